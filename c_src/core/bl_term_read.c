@@ -274,7 +274,7 @@ enum bl_status bl_read_unknown_key(struct bl_reader *r, const struct bl_span *ke
 static enum bl_status accept_container(struct bl_reader *r, size_t head, uint64_t elements)
 {
     if (elements > bl_bytes_left(r) - head) return bl_cut_short(r);
-    if (elements > r->limits.max_terms - r->cursor.terms) return bl_too_many(r, elements + 1);
+    if (elements >= r->limits.max_terms - r->cursor.terms) return bl_too_many(r, elements + 1);
     return bl_accept(r, head);
 }
 

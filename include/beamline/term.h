@@ -107,7 +107,8 @@ BL_API enum bl_status bl_read_map(struct bl_reader *r, size_t *pairs);
 BL_API enum bl_status bl_read_list(struct bl_reader *r, size_t *length);
 BL_API enum bl_status bl_read_list_end(struct bl_reader *r); /* an improper tail is BL_INVALID */
 /* Steps over one whole term and checks it. Iterative: no stack depth from input.
- * What it accepts, a VM decodes; only that keys of a map differ is not checked. */
+ * What it accepts a VM decodes, but for what only the VM can know: that the keys of a map
+ * differ, and the range of the numbers in pids, ports and references. */
 BL_API enum bl_status bl_read_skip(struct bl_reader *r);
 /* Steps over one whole term and gives its encoded bytes (without version byte),
  * contiguous and owned as those of bl_read_binary. */
