@@ -7,6 +7,8 @@
 #ifndef BEAMLINE_TERM_H
 #define BEAMLINE_TERM_H
 
+#include <string.h>
+
 #include "beamline/core.h"
 
 #ifdef __cplusplus
@@ -116,7 +118,12 @@ BL_API enum bl_status bl_read_raw(struct bl_reader *r, struct bl_span *out);
 /* BL_OK when everything was read, else BL_SYNTAX. */
 BL_API enum bl_status bl_read_end(struct bl_reader *r);
 
-BL_API bool bl_span_is(const struct bl_span *span, const char *text);
+/* Inline, so that the length of a literal is a constant: most keys differ in it. */
+static inline bool bl_span_is(const struct bl_span *span, const char *text)
+{
+    const size_t len = strlen(text);
+    return span->len == len && memcmp(span->data, text, len) == 0;
+}
 /* BL_INVALID "unknown key" about the atom in `key`, for option maps. */
 BL_API enum bl_status bl_read_unknown_key(struct bl_reader *r, const struct bl_span *key);
 
