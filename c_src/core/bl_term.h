@@ -131,9 +131,9 @@ static inline bool bl_is_ascii(const uint8_t *p, size_t n)
     uint64_t all = 0;
     if (n >= 8) {
         for (size_t i = 0; i + 8 < n; i += 8) all |= bl_load64(p + i);
-        all |= bl_load64(p + n - 8);
+        all |= bl_load64(p + (n - 8));
     } else if (n >= 4) {
-        all = bl_load32(p) | bl_load32(p + n - 4);
+        all = bl_load32(p) | bl_load32(p + (n - 4));
     } else if (n > 0) {
         all = (uint64_t)(p[0] | p[n / 2] | p[n - 1]);
     }

@@ -139,7 +139,7 @@ struct bl_window bl_look_around(const struct bl_reader *r, uint8_t buffer[BL_WIN
 
 enum bl_status bl_scratch(struct bl_reader *r, size_t len, uint8_t **out)
 {
-    struct bl_error unheard, *err = r->err ? r->err : &unheard;
+    struct bl_error unheard = {.status = BL_OK}, *err = r->err ? r->err : &unheard;
     struct scratch *block = bl_alloc(r->quota, sizeof *block + len, err);
     if (!block) return err->status;
     block->next = r->scratch;
