@@ -1,0 +1,40 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Called by rebar3 before it compiles Beamline (rebar.config, pre_hooks), in Beamline's folder:
+# builds the C code to where this build's output belongs.
+#
+#   top-level project, or a dependency fetched into _build    into its own priv/
+#   a dependency whose source lies elsewhere (_checkouts,     into the application's folder below
+#   mix by path, apps/): the source is not written to         the _build of whoever depends on it
+set -eu
+
+# rebar3 links the output folder's src to the source: that tells which one is ours.
+output_folder() {
+    if [ -n "${REBAR_BARE_COMPILER_OUTPUT_DIR:-}" ]; then # mix
+        echo "$REBAR_BARE_COMPILER_OUTPUT_DIR"
+        return
+    fi
+    [ . -ef "${REBAR_ROOT_DIR:-.}" ] && { echo .; return; }
+    for folder in "$REBAR_DEPS_DIR/beamline" "$REBAR_CHECKOUTS_OUT_DIR/beamline"; do
+        [ src -ef "$folder/src" ] && { echo "$folder"; return; }
+    done
+    echo .
+}
+
+out=$(output_folder)
+if [ . -ef "$out" ]; then
+    exec "${MAKE:-make}" -C c_src
+fi
+
+# rebar3 has linked priv to the source's: make it a folder of its own.
+[ -L "$out/priv" ] && rm "$out/priv"
+mkdir -p "$out/priv"
+for file in priv/*; do
+    case $file in
+        *.so | priv/beamline_host | 'priv/*') ;;
+        *) cp -R "$file" "$out/priv/" ;;
+    esac
+done
+out=$(cd "$out" && pwd)
+exec "${MAKE:-make}" -C c_src BUILD="$out/c_build" PRIV="$out/priv"
