@@ -75,7 +75,7 @@ random_terms_survive_the_round_trip_test_() ->
     {timeout, 60, fun() ->
         beamline_test:start(),
         Property = proper:forall(proper_types:term(), fun(T) -> {ok, T} =:= beamline_runtime:call(echo, T) end),
-        ?assert(proper:quickcheck(Property, [{numtests, 300}, {to_file, user}, quiet]))
+        ?assert(proper:quickcheck(Property, [{numtests, 300}, quiet]))
     end}.
 
 unusual_results_become_terms_test() ->
