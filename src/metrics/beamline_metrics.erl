@@ -13,8 +13,8 @@
 %% `persistent_term' and `counters', and registration is serialised by a lock that dies with
 %% its holder. Removing a metric costs a global garbage collection; registering does not.
 %%
-%% Numbers are 64-bit integers in the unit of the code (microseconds, say); `scale' turns them
-%% into the unit of the metric's name (1.0e-6 for seconds) when they are rendered.
+%% Numbers are 64-bit integers in the unit of the code (microseconds, say); `divisor' turns them
+%% into the unit of the metric's name (1_000_000 for seconds) when they are rendered.
 %%
 %% Label sets are bounded by `max_series': what comes after lands in one series whose label
 %% values are all `other', and `beamline_metrics_overflow_total' counts it.
@@ -34,8 +34,8 @@
     help := unicode:chardata(),
     labels => [atom()],          % names, in the order of the values given later; default []
     max_series => pos_integer(), % label sets kept apart; default 100
-    scale => float(),            % rendered value = stored integer * scale; default: as it is
-    buckets => [integer()]       % histogram only, required: rising upper bounds, unscaled
+    divisor => pos_integer(),    % rendered value = stored integer / divisor; default: as it is
+    buckets => [integer()]       % histogram only, required: rising upper bounds, not divided
 }.
 -opaque series() :: {counters:counters_ref(), pos_integer(), tuple()}.
 %% One series of a metric, looked up once for the hottest paths.
@@ -151,7 +151,7 @@ check(_, _, _) -> false.
 check_option(_, {help, _}) -> true;
 check_option(_, {labels, _}) -> true;
 check_option(_, {max_series, N}) -> is_integer(N) andalso N > 0;
-check_option(_, {scale, S}) -> is_float(S) andalso S > 0;
+check_option(_, {divisor, D}) -> is_integer(D) andalso D > 0;
 check_option(histogram, {buckets, [_ | _] = Bounds}) ->
     lists:all(fun is_integer/1, Bounds) andalso lists:usort(Bounds) =:= Bounds;
 check_option(_, _) -> false.
@@ -210,11 +210,11 @@ observe(Name, Values, N) -> observe(series(Name, Values), N).
 bucket(N, Bounds, I) when I =< tuple_size(Bounds), N > element(I, Bounds) -> bucket(N, Bounds, I + 1);
 bucket(_, _, I) -> I - 1.
 
-%% @doc The unscaled value of a counter or gauge without labels.
+%% @doc The stored value of a counter or gauge without labels.
 -spec value(name()) -> integer().
 value(Name) -> value(Name, []).
 
-%% @doc The unscaled value of a counter or gauge; 0 for label values not seen yet.
+%% @doc The stored value of a counter or gauge; 0 for label values not seen yet.
 -spec value(name(), [label_value()]) -> integer().
 value(Name, Values) ->
     #metric{ref = Ref, width = 1} = Metric = metric(Name),
@@ -340,7 +340,7 @@ family(#metric{name = Name, type = Type, options = #{help := Help}} = Metric) ->
 overflow_family(Metrics) ->
     #metric{options = #{help := Help}} = metric(?OVERFLOW),
     Samples = [{[{metric, Name}], counters:get(Ref, maps:get(size, counters:info(Ref)))}
-               || #metric{name = Name, labels = [_ | _], ref = Ref} <- Metrics],
+               || #metric{name = Name, labels = [_ | _], ref = Ref} <- Metrics, Name =/= ?OVERFLOW],
     #{name => ?OVERFLOW, type => counter, help => Help, samples => Samples}.
 
 %% `other' appears once something went there.
@@ -361,7 +361,7 @@ sample(#metric{type = histogram, bounds = Bounds, ref = Ref, width = Width} = Me
       sum => scaled(Metric, counters:get(Ref, First + tuple_size(Bounds) + 1))};
 sample(#metric{ref = Ref} = Metric, Slot) -> scaled(Metric, counters:get(Ref, Slot + 1)).
 
-scaled(#metric{options = #{scale := Scale}}, N) -> N * Scale;
+scaled(#metric{options = #{divisor := Divisor}}, N) -> N / Divisor;
 scaled(_, N) -> N.
 
 %%% Collectors

@@ -45,7 +45,7 @@ a_gauge_is_set_and_moved_test() ->
 
 a_histogram_has_cumulative_buckets_in_the_scaled_unit_test() ->
     with([t_wait_seconds], fun() ->
-        ok = beamline_metrics:histogram(t_wait_seconds, #{help => "Wait.", scale => 1.0e-6, buckets => [1000, 1000000]}),
+        ok = beamline_metrics:histogram(t_wait_seconds, #{help => "Wait.", divisor => 1000000, buckets => [1000, 1000000]}),
         [ok = beamline_metrics:observe(t_wait_seconds, N) || N <- [0, 1000, 1001, 1000000, 5000000]],
         ?assertEqual([<<"t_wait_seconds_bucket{le=\"0.001\"} 2">>,
                       <<"t_wait_seconds_bucket{le=\"1.0\"} 4">>,
@@ -207,8 +207,8 @@ promtool(Promtool) ->
         ok = beamline_metrics_vm:register(),
         ok = beamline_metrics:counter(t_lint_total, #{help => "Lint.", labels => [v]}),
         ok = beamline_metrics:add(t_lint_total, [<<"odd \"\\\n">>], 1),
-        ok = beamline_metrics:gauge(t_lint, #{help => "Lint.", scale => 0.5}),
-        ok = beamline_metrics:histogram(t_lint_seconds, #{help => "Lint.", buckets => [1, 10], scale => 0.1, labels => [a]}),
+        ok = beamline_metrics:gauge(t_lint, #{help => "Lint.", divisor => 2}),
+        ok = beamline_metrics:histogram(t_lint_seconds, #{help => "Lint.", buckets => [1, 10], divisor => 10, labels => [a]}),
         ok = beamline_metrics:observe(t_lint_seconds, [x], 5),
         File = filename:join(beamline_test:scratch_dir("promtool"), "metrics.txt"),
         ok = file:write_file(File, text()),
