@@ -13,6 +13,8 @@ struct bl_ctx {
      * relaxed, because it only asks to stop and publishes nothing. */
     uint32_t stop;
     unsigned lanes;
+    bool in_loop; /* a loop of this context is running: inner ones stay on their thread */
+    struct bl_threads *threads;
     /* NULL: loops run on the calling thread. */
     enum bl_status (*parallel_for)(struct bl_ctx *ctx, size_t count, size_t grain, bl_range_fn *body, void *arg, struct bl_error *err);
     /* NULL: nobody listens. */

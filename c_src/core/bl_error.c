@@ -5,6 +5,8 @@
 
 #include "beamline/core.h"
 
+const char *bl_version(void) { return BL_BUILD_VERSION; }
+
 static const char *const status_names[BL_STATUS_COUNT] = {
     [BL_OK] = "ok",
     [BL_BUSY] = "busy",

@@ -26,6 +26,9 @@ extern "C" {
 #define BL_PRINTF(f, a)
 #endif
 
+/* The version of the library that is loaded; compare with BL_VERSION. Static. */
+BL_API const char *bl_version(void);
+
 /* ---- status and error -------------------------------------------------- */
 
 /* The same names as the atoms an Erlang caller sees (doc/design.md, Failures). */

@@ -24,9 +24,9 @@ struct bl_span {
 /* ---- reading ------------------------------------------------------------ */
 
 struct bl_term_limits {
-    size_t max_bytes;  /* of the encoded term */
-    size_t max_depth;  /* of nesting */
-    size_t max_terms;  /* elements in all: every atom, number, container ... */
+    size_t max_bytes;  /* of the encoded term; more: the first read is BL_LIMIT "term_bytes" */
+    size_t max_depth;  /* of nesting, in skip, raw and copy; at most 64 */
+    size_t max_terms;  /* elements in all: every atom, number, container, end of a list ... */
 };
 /* 1 GiB, depth 64, 16 million terms. */
 BL_API extern const struct bl_term_limits bl_term_limits_default;
@@ -34,7 +34,7 @@ BL_API extern const struct bl_term_limits bl_term_limits_default;
 enum bl_term_type {
     BL_TERM_NONE = 0, /* at the end, or broken: the next read says why */
     BL_TERM_INT,      /* fits int64_t */
-    BL_TERM_BIG,      /* an integer that does not */
+    BL_TERM_BIG,      /* an integer that does not; bl_read_uint reads those below 2^64 */
     BL_TERM_FLOAT,
     BL_TERM_ATOM,
     BL_TERM_BINARY,
@@ -49,27 +49,40 @@ enum bl_term_type {
  * outlive it. Terms are read in order, containers by header and then elements:
  *     bl_read_map(r, &n); n times { bl_read_atom(key); bl_read_...(value) }
  *     bl_read_list(r, &n); n times { bl_read_... } bl_read_list_end(r)
+ * (list_end also for an empty list). A container never announces more elements than there
+ * are bytes left, so memory for n elements may be asked for at once.
  * Each read checks type, bounds and limits. After an error the cursor stays where it
  * was and may be asked for another type; malformed input (BL_SYNTAX, offset) is final.
- * A wrong type is BL_INVALID with the field path that bl_reader_at() named. */
+ * A wrong type is BL_INVALID with the field that bl_reader_at() named. */
 struct bl_reader {
+    struct bl_cursor {
+        const uint8_t *at, *end; /* the rest of a span; equal only at the end of the input */
+        size_t span;             /* which one */
+        size_t end_offset;       /* of `end`, counted over all spans */
+        size_t terms;            /* read so far */
+        uint32_t string_left;    /* inside STRING_EXT: bytes still to be read as integers, plus 1 for the list's end */
+    } cursor;
     const struct bl_span *spans;
-    size_t span_count, span, pos; /* the next byte: spans[span].data[pos] */
-    size_t offset;                /* bytes before it, in all */
+    size_t span_count;
+    size_t total; /* bytes in all spans */
     struct bl_term_limits limits;
-    size_t terms;          /* read so far */
     struct bl_quota *quota;
-    void *scratch;         /* binaries that had to be put together */
-    const char *field;     /* named in BL_INVALID */
-    uint32_t string_left;  /* inside STRING_EXT: bytes still to be read as integers */
-    bool broken;
+    void *scratch;        /* what had to be put together */
+    const char *field;    /* named in BL_INVALID */
+    const char *expected; /* set when the input is broken: what was expected, and where */
+    size_t broken_offset;
+    bool too_large;       /* more bytes than the limit */
     struct bl_error *err;
 };
 
-/* `err` receives the details of every failing read until bl_reader_clear. */
+/* `err` (may be NULL) receives the details of every failing read until bl_reader_clear.
+ * `limits` NULL: the default. `quota` (may be NULL) pays for what has to be put together. */
 BL_API void bl_reader_init(struct bl_reader *r, const struct bl_span *spans, size_t count,
                            const struct bl_term_limits *limits, struct bl_quota *quota, struct bl_error *err);
+/* Frees what was put together: the views that reads have given end here. */
 BL_API void bl_reader_clear(struct bl_reader *r);
+/* Bytes before the cursor, in all. */
+BL_API size_t bl_reader_offset(const struct bl_reader *r);
 
 /* Reads the version byte (131). Operations never need it: their reader stands at the term. */
 BL_API enum bl_status bl_read_version(struct bl_reader *r);
@@ -81,21 +94,25 @@ BL_API enum bl_term_type bl_read_type(struct bl_reader *r); /* looks, does not m
 BL_API enum bl_status bl_read_int(struct bl_reader *r, int64_t *out);
 BL_API enum bl_status bl_read_uint(struct bl_reader *r, uint64_t *out);  /* negative: BL_INVALID */
 BL_API enum bl_status bl_read_float(struct bl_reader *r, double *out);   /* a float, nothing else; finite */
-BL_API enum bl_status bl_read_number(struct bl_reader *r, double *out);  /* integer or float */
+BL_API enum bl_status bl_read_number(struct bl_reader *r, double *out);  /* float, or integer of at most 64 bits */
 BL_API enum bl_status bl_read_bool(struct bl_reader *r, bool *out);
-BL_API enum bl_status bl_read_atom(struct bl_reader *r, struct bl_span *out); /* its UTF-8 bytes */
+/* Its UTF-8 bytes, at most 255 characters. Valid until bl_reader_clear. */
+BL_API enum bl_status bl_read_atom(struct bl_reader *r, struct bl_span *out);
 /* The bytes of a binary; contiguous also where the input was cut inside it (then copied
- * into memory of the reader, charged to its quota). Valid until bl_reader_clear. */
+ * into memory of the reader, charged to its quota, and without an owner). A binary that
+ * lies in one span has that span's owner. Never NULL. Valid until bl_reader_clear. */
 BL_API enum bl_status bl_read_binary(struct bl_reader *r, struct bl_span *out);
 BL_API enum bl_status bl_read_tuple(struct bl_reader *r, size_t *arity);
 BL_API enum bl_status bl_read_map(struct bl_reader *r, size_t *pairs);
 BL_API enum bl_status bl_read_list(struct bl_reader *r, size_t *length);
 BL_API enum bl_status bl_read_list_end(struct bl_reader *r); /* an improper tail is BL_INVALID */
-/* Steps over one whole term. Iterative: no stack depth from input. */
+/* Steps over one whole term and checks it. Iterative: no stack depth from input.
+ * What it accepts, a VM decodes; only that keys of a map differ is not checked. */
 BL_API enum bl_status bl_read_skip(struct bl_reader *r);
-/* Steps over one whole term and gives its encoded bytes (without version byte). */
+/* Steps over one whole term and gives its encoded bytes (without version byte),
+ * contiguous and owned as those of bl_read_binary. */
 BL_API enum bl_status bl_read_raw(struct bl_reader *r, struct bl_span *out);
-/* BL_OK when everything was read. */
+/* BL_OK when everything was read, else BL_SYNTAX. */
 BL_API enum bl_status bl_read_end(struct bl_reader *r);
 
 BL_API bool bl_span_is(const struct bl_span *span, const char *text);
@@ -105,14 +122,19 @@ BL_API enum bl_status bl_read_unknown_key(struct bl_reader *r, const struct bl_s
 /* ---- writing ------------------------------------------------------------ */
 
 /* One interface, several back ends: driver terms and external term format; later NIF
- * terms. Containers are announced with their exact count and ended:
+ * terms. One term is written; containers are announced with their exact count and ended:
  *     bl_write_map(w, 2); bl_write_atom(w, "a"); bl_write_int(w, 1); ...; bl_write_end(w);
- * The first failure sticks: later calls do nothing; bl_writer_status() tells. */
+ * The first failure sticks: later calls do nothing; bl_writer_status() tells. Failures:
+ * BL_INVALID (counts that do not agree, an atom that is none), BL_LIMIT (depth: 64
+ * containers within each other; a quota), BL_NO_MEMORY. */
 struct bl_writer;
 
+/* The first failure, or BL_OK. */
 BL_API enum bl_status bl_writer_status(const struct bl_writer *w, struct bl_error *err);
+/* True when one whole term was written, and nothing failed. */
+BL_API bool bl_writer_done(const struct bl_writer *w);
 
-BL_API void bl_write_atom(struct bl_writer *w, const char *name); /* at most 255 bytes of UTF-8 */
+BL_API void bl_write_atom(struct bl_writer *w, const char *name); /* UTF-8, at most 255 characters */
 BL_API void bl_write_bool(struct bl_writer *w, bool value);
 BL_API void bl_write_int(struct bl_writer *w, int64_t value);
 BL_API void bl_write_uint(struct bl_writer *w, uint64_t value);
@@ -122,32 +144,36 @@ BL_API void bl_write_binary(struct bl_writer *w, const void *data, size_t len); 
 BL_API void bl_write_text(struct bl_writer *w, const char *text);               /* a binary of a C string */
 /* A binary of `len` bytes to be filled by the caller before the next write. NULL on failure. */
 BL_API uint8_t *bl_write_binary_space(struct bl_writer *w, size_t len);
-/* Shares the bytes when the back end knows their owner, else copies. */
+/* A binary; shares the bytes when they have an owner and the back end knows it, else copies. */
 BL_API void bl_write_span(struct bl_writer *w, const struct bl_span *span);
 BL_API void bl_write_tuple(struct bl_writer *w, size_t arity);
 BL_API void bl_write_list(struct bl_writer *w, size_t length);
 BL_API void bl_write_map(struct bl_writer *w, size_t pairs); /* keys must differ */
 BL_API void bl_write_end(struct bl_writer *w);
-/* One term already encoded (no version byte), for instance from bl_read_raw. */
+/* One term already encoded (no version byte), for instance from bl_read_raw. Not checked. */
 BL_API void bl_write_raw(struct bl_writer *w, const struct bl_span *encoded);
-/* Reads one term and writes it: large binaries are shared where the back end can. */
+/* Reads one term and writes it: large binaries are shared where the back end can. The input is
+ * checked first: when that fails nothing is written. A term that has an improper list in it is
+ * passed on in encoded form. Failures of the writer are returned too, in the reader's `err`. */
 BL_API enum bl_status bl_copy_term(struct bl_reader *r, struct bl_writer *w);
-/* The Reason of {error, Reason} (doc/design.md, Failures). */
+/* The Reason of {error, Reason} (doc/design.md, Failures). Names of fields and things become
+ * atoms where they look like one, so they must come from a bounded set, not from input. */
 BL_API void bl_write_reason(struct bl_writer *w, const struct bl_error *err);
 
 /* ---- back ends ---------------------------------------------------------- */
 
-/* What a back end implements. The front checks counts, nesting and sizes before it calls. */
+/* What a back end implements. The front checks counts, nesting and texts before it calls.
+ * A back end that fails says so by bl_writer_fail, and is not called again. */
 struct bl_writer_ops {
-    void (*atom)(struct bl_writer *w, const char *name, size_t len);
+    void (*atom)(struct bl_writer *w, const char *name, size_t len); /* ASCII, at most 255 bytes, not terminated; other atoms come as raw */
     void (*integer)(struct bl_writer *w, int64_t value);
-    void (*uinteger)(struct bl_writer *w, uint64_t value);
-    void (*real)(struct bl_writer *w, double value); /* finite */
-    uint8_t *(*binary)(struct bl_writer *w, size_t len);
-    void (*span)(struct bl_writer *w, const struct bl_span *span); /* NULL: copied through `binary` */
+    void (*uinteger)(struct bl_writer *w, uint64_t value); /* above INT64_MAX */
+    void (*real)(struct bl_writer *w, double value);       /* finite */
+    uint8_t *(*binary)(struct bl_writer *w, size_t len);   /* NULL only after bl_writer_fail */
+    void (*span)(struct bl_writer *w, const struct bl_span *span); /* has an owner. May be NULL: copied through `binary` */
     void (*raw)(struct bl_writer *w, const struct bl_span *encoded);
-    void (*begin)(struct bl_writer *w, enum bl_term_type type, size_t count);
-    void (*end)(struct bl_writer *w, enum bl_term_type type, size_t count);
+    void (*begin)(struct bl_writer *w, enum bl_term_type type, size_t count); /* tuple, list, map (count of pairs) */
+    void (*end)(struct bl_writer *w, enum bl_term_type type, size_t count);   /* the same, when all its terms have come */
 };
 
 enum { BL_WRITER_DEPTH = 64 };
@@ -156,6 +182,7 @@ enum { BL_WRITER_DEPTH = 64 };
 struct bl_writer {
     const struct bl_writer_ops *ops;
     struct bl_error error; /* status BL_OK while nothing failed */
+    bool begun;            /* the term, at least */
     unsigned depth;
     struct {
         uint8_t type;
@@ -166,7 +193,8 @@ BL_API void bl_writer_init(struct bl_writer *w, const struct bl_writer_ops *ops)
 /* For back ends: make the writer fail. */
 BL_API void bl_writer_fail(struct bl_writer *w, const struct bl_error *err);
 
-/* External term format into a growing, accounted buffer. */
+/* External term format into a growing, accounted buffer: `data` and `len` hold the term
+ * once bl_writer_done(&w.base). */
 struct bl_etf_writer {
     struct bl_writer base;
     struct bl_quota *quota;

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Waiting: a spin hint, and sleeping on a word (Linux futex).
+ */
+#ifndef BL_SYNC_H
+#define BL_SYNC_H
+
+#include <stdint.h>
+
+static inline void bl_spin_hint(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+/* Sleeps while *word == value. May return early: test again. */
+void bl_word_wait(uint32_t *word, uint32_t value);
+void bl_word_wake(uint32_t *word, int count);
+
+/* A detached thread with all signals blocked, so that they go to the host's own threads.
+ * stack_bytes 0: the system's default. Returns 0 or an errno. */
+int bl_thread_start(void *(*main)(void *), void *arg, unsigned long stack_bytes, const char *name);
+
+#endif

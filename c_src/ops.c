@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table of built-in operations: one line a part.
+ */
+#include "bl_ops.h"
+
+static enum bl_status op_noop(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    (void)ctx, (void)err;
+    const enum bl_status status = bl_read_skip(args);
+    if (status == BL_OK) bl_write_atom(result, "ok");
+    return status;
+}
+
+static enum bl_status op_echo(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    (void)ctx, (void)err;
+    return bl_copy_term(args, result);
+}
+
+static const struct bl_op ops[] = {
+    {.name = "noop", .summary = "Reads its argument and answers ok.", .run = op_noop},
+    {.name = "echo", .summary = "Answers its argument.", .run = op_echo},
+};
+
+const struct bl_op_table *bl_builtin_operations(void)
+{
+    static const struct bl_op_table table = {.abi = BL_OP_ABI, .count = sizeof ops / sizeof ops[0], .ops = ops};
+    return &table;
+}

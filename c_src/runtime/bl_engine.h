@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The engine behind a pool, as its skins see it (the C API, the port driver, later the OS
+ * process). doc/runtime.md tells the whole story; in short:
+ *
+ *   pool    threads, quota, statistics, one housekeeper thread that watches deadlines
+ *   source  where tasks come from and answers go to: one per port, one for C. Closing it
+ *           answers everything that came through it.
+ *   owner   whose death cancels tasks: one per calling process of a source
+ *   task    embedded by the skin in its own struct
+ *
+ * The answered word of a task (low 2 bits; the status asked for by others above):
+ *
+ *   OPEN ----------------------------------> ANSWERED    worker, deadline, cancel, owner, close
+ *   OPEN -> SENDING -> OPEN                              worker, around a progress message
+ *   SENDING -> SENDING + status -> ANSWERED              another asks meanwhile; the worker answers for it
+ *
+ * Whoever moves OPEN to ANSWERED answers; all others drop what they have. So there is exactly
+ * one answer, and no progress message after it.
+ *
+ * The gate of a source. A sender is inside the gate from before it moves the word until
+ * its message is out. Closing shuts the gate and waits for those inside (the length of one send),
+ * so that after it nobody has claimed an answer that he can no longer send.
+ */
+#ifndef BL_ENGINE_H
+#define BL_ENGINE_H
+
+#include <pthread.h>
+
+#include "beamline/runtime.h"
+#include "bl_ctx.h"
+#include "bl_list.h"
+#include "bl_threads.h"
+
+struct bl_task;
+
+struct bl_task_ops {
+    /* On a pool thread. BL_OK: the result waits in the skin's struct for `answer`. */
+    enum bl_status (*run)(struct bl_task *task, struct bl_error *err);
+    /* Sends. Exactly once, any thread, inside the gate; holds no lock. */
+    void (*answer)(struct bl_task *task, enum bl_status status, const struct bl_error *err);
+    /* Sends progress; pool thread, inside the gate, never after `answer`. */
+    void (*progress)(struct bl_task *task, const struct bl_field *fields, size_t count);
+    /* Nobody knows the task any more: free it. Any thread. */
+    void (*release)(struct bl_task *task);
+};
+
+struct bl_owner {
+    struct bl_link tasks; /* under the source's lock */
+    size_t count;
+};
+
+struct bl_task {
+    struct bl_job job;
+    const struct bl_task_ops *ops;
+    struct bl_pool *pool;
+    struct bl_source *source;
+    struct bl_owner *owner; /* may be NULL */
+    struct bl_task_options options;
+    struct bl_ctx ctx;
+    struct bl_quota quota;
+    uint32_t refs, word, phase; /* atomic */
+    uint64_t submitted_ns, started_ns, deadline_ns;
+    /* Its name, for cancel: bytes in the skin's struct. */
+    const uint8_t *name;
+    size_t name_bytes;
+    /* Under the source's lock. */
+    bool linked;
+    struct bl_link bucket, slot, owned;
+};
+
+enum { BL_BUCKETS = 4096, BL_SLOTS = 1024, BL_TICK_NS = 1000000 };
+
+struct bl_source {
+    struct bl_pool *pool;
+    struct bl_link link;  /* in the pool's sources, under the pool's lock */
+    pthread_mutex_t lock; /* table, wheel and owners; held for a few dozen instructions */
+    uint32_t gate, refs;  /* atomic */
+    bool closed;
+    struct bl_link bucket[BL_BUCKETS]; /* unanswered tasks by name */
+    /* Timing wheel, 1 ms a slot; a task of a later round stays in its slot until its tick. */
+    struct bl_link slot[BL_SLOTS];
+    uint64_t slots_used[BL_SLOTS / 64];
+    uint64_t tick; /* all slots up to here were looked at */
+};
+
+struct bl_pool {
+    uint32_t refs; /* atomic */
+    struct bl_pool_config config; /* every field filled in */
+    struct bl_quota quota;
+    struct bl_threads *threads;
+    struct bl_source *own; /* of the C API; NULL under a skin */
+    void *skin;            /* what the skin hangs on it, freed with the pool */
+    void (*free_skin)(void *skin);
+    pthread_mutex_t lock;  /* sources, housekeeper */
+    pthread_cond_t wake;
+    struct bl_link sources;
+    uint64_t wake_at_ns; /* when the housekeeper wakes by itself */
+    bool closing, nudged;
+    unsigned stuck; /* threads to be stood in for */
+    struct bl_pool_stats stats; /* counters, atomic, relaxed */
+};
+
+/* ---- pools ---- */
+
+/* Without a source of its own. The caller holds one reference. */
+BL_API enum bl_status bl_engine_new(const struct bl_pool_config *config, struct bl_pool **out, struct bl_error *err);
+BL_API void bl_engine_ref(struct bl_pool *pool);
+BL_API void bl_engine_unref(struct bl_pool *pool);
+/* Threads end when their work did. Sources must be closed by their owners. */
+BL_API void bl_engine_close(struct bl_pool *pool);
+/* Cancels the task of that name, whichever source it came from. */
+BL_API bool bl_engine_cancel(struct bl_pool *pool, const uint8_t *name, size_t bytes);
+/* When a refused caller might try again: the queue's length times the mean run time. */
+BL_API uint64_t bl_engine_retry_after_ms(struct bl_pool *pool);
+/* Internal: makes sure that the housekeeper looks at `deadline_ns`. */
+void bl_engine_watch(struct bl_pool *pool, uint64_t deadline_ns);
+/* Internal: an opaque operation keeps a thread; the housekeeper starts a stand-in. */
+void bl_engine_stuck(struct bl_pool *pool);
+
+/* ---- sources ---- */
+
+BL_API enum bl_status bl_source_new(struct bl_pool *pool, struct bl_source **out, struct bl_error *err);
+/* Answers everything unanswered with BL_CLOSED; afterwards no function of bl_task_ops but
+ * `release` is called for its tasks. Gives up the caller's reference. Waits only for sends in progress. */
+BL_API void bl_source_close(struct bl_source *source);
+/* Answers the task of that name with BL_CANCELLED, if it is here and unanswered. */
+BL_API bool bl_source_cancel(struct bl_source *source, const uint8_t *name, size_t bytes);
+/* Cancels everything of that owner. The owner may be freed afterwards. */
+BL_API void bl_source_owner_died(struct bl_source *source, struct bl_owner *owner);
+BL_API void bl_owner_init(struct bl_owner *owner);
+/* True while tasks of it are unanswered. */
+BL_API bool bl_source_owner_busy(struct bl_source *source, struct bl_owner *owner);
+/* Internal, for the housekeeper: answers what is overdue; the next time to look, UINT64_MAX: never. */
+uint64_t bl_source_expire(struct bl_source *source, uint64_t now_ns);
+bool bl_source_link(struct bl_source *source, struct bl_task *task);
+/* true: this call took it out; the table's reference is the caller's now. */
+bool bl_source_unlink(struct bl_source *source, struct bl_task *task);
+bool bl_gate_enter(struct bl_source *source);
+void bl_gate_leave(struct bl_source *source);
+void bl_source_unref(struct bl_source *source);
+
+/* ---- tasks ---- */
+
+/* Fills the engine's part. The skin's own fields, name and owner are set before bl_task_start. */
+BL_API void bl_task_init(struct bl_task *task, const struct bl_task_ops *ops, struct bl_source *source,
+                         const struct bl_task_options *options);
+/* BL_OK: will be answered (or is). Otherwise refused: `answer` was not and will not be called.
+ * The caller's reference stays the caller's in both cases. */
+BL_API enum bl_status bl_task_start(struct bl_task *task, struct bl_error *err);
+/* Answers in place of the operation: deadline, cancel, owner's death. False: too late. */
+BL_API bool bl_task_end_early(struct bl_task *task, enum bl_status status);
+/* Internal: for a source that is closing; its gate is shut and the task unlinked. */
+void bl_task_close(struct bl_task *task);
+void bl_task_ref(struct bl_task *task);
+BL_API void bl_task_unref(struct bl_task *task);
+
+#endif

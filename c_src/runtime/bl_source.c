@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <sched.h>
+#include <string.h>
+
+#include "bl_engine.h"
+#include "bl_sync.h"
+
+/* ---- the gate --------------------------------------------------------------- */
+
+#define GATE_SHUT UINT32_C(0x80000000)
+
+bool bl_gate_enter(struct bl_source *source)
+{
+    if (!(__atomic_fetch_add(&source->gate, 1, __ATOMIC_ACQUIRE) & GATE_SHUT)) return true;
+    bl_gate_leave(source);
+    return false;
+}
+
+void bl_gate_leave(struct bl_source *source) { __atomic_fetch_sub(&source->gate, 1, __ATOMIC_RELEASE); }
+
+/* Those inside are sending one message each. A thread that lost its processor inside may cost
+ * a time slice, hence the yield. */
+static void shut_gate(struct bl_source *source)
+{
+    __atomic_fetch_or(&source->gate, GATE_SHUT, __ATOMIC_ACQ_REL);
+    for (unsigned i = 0; __atomic_load_n(&source->gate, __ATOMIC_ACQUIRE) != GATE_SHUT; i++) {
+        if (i % 256 == 255)
+            sched_yield();
+        else
+            bl_spin_hint();
+    }
+}
+
+/* ---- the table of names ------------------------------------------------------- */
+
+/* FNV-1a. Names are references of one node: the last bytes differ, all are mixed. */
+static struct bl_link *bucket_of(struct bl_source *source, const uint8_t *name, size_t bytes)
+{
+    uint64_t h = UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < bytes; i++) h = (h ^ name[i]) * UINT64_C(1099511628211);
+    return &source->bucket[(h ^ h >> 32) % BL_BUCKETS];
+}
+
+static struct bl_task *find(struct bl_source *source, const uint8_t *name, size_t bytes)
+{
+    struct bl_link *head = bucket_of(source, name, bytes);
+    for (struct bl_link *l = head->next; l != head; l = l->next) {
+        struct bl_task *task = BL_CONTAINER(l, struct bl_task, bucket);
+        if (task->name_bytes == bytes && memcmp(task->name, name, bytes) == 0) return task;
+    }
+    return NULL;
+}
+
+/* ---- the timing wheel ----------------------------------------------------------- */
+
+/* Rounded up: never early. */
+static uint64_t tick_of(uint64_t ns) { return ns / BL_TICK_NS + (ns % BL_TICK_NS != 0); }
+
+static void arm(struct bl_source *source, struct bl_task *task)
+{
+    uint64_t tick = tick_of(task->deadline_ns);
+    if (tick <= source->tick) tick = source->tick + 1; /* overdue: the next look finds it */
+    const size_t slot = tick % BL_SLOTS;
+    bl_link_append(&source->slot[slot], &task->slot);
+    source->slots_used[slot / 64] |= UINT64_C(1) << slot % 64;
+}
+
+/* Distance from `from` (exclusive) to the next slot in use; 0 when none is. */
+static uint64_t next_used(const struct bl_source *source, uint64_t from)
+{
+    for (uint64_t i = 1; i <= BL_SLOTS;) {
+        const size_t slot = (from + i) % BL_SLOTS;
+        const uint64_t word = source->slots_used[slot / 64] >> slot % 64;
+        if (word) {
+            i += (uint64_t)__builtin_ctzll(word);
+            return i <= BL_SLOTS ? i : 0;
+        }
+        i += 64 - slot % 64;
+    }
+    return 0;
+}
+
+/* Moves the overdue tasks of one slot to another list. */
+static void collect(struct bl_source *source, size_t slot, uint64_t now_ns, struct bl_link *overdue)
+{
+    struct bl_link *head = &source->slot[slot];
+    for (struct bl_link *l = head->next, *next; l != head; l = next) {
+        next = l->next;
+        struct bl_task *task = BL_CONTAINER(l, struct bl_task, slot);
+        if (task->deadline_ns > now_ns) continue; /* a later round */
+        bl_link_remove(l);
+        bl_link_append(overdue, l);
+    }
+    if (bl_link_is_alone(head)) source->slots_used[slot / 64] &= ~(UINT64_C(1) << slot % 64);
+}
+
+uint64_t bl_source_expire(struct bl_source *source, uint64_t now_ns)
+{
+    struct bl_link overdue;
+    bl_link_init(&overdue);
+    const uint64_t now = now_ns / BL_TICK_NS;
+    pthread_mutex_lock(&source->lock);
+    if (now > source->tick + BL_SLOTS) source->tick = now - BL_SLOTS; /* one round shows every slot */
+    while (source->tick < now) {
+        const uint64_t step = next_used(source, source->tick);
+        if (step == 0 || source->tick + step > now) {
+            source->tick = now;
+            break;
+        }
+        source->tick += step;
+        collect(source, source->tick % BL_SLOTS, now_ns, &overdue);
+    }
+    while (!bl_link_is_alone(&overdue)) {
+        /* While the lock is open others may unlink tasks: that takes them out of `overdue` too. */
+        struct bl_task *task = BL_CONTAINER(overdue.next, struct bl_task, slot);
+        bl_link_remove(&task->slot);
+        bl_task_ref(task);
+        pthread_mutex_unlock(&source->lock);
+        bl_task_end_early(task, BL_TIMEOUT);
+        bl_task_unref(task);
+        pthread_mutex_lock(&source->lock);
+    }
+    const uint64_t step = next_used(source, source->tick);
+    const uint64_t next = step == 0 ? UINT64_MAX : (source->tick + step) * BL_TICK_NS;
+    pthread_mutex_unlock(&source->lock);
+    return next;
+}
+
+/* ---- in and out -------------------------------------------------------------------- */
+
+bool bl_source_link(struct bl_source *source, struct bl_task *task)
+{
+    pthread_mutex_lock(&source->lock);
+    const bool open = !source->closed;
+    if (open) {
+        task->linked = true;
+        bl_link_append(bucket_of(source, task->name, task->name_bytes), &task->bucket);
+        if (task->owner) {
+            bl_link_append(&task->owner->tasks, &task->owned);
+            task->owner->count++;
+        }
+        if (task->deadline_ns != UINT64_MAX) arm(source, task);
+    }
+    pthread_mutex_unlock(&source->lock);
+    return open;
+}
+
+static bool unlink_locked(struct bl_task *task)
+{
+    if (!task->linked) return false;
+    task->linked = false;
+    bl_link_remove(&task->bucket);
+    bl_link_remove(&task->slot); /* its bit in slots_used stays until the wheel comes by */
+    if (task->owner) {
+        bl_link_remove(&task->owned);
+        task->owner->count--;
+    }
+    return true;
+}
+
+bool bl_source_unlink(struct bl_source *source, struct bl_task *task)
+{
+    pthread_mutex_lock(&source->lock);
+    const bool was_linked = unlink_locked(task);
+    pthread_mutex_unlock(&source->lock);
+    return was_linked;
+}
+
+bool bl_source_cancel(struct bl_source *source, const uint8_t *name, size_t bytes)
+{
+    pthread_mutex_lock(&source->lock);
+    struct bl_task *task = find(source, name, bytes);
+    if (task) bl_task_ref(task);
+    pthread_mutex_unlock(&source->lock);
+    if (!task) return false;
+    const bool done = bl_task_end_early(task, BL_CANCELLED);
+    bl_task_unref(task);
+    return done;
+}
+
+void bl_owner_init(struct bl_owner *owner)
+{
+    bl_link_init(&owner->tasks);
+    owner->count = 0;
+}
+
+bool bl_source_owner_busy(struct bl_source *source, struct bl_owner *owner)
+{
+    pthread_mutex_lock(&source->lock);
+    const bool busy = owner->count > 0;
+    pthread_mutex_unlock(&source->lock);
+    return busy;
+}
+
+/* Detaches them first, so that nothing points to the owner afterwards: also not a task whose answer
+ * another thread is sending just now. */
+void bl_source_owner_died(struct bl_source *source, struct bl_owner *owner)
+{
+    for (;;) {
+        pthread_mutex_lock(&source->lock);
+        struct bl_link *l = owner->tasks.next;
+        if (l == &owner->tasks) break;
+        struct bl_task *task = BL_CONTAINER(l, struct bl_task, owned);
+        bl_link_remove(l);
+        owner->count--;
+        task->owner = NULL;
+        bl_task_ref(task);
+        pthread_mutex_unlock(&source->lock);
+        bl_task_end_early(task, BL_CANCELLED);
+        bl_task_unref(task);
+    }
+    pthread_mutex_unlock(&source->lock);
+}
+
+/* ---- life ------------------------------------------------------------------------------ */
+
+enum bl_status bl_source_new(struct bl_pool *pool, struct bl_source **out, struct bl_error *err)
+{
+    struct bl_source *source = bl_alloc_zero(NULL, sizeof *source, err);
+    if (!source) return BL_NO_MEMORY;
+    pthread_mutex_init(&source->lock, NULL);
+    source->refs = 2; /* the caller's and the pool's list */
+    source->tick = bl_now_ns() / BL_TICK_NS;
+    for (size_t i = 0; i < BL_BUCKETS; i++) bl_link_init(&source->bucket[i]);
+    for (size_t i = 0; i < BL_SLOTS; i++) bl_link_init(&source->slot[i]);
+    source->pool = pool;
+    bl_engine_ref(pool);
+    pthread_mutex_lock(&pool->lock);
+    bl_link_append(&pool->sources, &source->link);
+    pthread_mutex_unlock(&pool->lock);
+    *out = source;
+    return BL_OK;
+}
+
+void bl_source_unref(struct bl_source *source)
+{
+    if (__atomic_fetch_sub(&source->refs, 1, __ATOMIC_ACQ_REL) != 1) return;
+    struct bl_pool *pool = source->pool;
+    pthread_mutex_destroy(&source->lock);
+    bl_free(source);
+    bl_engine_unref(pool);
+}
+
+static struct bl_task *take_any(struct bl_source *source, size_t *bucket)
+{
+    struct bl_task *task = NULL;
+    pthread_mutex_lock(&source->lock);
+    while (!task && *bucket < BL_BUCKETS) {
+        struct bl_link *head = &source->bucket[*bucket];
+        if (bl_link_is_alone(head)) {
+            ++*bucket;
+            continue;
+        }
+        task = BL_CONTAINER(head->next, struct bl_task, bucket);
+        unlink_locked(task);
+    }
+    pthread_mutex_unlock(&source->lock);
+    return task;
+}
+
+void bl_source_close(struct bl_source *source)
+{
+    struct bl_pool *pool = source->pool;
+    pthread_mutex_lock(&source->lock);
+    source->closed = true;
+    pthread_mutex_unlock(&source->lock);
+    shut_gate(source);
+    size_t bucket = 0;
+    for (struct bl_task *task; (task = take_any(source, &bucket)) != NULL;) bl_task_close(task);
+    pthread_mutex_lock(&pool->lock);
+    bl_link_remove(&source->link);
+    pthread_mutex_unlock(&pool->lock);
+    bl_source_unref(source); /* the list's */
+    bl_source_unref(source); /* the caller's */
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stddef.h>
+
+#include "bl_engine.h"
+
+/* ---- the answered word (bl_engine.h) ------------------------------------------ */
+
+enum { OPEN = 0, SENDING = 1, ANSWERED = 2, STATE_MASK = 3, STATUS_SHIFT = 8 };
+enum claim { LATE, HANDED_OVER, CLAIMED };
+
+/* Acquire and release: whoever claims sees what earlier holders of the word wrote (a progress
+ * message's state, say), and the reverse. */
+static bool move(struct bl_task *task, uint32_t *from, uint32_t to)
+{
+    return __atomic_compare_exchange_n(&task->word, from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+static enum claim claim(struct bl_task *task, enum bl_status status)
+{
+    uint32_t word = __atomic_load_n(&task->word, __ATOMIC_ACQUIRE);
+    for (;;) {
+        if (word == OPEN) {
+            if (move(task, &word, ANSWERED)) return CLAIMED;
+        } else if (word == SENDING) {
+            if (move(task, &word, SENDING | (uint32_t)status << STATUS_SHIFT)) return HANDED_OVER;
+        } else {
+            return LATE;
+        }
+    }
+}
+
+/* ---- phases: who takes care of a task that was answered early ------------------- */
+
+enum { STARTED = 1, FINISHED = 2, EARLY = 4 };
+
+static uint32_t enter_phase(struct bl_task *task, uint32_t bit) { return __atomic_fetch_or(&task->phase, bit, __ATOMIC_ACQ_REL); }
+
+/* ---- counting ------------------------------------------------------------------------ */
+
+static void add(uint64_t *counter, uint64_t n) { __atomic_fetch_add(counter, n, __ATOMIC_RELAXED); }
+static void sub(uint64_t *counter, uint64_t n) { __atomic_fetch_sub(counter, n, __ATOMIC_RELAXED); }
+
+static void observe(uint64_t *sum, uint64_t histogram[40], uint64_t ns)
+{
+    const uint64_t us = ns / 1000;
+    unsigned bucket = us <= 1 ? 0 : 64 - (unsigned)__builtin_clzll(us - 1);
+    add(sum, ns);
+    add(&histogram[bucket < 39 ? bucket : 39], 1);
+}
+
+static uint64_t *counter_of(struct bl_pool_stats *stats, enum bl_status status)
+{
+    switch (status) {
+    case BL_OK: return &stats->completed;
+    case BL_TIMEOUT: return &stats->timed_out;
+    case BL_CANCELLED: return &stats->cancelled;
+    case BL_CLOSED: return &stats->closed;
+    default: return &stats->failed;
+    }
+}
+
+/* ---- references -------------------------------------------------------------------------- */
+
+void bl_task_ref(struct bl_task *task) { __atomic_fetch_add(&task->refs, 1, __ATOMIC_RELAXED); }
+
+void bl_task_unref(struct bl_task *task)
+{
+    if (__atomic_fetch_sub(&task->refs, 1, __ATOMIC_ACQ_REL) != 1) return;
+    struct bl_source *source = task->source;
+    sub(&task->pool->stats.queue_bytes, task->options.argument_bytes);
+    task->ops->release(task);
+    bl_source_unref(source);
+}
+
+/* ---- answering --------------------------------------------------------------------------- */
+
+/* The word is ours and the gate open (or shut and drained by ourselves). */
+static void deliver(struct bl_task *task, enum bl_status status, const struct bl_error *err)
+{
+    struct bl_error plain;
+    if (!err) {
+        bl_fail(&plain, status);
+        err = &plain;
+    }
+    add(counter_of(&task->pool->stats, status), 1);
+    task->ops->answer(task, status, err);
+}
+
+static bool answer(struct bl_task *task, enum bl_status status, const struct bl_error *err)
+{
+    struct bl_source *source = task->source;
+    if (!bl_gate_enter(source)) return false; /* bl_source_close answers */
+    const enum claim got = claim(task, status);
+    bool unlinked = false;
+    if (got == CLAIMED) {
+        unlinked = bl_source_unlink(source, task);
+        deliver(task, status, err);
+    }
+    bl_gate_leave(source);
+    if (unlinked) bl_task_unref(task);
+    return got != LATE;
+}
+
+/* Nobody waits for the operation any more: keep it from starting, or ask it to stop. */
+static void abandon(struct bl_task *task, enum bl_status why)
+{
+    struct bl_pool *pool = task->pool;
+    bl_ctx_stop(&task->ctx, why);
+    const uint32_t before = enter_phase(task, EARLY);
+    if (before & FINISHED) return;
+    if (before & STARTED) {
+        sub(&pool->stats.running, 1);
+        add(&pool->stats.behind, 1);
+        if (task->options.opaque) bl_engine_stuck(pool);
+    } else if (bl_threads_remove(pool->threads, &task->job)) {
+        bl_task_unref(task); /* the queue's */
+    }
+}
+
+bool bl_task_end_early(struct bl_task *task, enum bl_status status)
+{
+    if (!answer(task, status, NULL)) return false;
+    abandon(task, status);
+    return true;
+}
+
+void bl_task_close(struct bl_task *task)
+{
+    if (claim(task, BL_CLOSED) == CLAIMED) {
+        deliver(task, BL_CLOSED, NULL);
+        abandon(task, BL_CLOSED);
+    }
+    bl_task_unref(task); /* the table's */
+}
+
+/* ---- progress ---------------------------------------------------------------------------- */
+
+static void send_progress(struct bl_ctx *ctx, const struct bl_field *fields, size_t count)
+{
+    struct bl_task *task = BL_CONTAINER(ctx, struct bl_task, ctx);
+    struct bl_source *source = task->source;
+    if (!bl_gate_enter(source)) return;
+    uint32_t word = OPEN;
+    bool unlinked = false;
+    if (move(task, &word, SENDING)) {
+        task->ops->progress(task, fields, count);
+        word = SENDING;
+        if (!move(task, &word, OPEN)) {
+            __atomic_store_n(&task->word, ANSWERED, __ATOMIC_RELEASE);
+            unlinked = bl_source_unlink(source, task);
+            deliver(task, (enum bl_status)(word >> STATUS_SHIFT), NULL);
+        }
+    }
+    bl_gate_leave(source);
+    if (unlinked) bl_task_unref(task); /* never the last: the running thread has one */
+}
+
+/* ---- running ------------------------------------------------------------------------------ */
+
+static void run(struct bl_task *task)
+{
+    struct bl_pool *pool = task->pool;
+    struct bl_pool_stats *stats = &pool->stats;
+    task->started_ns = bl_now_ns();
+    observe(&stats->wait_ns_sum, stats->wait_histogram, task->started_ns - task->submitted_ns);
+    struct bl_error err = {.status = BL_OK};
+    enum bl_status status = task->ops->run(task, &err);
+    observe(&stats->run_ns_sum, stats->run_histogram, bl_now_ns() - task->started_ns);
+    if (enter_phase(task, FINISHED) & EARLY) {
+        sub(&stats->behind, 1);
+        if (task->options.opaque) bl_threads_unstuck(pool->threads);
+        return;
+    }
+    sub(&stats->running, 1);
+    if (status != BL_OK && err.status != status) bl_fail(&err, status);
+    answer(task, status, &err);
+}
+
+static void run_job(struct bl_job *job)
+{
+    struct bl_task *task = BL_CONTAINER(job, struct bl_task, job);
+    add(&task->pool->stats.running, 1);
+    if (enter_phase(task, STARTED) & EARLY)
+        sub(&task->pool->stats.running, 1);
+    else
+        run(task);
+    bl_task_unref(task);
+}
+
+/* ---- starting ------------------------------------------------------------------------------ */
+
+void bl_task_init(struct bl_task *task, const struct bl_task_ops *ops, struct bl_source *source, const struct bl_task_options *options)
+{
+    struct bl_pool *pool = source->pool;
+    *task = (struct bl_task){
+        .job = {.run = run_job, .priority = (uint8_t)options->priority},
+        .ops = ops,
+        .pool = pool,
+        .source = source,
+        .options = *options,
+        .refs = 1,
+        .deadline_ns = UINT64_MAX,
+    };
+    bl_link_init(&task->job.link);
+    bl_link_init(&task->bucket);
+    bl_link_init(&task->slot);
+    bl_link_init(&task->owned);
+    bl_quota_init(&task->quota, &pool->quota, "memory", options->memory_limit);
+    bl_ctx_init(&task->ctx, &task->quota);
+    bl_threads_serve(pool->threads, &task->ctx);
+    if (options->progress_ms > 0 && ops->progress) {
+        task->ctx.progress = send_progress;
+        task->ctx.progress_distance_ns = (uint64_t)(options->progress_ms < 10 ? 10 : options->progress_ms) * 1000000;
+    }
+    __atomic_fetch_add(&source->refs, 1, __ATOMIC_RELAXED);
+    add(&pool->stats.queue_bytes, options->argument_bytes);
+    task->submitted_ns = bl_now_ns();
+    if (options->timeout_ms < UINT64_MAX / 2 / 1000000) task->deadline_ns = task->submitted_ns + options->timeout_ms * 1000000;
+}
+
+static enum bl_status refuse(struct bl_task *task, uint64_t *counter, struct bl_error *err)
+{
+    add(counter, 1);
+    return bl_fail_busy(err, bl_engine_retry_after_ms(task->pool));
+}
+
+static enum bl_status admit(struct bl_task *task, struct bl_error *err)
+{
+    struct bl_pool *pool = task->pool;
+    struct bl_pool_stats *stats = &pool->stats;
+    if (__atomic_load_n(&stats->queue_bytes, __ATOMIC_RELAXED) > pool->config.max_queue_bytes)
+        return refuse(task, &stats->refused_bytes, err);
+    if (task->options.opaque && __atomic_load_n(&stats->behind, __ATOMIC_RELAXED) >= pool->config.max_behind)
+        return refuse(task, &stats->refused_behind, err);
+    return BL_OK;
+}
+
+/* Queueing failed. Takes the task back, unless somebody answered it in between: then it was accepted. */
+static enum bl_status withdraw(struct bl_task *task, enum bl_status status, struct bl_error *err)
+{
+    bl_task_unref(task); /* the queue's */
+    if (claim(task, status) != CLAIMED) return BL_OK;
+    if (bl_source_unlink(task->source, task)) bl_task_unref(task);
+    if (status == BL_BUSY) return refuse(task, &task->pool->stats.refused_queue, err);
+    return bl_fail(err, status);
+}
+
+enum bl_status bl_task_start(struct bl_task *task, struct bl_error *err)
+{
+    enum bl_status status = admit(task, err);
+    if (status != BL_OK) return status;
+    bl_task_ref(task); /* the table's */
+    if (!bl_source_link(task->source, task)) {
+        bl_task_unref(task);
+        return bl_fail(err, BL_CLOSED);
+    }
+    if (task->deadline_ns != UINT64_MAX) bl_engine_watch(task->pool, task->deadline_ns);
+    bl_task_ref(task); /* the queue's, then the thread's */
+    status = bl_threads_push(task->pool->threads, &task->job);
+    if (status != BL_OK) return withdraw(task, status, err);
+    add(&task->pool->stats.submitted, 1);
+    return BL_OK;
+}

@@ -1,0 +1,263 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% @doc Native tasks with the manners of OTP.
+%%
+%% A task is an operation (an entry in a table of C functions), its arguments and options. It runs
+%% on the threads of a pool, never on a scheduler. The caller gets a reference at once, and then
+%% exactly one answer, whatever happens: a result, an error of the operation, the deadline, a
+%% cancel, a full queue, or the end of the pool.
+%%
+%% ```
+%% 1> {ok, Ref} = beamline_runtime:submit(echo, #{hello => world}).
+%% 2> beamline_runtime:await(Ref).
+%% {ok, #{hello => world}}
+%% 3> beamline_runtime:call(echo, <<"the same in one step">>).
+%% {ok, <<"the same in one step">>}
+%% '''
+%%
+%% <table>
+%% <tr><th>message to the caller</th><th>how often</th></tr>
+%% <tr><td>`{beamline, Ref, {progress, Map}}'</td><td>as asked by the option `progress', never after the answer</td></tr>
+%% <tr><td>`{beamline, Ref, {ok, Value}}' or `{beamline, Ref, {error, Reason}}'</td><td>exactly one of them, once</td></tr>
+%% </table>
+%%
+%% The death of the calling process cancels its tasks. The application starts a default pool named
+%% `beamline_runtime'; others are made with {@link start_link/1} or {@link child_spec/1}, and their
+%% callers name them. See doc/runtime.md.
+-module(beamline_runtime).
+
+-export([submit/2, submit/3, submit/4]).
+-export([await/1, await/2]).
+-export([call/2, call/3, call/4]).
+-export([cancel/1]).
+-export([info/0, info/1, operations/0, operations/1]).
+-export([start_link/1, child_spec/1]).
+
+-export_type([op/0, pool/0, task_options/0, pool_options/0, result/0, reason/0]).
+
+-type op() :: atom().
+%% The name of an operation, see {@link operations/0}.
+
+-type pool() :: atom() | pid().
+
+-type task_options() :: #{
+    %% default `normal'
+    priority => low | normal | high | critical,
+    %% milliseconds from submission, waiting included; default 60_000
+    timeout => non_neg_integer() | infinity,
+    %% bytes that the operation may allocate; default: only the pool's limit
+    memory_limit => pos_integer(),
+    %% least milliseconds between progress messages, 10 at least; default `none'
+    progress => pos_integer() | none
+}.
+
+-type pool_options() :: #{
+    %% default `beamline_runtime'; `undefined': the pool is called by its pid
+    name => atom(),
+    %% default: one per online scheduler
+    threads => pos_integer(),
+    %% the same under another name; `threads' wins
+    thread_count => pos_integer(),
+    %% `true': as many threads as the machine has processors for us; stronger than `thread_count'
+    use_hardware_threads => boolean(),
+    %% bytes of each thread's stack; default 1 MiB
+    stack_size => pos_integer(),
+    %% tasks waiting; default 10_000
+    max_queue => pos_integer(),
+    %% bytes of arguments held by unfinished tasks; default 1 GiB
+    max_queue_bytes => pos_integer(),
+    %% bytes that all tasks together may allocate; default: no limit
+    memory_limit => pos_integer() | infinity,
+    %% answered tasks whose opaque operation still runs; default: as many as threads
+    max_behind => pos_integer(),
+    %% milliseconds after which a waiting task of a lower class may be overtaken 16 times at most; default 100
+    ageing => pos_integer(),
+    %% default `vm'
+    isolation => vm | os_process,
+    %% shared objects with operations of your own (doc/operations.md)
+    operations => [file:name_all()]
+}.
+
+-type reason() ::
+    {busy, RetryAfterMs :: non_neg_integer()}
+    | timeout
+    | cancelled
+    | closed
+    | no_memory
+    | {limit, #{what := atom() | binary(), limit := non_neg_integer(), asked := non_neg_integer()}}
+    | {syntax, #{line => pos_integer(), column => pos_integer(), offset => non_neg_integer(), expected := binary()}}
+    | {invalid, #{field := atom() | binary(), why := binary()}}
+    | {trap, map()}
+    | {unsupported, term()}
+    | {host_exited, term()}
+    | {device_failed, term()}.
+
+-type result() :: {ok, term()} | {error, reason()}.
+
+-define(DEFAULT_POOL, beamline_runtime).
+%% What the VM itself may add to a deadline before `call' stops believing in an answer.
+-define(GRACE, 5_000).
+
+%% @equiv submit(beamline_runtime, Op, Args, #{})
+-spec submit(op(), term()) -> {ok, reference()}.
+submit(Op, Args) -> submit(?DEFAULT_POOL, Op, Args, #{}).
+
+%% @equiv submit(beamline_runtime, Op, Args, Opts)
+-spec submit(op(), term(), task_options()) -> {ok, reference()}.
+submit(Op, Args, Opts) -> submit(?DEFAULT_POOL, Op, Args, Opts).
+
+%% @doc Starts a task. A refusal is its answer: it comes as the one message, too.
+%%
+%% Large binaries in `Args' are not copied. Raises `badarg' for options that do not exist or have
+%% a wrong type.
+-spec submit(pool(), op(), term(), task_options()) -> {ok, reference()}.
+submit(Pool, Op, Args, Opts) when is_atom(Op), (is_atom(Pool) orelse is_pid(Pool)) ->
+    Wire = beamline_runtime_opts:task(Opts),
+    Ref = make_ref(),
+    case beamline_runtime_pool:port(Pool) of
+        {error, _} = Error -> refuse(Ref, Error);
+        Port -> command(Port, Ref, erlang:term_to_iovec({Ref, Op, Wire, Args}))
+    end,
+    {ok, Ref};
+submit(_, _, _, _) ->
+    error(badarg).
+
+command(Port, Ref, Data) ->
+    case beamline_runtime_drv:command(Port, Data) of
+        ok -> ok;
+        busy -> refuse(Ref, {error, {busy, 1}});
+        closed -> refuse(Ref, {error, closed})
+    end.
+
+refuse(Ref, Error) -> self() ! {beamline, Ref, Error}.
+
+%% @equiv await(Ref, infinity)
+-spec await(reference()) -> result().
+await(Ref) -> await(Ref, infinity).
+
+%% @doc Waits for the answer; progress messages of the task are dropped.
+%%
+%% After `Timeout' milliseconds it gives up: the task is cancelled, its messages are removed from
+%% the mailbox, and the result is `{error, timeout}'. Must be called by the process that submitted.
+-spec await(reference(), timeout()) -> result().
+await(Ref, infinity) when is_reference(Ref) ->
+    receive
+        {beamline, Ref, {progress, _}} -> await(Ref, infinity);
+        {beamline, Ref, Result} -> Result
+    end;
+await(Ref, Timeout) when is_reference(Ref), is_integer(Timeout), Timeout >= 0 ->
+    await_until(Ref, Timeout, erlang:monotonic_time(millisecond) + Timeout);
+await(_, _) ->
+    error(badarg).
+
+await_until(Ref, Left, Until) ->
+    receive
+        {beamline, Ref, {progress, _}} ->
+            await_until(Ref, max(0, Until - erlang:monotonic_time(millisecond)), Until);
+        {beamline, Ref, Result} ->
+            Result
+    after Left ->
+        give_up(Ref)
+    end.
+
+%% If cancel came too late the answer is on its way, for it is sent exactly once. The bound is
+%% for a reference that is not the caller's.
+give_up(Ref) ->
+    cancel(Ref),
+    flush(Ref, ?GRACE),
+    {error, timeout}.
+
+flush(Ref, Wait) ->
+    receive
+        {beamline, Ref, {progress, _}} -> flush(Ref, Wait);
+        {beamline, Ref, _Answer} -> ok
+    after Wait -> ok
+    end.
+
+%% @equiv call(beamline_runtime, Op, Args, #{})
+-spec call(op(), term()) -> result().
+call(Op, Args) -> call(?DEFAULT_POOL, Op, Args, #{}).
+
+%% @equiv call(beamline_runtime, Op, Args, Opts)
+-spec call(op(), term(), task_options()) -> result().
+call(Op, Args, Opts) -> call(?DEFAULT_POOL, Op, Args, Opts).
+
+%% @doc Submits and waits. The bound of the wait is the task's own `timeout'.
+%%
+%% Leaves no message behind. A pool that does not exist or has ended is `{error, closed}'.
+-spec call(pool(), op(), term(), task_options()) -> result().
+call(Pool, Op, Args, Opts) ->
+    {ok, Ref} = submit(Pool, Op, Args, Opts),
+    await(Ref, with_grace(beamline_runtime_opts:timeout(Opts))).
+
+with_grace(infinity) -> infinity;
+with_grace(Ms) -> min(Ms + ?GRACE, 16#FFFFFFFF).
+
+%% @doc Cancels a task, from any process. `ok': it was answered with `{error, cancelled}' by this call.
+%% `{error, closed}': it is not in flight (any more); its answer, if it had one, is in the mailbox.
+-spec cancel(reference()) -> ok | {error, closed}.
+cancel(Ref) when is_reference(Ref) ->
+    Asked = lists:any(fun(Pool) -> cancel_in(beamline_runtime_pool:port(Pool), Ref) end, beamline_runtime_pool:pools()),
+    case Asked of
+        true -> ok;
+        false -> {error, closed}
+    end;
+cancel(_) ->
+    error(badarg).
+
+cancel_in({error, _}, _Ref) -> false;
+cancel_in(Port, Ref) -> beamline_runtime_drv:cancel(Port, Ref).
+
+%% @equiv info(beamline_runtime)
+-spec info() -> map() | {error, reason()}.
+info() -> info(?DEFAULT_POOL).
+
+%% @doc What a pool does, holds and refused.
+%%
+%% Counters since its start: `submitted', `completed', `failed', `cancelled', `timed_out', `closed',
+%% `refused_queue', `refused_bytes', `refused_behind', `refused_memory'. Gauges: `queued' (a map by class),
+%% `running', `behind' (answered, operation still running), `queue_bytes', `memory', `memory_peak'
+%% (bytes), `threads', `parked'. Histograms `wait' and `run': `#{sum_us, counts}', the i-th count
+%% (from 0) being tasks up to 2^i microseconds.
+-spec info(pool()) -> map() | {error, reason()}.
+info(Pool) ->
+    case ask(Pool, fun beamline_runtime_drv:info/1) of
+        {ok, Info} -> Info#{pool => Pool, isolation => vm, version => beamline_runtime_drv:version()};
+        {error, _} = Error -> Error
+    end.
+
+%% @equiv operations(beamline_runtime)
+-spec operations() -> [op()] | {error, reason()}.
+operations() -> operations(?DEFAULT_POOL).
+
+%% @doc The operations that a pool knows, those of loaded libraries included.
+-spec operations(pool()) -> [op()] | {error, reason()}.
+operations(Pool) ->
+    case ask(Pool, fun beamline_runtime_drv:operations/1) of
+        {ok, Names} -> lists:sort(Names);
+        {error, _} = Error -> Error
+    end.
+
+ask(Pool, Question) ->
+    case beamline_runtime_pool:port(Pool) of
+        {error, _} = Error -> Error;
+        Port -> Question(Port)
+    end.
+
+%% @doc Starts a pool, linked to the caller. The application `beamline' must be running.
+%%
+%% Without its native library the pool starts too, and answers every task with
+%% `{error, {unsupported, {nif, Why}}}'. Raises `badarg' for wrong options.
+-spec start_link(pool_options()) -> {ok, pid()} | {error, term()}.
+start_link(Opts) -> beamline_runtime_pool:start_link(Opts).
+
+%% @doc For your own supervisor: `beamline_runtime:child_spec(#{name => my_pool, threads => 2})'.
+-spec child_spec(pool_options()) -> supervisor:child_spec().
+child_spec(Opts) ->
+    #{
+        id => maps:get(name, Opts, ?DEFAULT_POOL),
+        start => {?MODULE, start_link, [Opts]},
+        restart => permanent,
+        shutdown => 5_000,
+        type => worker,
+        modules => [beamline_runtime_pool]
+    }.
