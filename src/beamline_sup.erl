@@ -12,6 +12,9 @@
 start_link() ->
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
+%% `{beamline, [{default_pool, PoolOptions}]}' in the environment configures the default pool.
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
-    {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, []}}.
+    ok = beamline_runtime_pool:new_table(),
+    Default = maps:merge(application:get_env(beamline, default_pool, #{}), #{name => beamline_runtime}),
+    {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, [beamline_runtime:child_spec(Default)]}}.

@@ -161,8 +161,8 @@ void drv_pool_detach(struct drv_pool *pool)
     if (last) table[pool->slot].pool = NULL;
     pthread_mutex_unlock(&table_lock);
     if (!last) return;
-    bl_engine_close(pool->engine);
-    bl_engine_unref(pool->engine); /* frees `pool` with the last thread */
+    bl_pool_shut(pool->engine);
+    bl_pool_unref(pool->engine); /* frees `pool` with the last thread */
 }
 
 struct bl_pool *drv_pool_engine(struct drv_pool *pool) { return pool->engine; }
@@ -194,7 +194,7 @@ enum bl_status drv_pool_create(const struct bl_pool_config *config, struct drv_p
 {
     struct drv_pool *pool = new_pool(err);
     if (!pool) return err->status;
-    enum bl_status status = bl_engine_new(config, &pool->engine, err);
+    enum bl_status status = bl_pool_open(config, &pool->engine, err);
     if (status != BL_OK) {
         free_pool(pool);
         return status;
@@ -203,8 +203,8 @@ enum bl_status drv_pool_create(const struct bl_pool_config *config, struct drv_p
     pool->engine->free_skin = free_pool;
     pool->ports = 1;
     if (!enter_table(pool, id)) {
-        bl_engine_close(pool->engine);
-        bl_engine_unref(pool->engine);
+        bl_pool_shut(pool->engine);
+        bl_pool_unref(pool->engine);
         return bl_fail_limit(err, "pools", POOLS_MAX, POOLS_MAX + 1);
     }
     *out = pool;

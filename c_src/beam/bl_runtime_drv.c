@@ -98,7 +98,7 @@ static bool cancel(struct drv_port *p, const uint8_t *name, size_t bytes)
 {
     struct bl_pool *engine = drv_pool_engine(p->pool);
     if (bl_source_cancel(p->source, name, bytes)) return true;
-    return bl_engine_cancel(engine, name, bytes);
+    return bl_pool_cancel(engine, name, bytes);
 }
 
 static enum bl_status answer(struct drv_port *p, unsigned command, const uint8_t *data, size_t len, struct bl_writer *w, struct bl_error *err)

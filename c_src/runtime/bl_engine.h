@@ -104,19 +104,19 @@ struct bl_pool {
 /* ---- pools ---- */
 
 /* Without a source of its own. The caller holds one reference. */
-BL_API enum bl_status bl_engine_new(const struct bl_pool_config *config, struct bl_pool **out, struct bl_error *err);
-BL_API void bl_engine_ref(struct bl_pool *pool);
-BL_API void bl_engine_unref(struct bl_pool *pool);
+BL_API enum bl_status bl_pool_open(const struct bl_pool_config *config, struct bl_pool **out, struct bl_error *err);
+BL_API void bl_pool_ref(struct bl_pool *pool);
+BL_API void bl_pool_unref(struct bl_pool *pool);
 /* Threads end when their work did. Sources must be closed by their owners. */
-BL_API void bl_engine_close(struct bl_pool *pool);
+BL_API void bl_pool_shut(struct bl_pool *pool);
 /* Cancels the task of that name, whichever source it came from. */
-BL_API bool bl_engine_cancel(struct bl_pool *pool, const uint8_t *name, size_t bytes);
+BL_API bool bl_pool_cancel(struct bl_pool *pool, const uint8_t *name, size_t bytes);
 /* When a refused caller might try again: the queue's length times the mean run time. */
-BL_API uint64_t bl_engine_retry_after_ms(struct bl_pool *pool);
+BL_API uint64_t bl_pool_retry_after_ms(struct bl_pool *pool);
 /* Internal: makes sure that the housekeeper looks at `deadline_ns`. */
-void bl_engine_watch(struct bl_pool *pool, uint64_t deadline_ns);
+void bl_pool_watch(struct bl_pool *pool, uint64_t deadline_ns);
 /* Internal: an opaque operation keeps a thread; the housekeeper starts a stand-in. */
-void bl_engine_stuck(struct bl_pool *pool);
+void bl_pool_stuck(struct bl_pool *pool);
 
 /* ---- sources ---- */
 

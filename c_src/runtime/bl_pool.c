@@ -68,7 +68,7 @@ static uint64_t expire_all(struct bl_pool *pool)
     return cut ? now : next;
 }
 
-bool bl_engine_cancel(struct bl_pool *pool, const uint8_t *name, size_t bytes)
+bool bl_pool_cancel(struct bl_pool *pool, const uint8_t *name, size_t bytes)
 {
     bool cut, done = false;
     do {
@@ -113,7 +113,7 @@ static void *housekeeper_main(void *arg)
         while (!pool->nudged && !pool->closing && bl_now_ns() < next) sleep_until(pool, next);
     }
     pthread_mutex_unlock(&pool->lock);
-    bl_engine_unref(pool);
+    bl_pool_unref(pool);
     return NULL;
 }
 
@@ -123,7 +123,7 @@ static void nudge(struct bl_pool *pool)
     pthread_cond_signal(&pool->wake);
 }
 
-void bl_engine_watch(struct bl_pool *pool, uint64_t deadline_ns)
+void bl_pool_watch(struct bl_pool *pool, uint64_t deadline_ns)
 {
     if (deadline_ns >= __atomic_load_n(&pool->wake_at_ns, __ATOMIC_SEQ_CST)) return;
     pthread_mutex_lock(&pool->lock);
@@ -131,7 +131,7 @@ void bl_engine_watch(struct bl_pool *pool, uint64_t deadline_ns)
     pthread_mutex_unlock(&pool->lock);
 }
 
-void bl_engine_stuck(struct bl_pool *pool)
+void bl_pool_stuck(struct bl_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
     pool->stuck++;
@@ -141,9 +141,9 @@ void bl_engine_stuck(struct bl_pool *pool)
 
 /* ---- life --------------------------------------------------------------------------- */
 
-void bl_engine_ref(struct bl_pool *pool) { __atomic_fetch_add(&pool->refs, 1, __ATOMIC_RELAXED); }
+void bl_pool_ref(struct bl_pool *pool) { __atomic_fetch_add(&pool->refs, 1, __ATOMIC_RELAXED); }
 
-void bl_engine_unref(struct bl_pool *pool)
+void bl_pool_unref(struct bl_pool *pool)
 {
     if (__atomic_fetch_sub(&pool->refs, 1, __ATOMIC_ACQ_REL) != 1) return;
     if (pool->threads) bl_threads_free(pool->threads);
@@ -153,9 +153,9 @@ void bl_engine_unref(struct bl_pool *pool)
     bl_free(pool);
 }
 
-static void threads_ended(void *pool) { bl_engine_unref(pool); }
+static void threads_ended(void *pool) { bl_pool_unref(pool); }
 
-void bl_engine_close(struct bl_pool *pool)
+void bl_pool_shut(struct bl_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
     const bool first = !pool->closing;
@@ -182,11 +182,11 @@ static enum bl_status start_threads(struct bl_pool *pool, struct bl_error *err)
     pool->refs = 3; /* the caller's, the threads', the housekeeper's */
     if (bl_thread_start(housekeeper_main, pool, STACK_LEAST, c->name) == 0) return BL_OK;
     pool->refs = 2;
-    bl_engine_close(pool);
+    bl_pool_shut(pool);
     return bl_fail(err, BL_NO_MEMORY);
 }
 
-enum bl_status bl_engine_new(const struct bl_pool_config *given, struct bl_pool **out, struct bl_error *err)
+enum bl_status bl_pool_open(const struct bl_pool_config *given, struct bl_pool **out, struct bl_error *err)
 {
     struct bl_pool_config config;
     enum bl_status status = complete(given, &config, err);
@@ -206,7 +206,7 @@ enum bl_status bl_engine_new(const struct bl_pool_config *given, struct bl_pool 
     pthread_condattr_destroy(&attr);
     status = start_threads(pool, err);
     if (status != BL_OK) {
-        bl_engine_unref(pool);
+        bl_pool_unref(pool);
         return status;
     }
     *out = pool;
@@ -215,7 +215,7 @@ enum bl_status bl_engine_new(const struct bl_pool_config *given, struct bl_pool 
 
 /* ---- statistics ----------------------------------------------------------------------- */
 
-uint64_t bl_engine_retry_after_ms(struct bl_pool *pool)
+uint64_t bl_pool_retry_after_ms(struct bl_pool *pool)
 {
     const struct bl_pool_stats *s = &pool->stats;
     uint64_t runs = 0, waiting[BL_CLASSES], queued = 0;

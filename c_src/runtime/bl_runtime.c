@@ -65,12 +65,12 @@ static const struct bl_task_ops c_ops_quiet = {.run = c_run, .answer = c_answer,
 enum bl_status bl_pool_new(const struct bl_pool_config *config, struct bl_pool **out, struct bl_error *err)
 {
     struct bl_pool *pool = NULL;
-    enum bl_status status = bl_engine_new(config, &pool, err);
+    enum bl_status status = bl_pool_open(config, &pool, err);
     if (status != BL_OK) return status;
     status = bl_source_new(pool, &pool->own, err);
     if (status != BL_OK) {
-        bl_engine_close(pool);
-        bl_engine_unref(pool);
+        bl_pool_shut(pool);
+        bl_pool_unref(pool);
         return status;
     }
     *out = pool;
@@ -81,8 +81,8 @@ void bl_pool_close(struct bl_pool *pool)
 {
     if (!pool) return;
     bl_source_close(pool->own);
-    bl_engine_close(pool);
-    bl_engine_unref(pool);
+    bl_pool_shut(pool);
+    bl_pool_unref(pool);
 }
 
 static void init_condition(struct c_task *c)

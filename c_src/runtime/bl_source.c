@@ -224,7 +224,7 @@ enum bl_status bl_source_new(struct bl_pool *pool, struct bl_source **out, struc
     for (size_t i = 0; i < BL_BUCKETS; i++) bl_link_init(&source->bucket[i]);
     for (size_t i = 0; i < BL_SLOTS; i++) bl_link_init(&source->slot[i]);
     source->pool = pool;
-    bl_engine_ref(pool);
+    bl_pool_ref(pool);
     pthread_mutex_lock(&pool->lock);
     bl_link_append(&pool->sources, &source->link);
     pthread_mutex_unlock(&pool->lock);
@@ -238,7 +238,7 @@ void bl_source_unref(struct bl_source *source)
     struct bl_pool *pool = source->pool;
     pthread_mutex_destroy(&source->lock);
     bl_free(source);
-    bl_engine_unref(pool);
+    bl_pool_unref(pool);
 }
 
 static struct bl_task *take_any(struct bl_source *source, size_t *bucket)

@@ -111,7 +111,7 @@ static void abandon(struct bl_task *task, enum bl_status why)
     if (before & STARTED) {
         sub(&pool->stats.running, 1);
         add(&pool->stats.behind, 1);
-        if (task->options.opaque) bl_engine_stuck(pool);
+        if (task->options.opaque) bl_pool_stuck(pool);
     } else if (bl_threads_remove(pool->threads, &task->job)) {
         bl_task_unref(task); /* the queue's */
     }
@@ -221,7 +221,7 @@ void bl_task_init(struct bl_task *task, const struct bl_task_ops *ops, struct bl
 static enum bl_status refuse(struct bl_task *task, uint64_t *counter, struct bl_error *err)
 {
     add(counter, 1);
-    return bl_fail_busy(err, bl_engine_retry_after_ms(task->pool));
+    return bl_fail_busy(err, bl_pool_retry_after_ms(task->pool));
 }
 
 static enum bl_status admit(struct bl_task *task, struct bl_error *err)
@@ -254,7 +254,7 @@ enum bl_status bl_task_start(struct bl_task *task, struct bl_error *err)
         bl_task_unref(task);
         return bl_fail(err, BL_CLOSED);
     }
-    if (task->deadline_ns != UINT64_MAX) bl_engine_watch(task->pool, task->deadline_ns);
+    if (task->deadline_ns != UINT64_MAX) bl_pool_watch(task->pool, task->deadline_ns);
     bl_task_ref(task); /* the queue's, then the thread's */
     status = bl_threads_push(task->pool->threads, &task->job);
     if (status != BL_OK) return withdraw(task, status, err);

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the crystal part share and its users do not see.
+ */
+#ifndef BL_CRYSTAL_H
+#define BL_CRYSTAL_H
+
+#include "beamline/crystal.h"
+
+/* The status of an allocation that gave NULL: bl_alloc has filled *err when there is one. */
+static inline enum bl_status bl_alloc_status(const struct bl_error *err) { return err ? err->status : BL_NO_MEMORY; }
+
+void bl_cross(const double a[3], const double b[3], double out[3]);
+double bl_dot(const double a[3], const double b[3]);
+
+/* A cell made whole: missing vectors of free directions are unit vectors perpendicular
+ * to the others, so that fractional coordinates always exist. */
+struct bl_lattice {
+    double vectors[3][3]; /* rows */
+    double inverse[3][3]; /* r . inverse = fractional */
+    double heights[3];    /* distance of the two faces */
+    double volume;        /* signed */
+    bool periodic[3];
+};
+enum bl_status bl_lattice_init(struct bl_lattice *lattice, const struct bl_structure *s, struct bl_error *err);
+void bl_lattice_fractional(const struct bl_lattice *l, const double r[3], double f[3]);
+void bl_lattice_cartesian(const struct bl_lattice *l, const double f[3], double r[3]);
+
+/* ---- files: what readers and writers share --------------------------------- */
+
+/* A place in the input. Lines end with LF, CRLF or a lone CR. */
+struct bl_text {
+    const char *p, *end, *line_start;
+    uint32_t line; /* 1-based */
+};
+struct bl_token {
+    const char *p;
+    size_t len;
+};
+void bl_text_init(struct bl_text *t, const char *data, size_t len);
+uint32_t bl_text_column(const struct bl_text *t); /* of p, 1-based, in bytes */
+void bl_text_blanks(struct bl_text *t);           /* steps over blanks and tabs */
+bool bl_text_line_end(const struct bl_text *t);   /* at the end of a line, or of the input */
+bool bl_text_end(const struct bl_text *t);
+void bl_text_next_line(struct bl_text *t);
+/* The next blank-separated word of this line; len 0 at its end. */
+struct bl_token bl_text_word(struct bl_text *t);
+/* The rest of the line without surrounding blanks. Does not move. */
+struct bl_token bl_text_rest(const struct bl_text *t);
+/* BL_SYNTAX here: `what` was expected. */
+enum bl_status bl_text_expected(const struct bl_text *t, struct bl_error *err, const char *what, ...) BL_PRINTF(3, 4);
+/* A finite number that ends at a blank or the line's end, or BL_SYNTAX. */
+enum bl_status bl_text_number(struct bl_text *t, double *out, const char *what, struct bl_error *err);
+bool bl_token_number(struct bl_token token, double *out);
+bool bl_token_integer(struct bl_token token, int64_t *out);
+/* The shortest bytes an atom's row can have: "0 0 0" and its line end. */
+enum { BL_ROW_BYTES_MIN = 6 };
+
+void bl_warn(struct bl_warnings *w, const char *text, ...) BL_PRINTF(2, 3);
+
+/* A symbol in the case of the element it names ("cu" is Cu), or as it is. *known tells. */
+struct bl_symbol {
+    char text[BL_SYMBOL_SIZE];
+    bool known;
+};
+struct bl_symbol bl_symbol_of(struct bl_token token);
+
+struct bl_reader_state {
+    struct bl_ctx *ctx;
+    struct bl_text text;
+    const struct bl_parse_options *options;
+    const struct bl_crystal_limits *limits;
+    struct bl_parsed *out;
+};
+/* One more empty frame; NULL with *err when there is no room. */
+struct bl_structure *bl_parsed_add(struct bl_parsed *parsed, const struct bl_crystal_limits *limits, struct bl_error *err);
+enum bl_status bl_poscar_read(struct bl_reader_state *r, struct bl_error *err);
+enum bl_status bl_extxyz_read(struct bl_reader_state *r, struct bl_error *err);
+
+/* The first failure sticks in *err and later calls do nothing. */
+struct bl_printer {
+    struct bl_buffer *out;
+    struct bl_error *err;
+    enum bl_status status;
+};
+void bl_print_bytes(struct bl_printer *p, const char *bytes, size_t len);
+void bl_print_text(struct bl_printer *p, const char *text);
+void bl_print_number(struct bl_printer *p, double value);
+void bl_print_integer(struct bl_printer *p, int64_t value);
+enum bl_status bl_poscar_write(const struct bl_structure *s, const struct bl_write_options *options, struct bl_printer *p);
+enum bl_status bl_extxyz_write(const struct bl_structure *s, struct bl_printer *p);
+
+#endif

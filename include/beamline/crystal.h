@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The crystal engine for C programs: structures, their files, neighbour lists,
+ * potentials, relaxation, gates.
+ *
+ * Units: angstrom, eV, amu, degrees; velocities angstrom/fs. A Lennard-Jones run in
+ * reduced units is the same code with epsilon = sigma = 1. Vectors of N atoms are 3N
+ * doubles x0 y0 z0 x1 ...; cells are rows a, b, c; Voigt order is xx yy zz yz xz xy.
+ * Every function that takes a ctx accepts NULL (no quota, not cancellable, one lane).
+ */
+#ifndef BEAMLINE_CRYSTAL_H
+#define BEAMLINE_CRYSTAL_H
+
+#include "beamline/core.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- limits --------------------------------------------------------------- */
+
+/* Checked before memory is asked for; each answers BL_LIMIT with its name. */
+struct bl_crystal_limits {
+    size_t max_atoms;      /* of one structure */
+    size_t max_frames;     /* of one file */
+    size_t max_images;     /* atoms and their periodic images that a neighbour search may hold */
+    size_t max_neighbours; /* pairs that a neighbour list may hold */
+};
+/* 8 Mi atoms, 100,000 frames, 64 Mi images, 2 Gi neighbours. */
+BL_API extern const struct bl_crystal_limits bl_crystal_limits_default;
+
+/* ---- elements ------------------------------------------------------------- */
+
+enum { BL_SYMBOL_SIZE = 16, BL_ELEMENT_COUNT = 119 };
+
+struct bl_element {
+    char symbol[4];
+    double mass_amu;       /* standard atomic weight; of the longest-lived isotope where there is none */
+    double radius_angstrom; /* covalent; 0: not known */
+};
+/* Indexed by atomic number; 0 is "X", a site without an element. */
+BL_API extern const struct bl_element bl_elements[BL_ELEMENT_COUNT];
+/* The atomic number, or 0: not an element. Case matters; D and T are hydrogen (1). */
+BL_API unsigned bl_element_number(const char *symbol);
+
+/* ---- structures ----------------------------------------------------------- */
+
+/* A remark of a file: `key = value`. A scalar has rows 0 and columns 0, a vector
+ * rows 0 and columns n, a matrix both. Text is one string, length in columns. */
+enum bl_value_type { BL_VALUE_BOOL, BL_VALUE_INT, BL_VALUE_REAL, BL_VALUE_TEXT };
+struct bl_info {
+    char *key; /* terminated */
+    enum bl_value_type type;
+    uint32_t rows, columns;
+    union {
+        bool *bools;
+        int64_t *ints;
+        double *reals;
+        char *text;
+    } value;
+};
+
+/* A per-atom quantity without a field of its own. */
+struct bl_column {
+    char *name;
+    enum bl_value_type type; /* not TEXT */
+    uint32_t width;          /* values per atom */
+    union {
+        bool *bools;
+        int64_t *ints;
+        double *reals;
+    } value;
+};
+
+enum { BL_FIXED_X = 1, BL_FIXED_Y = 2, BL_FIXED_Z = 4 };
+
+/* Everything is owned by the structure, on its quota. Optional arrays are NULL when
+ * the quantity is not known. A cell vector is zero where there is no lattice direction
+ * (a molecule has three zero vectors); a periodic direction always has a vector. */
+struct bl_structure {
+    struct bl_quota *quota;
+    double cell[3][3];
+    bool pbc[3];
+    size_t atoms, species_count, info_count, column_count;
+    char (*species)[BL_SYMBOL_SIZE]; /* terminated, all different */
+    uint32_t *types;                 /* index into species, per atom */
+    double *positions;               /* Cartesian, may lie outside the cell */
+    double *velocities, *forces;     /* 3N */
+    double *masses, *charges;        /* N */
+    uint8_t *fixed;                  /* N, BL_FIXED_* along the Cartesian axes */
+    struct bl_info *info;
+    struct bl_column *columns;
+};
+
+BL_API void bl_structure_init(struct bl_structure *s, struct bl_quota *quota);
+BL_API void bl_structure_clear(struct bl_structure *s);
+/* Makes room for `atoms` atoms in an initialised, empty structure: types and positions,
+ * all zero. BL_LIMIT (atoms), BL_NO_MEMORY. limits may be NULL (defaults). */
+BL_API enum bl_status bl_structure_allocate(struct bl_structure *s, size_t atoms, const struct bl_crystal_limits *limits,
+                                            struct bl_error *err);
+/* Index of the symbol in s->species; adds it when new. BL_INVALID (empty or too long). */
+BL_API enum bl_status bl_structure_species(struct bl_structure *s, const char *symbol, size_t len, uint32_t *index,
+                                           struct bl_error *err);
+/* Zeroed arrays for the optional quantities; no effect on one that is there. `count` elements of `size` bytes per atom. */
+BL_API enum bl_status bl_structure_add(struct bl_structure *s, void *field, size_t count, size_t size, struct bl_error *err);
+/* A deep copy on `quota`. *to is initialised by this function. */
+BL_API enum bl_status bl_structure_copy(struct bl_structure *to, const struct bl_structure *from, struct bl_quota *quota,
+                                        struct bl_error *err);
+/* BL_INVALID unless all numbers are finite, types are in range, and the vectors of the
+ * periodic directions are independent. */
+BL_API enum bl_status bl_structure_check(const struct bl_structure *s, struct bl_error *err);
+/* a . (b x c): negative for a left-handed cell, 0 when a vector is missing. */
+BL_API double bl_structure_volume(const struct bl_structure *s);
+/* `size` values of 8 bytes; *out belongs to the structure. For readers and decoders. */
+BL_API enum bl_status bl_structure_add_info(struct bl_structure *s, const char *key, size_t key_len, enum bl_value_type type,
+                                            uint32_t rows, uint32_t columns, const void *values, struct bl_error *err);
+BL_API enum bl_status bl_structure_add_column(struct bl_structure *s, const char *name, size_t name_len,
+                                              enum bl_value_type type, uint32_t width, struct bl_column **out,
+                                              struct bl_error *err);
+
+/* ---- files ---------------------------------------------------------------- */
+
+enum bl_format { BL_FORMAT_AUTO = 0, BL_FORMAT_POSCAR, BL_FORMAT_EXTXYZ };
+
+/* What a reader assumed because the file does not say. */
+enum { BL_WARNINGS_MAX = 32, BL_WARNING_SIZE = 160 };
+struct bl_warnings {
+    size_t count, dropped;
+    char text[BL_WARNINGS_MAX][BL_WARNING_SIZE];
+};
+
+struct bl_parse_options {
+    enum bl_format format;
+    /* The answer to "which species?" for a VASP 4 file without symbols: one per count. */
+    const char *const *species;
+    size_t species_count;
+    const struct bl_crystal_limits *limits; /* NULL: defaults */
+};
+
+struct bl_parsed {
+    struct bl_quota *quota;
+    enum bl_format format; /* what it was */
+    struct bl_structure *frames;
+    size_t count, capacity;
+    struct bl_warnings warnings;
+};
+
+/* Reads a whole file, every frame. options may be NULL. On error nothing is kept:
+ * BL_SYNTAX (line, column, what was expected), BL_INVALID (contradicts itself, or a
+ * question is open: the text says which option answers it), BL_LIMIT, BL_NO_MEMORY,
+ * BL_UNSUPPORTED ("gzip", "cif"). *out need not be initialised. */
+BL_API enum bl_status bl_crystal_parse(struct bl_ctx *ctx, const char *data, size_t len, const struct bl_parse_options *options,
+                                       struct bl_parsed *out, struct bl_error *err);
+BL_API void bl_parsed_clear(struct bl_parsed *parsed);
+
+/* Bytes that grow; free with bl_buffer_clear. */
+struct bl_buffer {
+    struct bl_quota *quota;
+    char *data;
+    size_t len, capacity;
+};
+BL_API void bl_buffer_init(struct bl_buffer *b, struct bl_quota *quota);
+BL_API void bl_buffer_clear(struct bl_buffer *b);
+
+struct bl_write_options {
+    bool cartesian; /* POSCAR: Cartesian instead of Direct positions */
+    const char *comment; /* POSCAR: first line; NULL: the formula */
+};
+/* Appends one structure. Every number reads back as the same double (POSCAR Direct: the
+ * fractional numbers do). BL_INVALID: the format cannot hold it (a POSCAR without a cell).
+ * Options may be NULL. */
+BL_API enum bl_status bl_crystal_write(const struct bl_structure *s, enum bl_format format, const struct bl_write_options *options,
+                                       struct bl_buffer *out, struct bl_error *err);
+
+/* A number as both readers take it: decimal, exponent e, E, d or D; correctly rounded and
+ * independent of the locale. Returns the bytes used, 0 when there is no number. Overflow
+ * gives infinity: callers check. */
+BL_API size_t bl_parse_number(const char *text, size_t len, double *out);
+enum { BL_NUMBER_SIZE = 32 };
+/* Writes a finite double so that bl_parse_number (and strtod) give it back exactly, usually
+ * with the fewest digits. Returns the length; not terminated. */
+BL_API size_t bl_format_number(double value, char out[BL_NUMBER_SIZE]);
+
+/* ---- neighbours ----------------------------------------------------------- */
+
+/* All pairs within a cut-off, each in both directions; i = j with another image is a
+ * pair like any other. Row i is [first[i], first[i+1]), sorted by (j, shift).
+ * vector = r_j + shift . cell - r_i for the positions as given (not wrapped). */
+struct bl_neighbours {
+    size_t atoms, pairs;
+    uint64_t *first;  /* atoms + 1 */
+    uint32_t *other;  /* j */
+    int32_t (*shift)[3];
+    double (*vector)[3];
+};
+/* Any cell, any mix of periodic directions, also a cell smaller than the cut-off.
+ * BL_INVALID (structure, cut-off), BL_LIMIT (images, neighbours), BL_NO_MEMORY. */
+BL_API enum bl_status bl_neighbours_find(struct bl_ctx *ctx, const struct bl_structure *s, double cutoff,
+                                         const struct bl_crystal_limits *limits, struct bl_neighbours *out,
+                                         struct bl_error *err);
+BL_API void bl_neighbours_clear(struct bl_neighbours *list);
+
+/* ---- potentials ----------------------------------------------------------- */
+
+enum bl_potential_type { BL_POTENTIAL_LENNARD_JONES = 1, BL_POTENTIAL_STILLINGER_WEBER };
+
+/* 4 epsilon [(sigma/r)^12 - (sigma/r)^6] below the cut-off. */
+struct bl_lj_pair {
+    char species[2][BL_SYMBOL_SIZE]; /* unordered; both empty: every pair not named otherwise */
+    double epsilon, sigma, cutoff;
+};
+/* Stillinger and Weber, Phys. Rev. B 31, 5262 (1985). */
+struct bl_sw {
+    double epsilon, sigma, a, lambda, gamma, cos_theta0, big_a, big_b, p, q;
+};
+BL_API extern const struct bl_sw bl_sw_silicon; /* the original paper, epsilon = 2.1683 eV */
+
+enum { BL_LJ_PAIRS_MAX = 256 };
+struct bl_potential {
+    enum bl_potential_type type;
+    bool shift; /* LJ: subtract the energy at the cut-off */
+    /* LJ: borrowed until the engine is made. Species without a pair of their own and
+     * without a general pair are BL_INVALID. */
+    const struct bl_lj_pair *pairs;
+    size_t pair_count;
+    struct bl_sw sw; /* one species only */
+};
+
+/* What a minimiser needs to know about units: a length below which the potential is all
+ * repulsion, and the curvature of a pair at its minimum. */
+struct bl_scales {
+    double length, curvature, neighbours, cutoff;
+};
+
+/* ---- the engine ----------------------------------------------------------- */
+
+/* Energies and forces of one structure under one potential, call after call as atoms
+ * move: keeps the sorted copy, the neighbour list with its skin, and all buffers.
+ * The sums do not depend on the number of threads, nor on the vector unit: the same
+ * positions after the same history give the same bits. One thread at a time. */
+struct bl_engine;
+
+struct bl_engine_options {
+    double skin;            /* extra range of the list; < 0: chosen from the potential */
+    unsigned rebuild_every; /* 0: when an atom has moved half the skin (correct); n: blindly every n calls (comparisons only) */
+    const struct bl_crystal_limits *limits; /* NULL: defaults */
+};
+enum { BL_WANT_FORCES = 1, BL_WANT_ENERGY = 2, BL_WANT_VIRIAL = 4, BL_WANT_ATOM_ENERGIES = 8 };
+
+struct bl_energies {
+    double energy;     /* eV, of the whole cell */
+    double virial[6];  /* eV, Voigt; sum of r (x) f: pressure = trace / 3V, stress = -virial / V */
+    double *forces;        /* 3N, the caller's; only with BL_WANT_FORCES */
+    double *atom_energies; /* N, the caller's; only with BL_WANT_ATOM_ENERGIES */
+};
+
+/* Copies what it needs: structure and potential may go. BL_INVALID, BL_LIMIT, BL_NO_MEMORY,
+ * BL_UNSUPPORTED (a potential for other species). options may be NULL. */
+BL_API enum bl_status bl_engine_new(struct bl_ctx *ctx, const struct bl_structure *s, const struct bl_potential *potential,
+                                    const struct bl_engine_options *options, struct bl_engine **out, struct bl_error *err);
+BL_API void bl_engine_free(struct bl_engine *e);
+/* Fills what `want` asks for; the rest of *out is left alone. positions: 3N, finite.
+ * BL_INVALID when the result is not finite (atoms on top of each other): *out is then undefined. */
+BL_API enum bl_status bl_engine_compute(struct bl_ctx *ctx, struct bl_engine *e, const double *positions, unsigned want,
+                                        struct bl_energies *out, struct bl_error *err);
+BL_API void bl_engine_scales(const struct bl_engine *e, struct bl_scales *out);
+
+struct bl_engine_stats {
+    uint64_t computes, rebuilds;
+    size_t images;     /* atoms with their images */
+    uint64_t neighbours; /* of the last list, with those in the skin */
+    size_t bytes;      /* held */
+};
+BL_API void bl_engine_stats(const struct bl_engine *e, struct bl_engine_stats *out);
+/* "avx2" or "portable": chosen once from the CPU. */
+BL_API const char *bl_engine_code_path(void);
+/* For tests: false takes the portable code path. Engines made afterwards. */
+BL_API void bl_engine_allow_simd(bool allow);
+
+/* ---- relaxation ------------------------------------------------------------ */
+
+enum bl_relax_level { BL_LEVEL_NONE = 0, BL_LEVEL_FAST, BL_LEVEL_DEFAULT, BL_LEVEL_TIGHT, BL_LEVEL_SEARCH };
+enum bl_relax_reason {
+    BL_RELAX_CONVERGED = 0, /* max_force <= fmax */
+    BL_RELAX_MAX_STEPS,
+    BL_RELAX_STAGNATED, /* no progress any more: the numbers' end, or forces that do not fit the energy */
+    BL_RELAX_DIVERGED,  /* not finite, or far above the start: the best state is given back */
+    BL_RELAX_NOT_RUN    /* level none */
+};
+BL_API const char *bl_relax_reason_name(enum bl_relax_reason reason);
+
+struct bl_relax_options {
+    enum bl_relax_level level; /* TIGHT and SEARCH: BL_UNSUPPORTED for now */
+    double fmax;               /* eV/angstrom, largest force on an atom; 0: the level's */
+    uint64_t max_steps;        /* force calls; 0: the level's */
+    double max_move;           /* angstrom per step; 0: from the potential */
+};
+/* level default. */
+BL_API void bl_relax_options_init(struct bl_relax_options *options);
+
+struct bl_relax_result {
+    enum bl_relax_reason reason;
+    uint64_t steps; /* force calls */
+    double energy_before, energy, max_force_before, max_force;
+    double virial[6];
+};
+/* FIRE 2.0 at fixed cell. Moves the free axes of s->positions; fills s->forces.
+ * On error (cancel, timeout, limit, ...) the structure is unchanged. A run that diverged
+ * gives the best state it saw. Progress: step, energy, max_force. */
+BL_API enum bl_status bl_relax(struct bl_ctx *ctx, struct bl_structure *s, const struct bl_potential *potential,
+                               const struct bl_relax_options *options, struct bl_relax_result *out, struct bl_error *err);
+
+/* ---- gates ------------------------------------------------------------------ */
+
+enum bl_gate_name { BL_GATE_GEOMETRY = 0, BL_GATE_EQUILIBRIUM, BL_GATE_ENERGY, BL_GATE_ELASTIC, BL_GATE_DYNAMIC, BL_GATE_THERMODYNAMIC, BL_GATE_COUNT };
+BL_API const char *bl_gate_name(enum bl_gate_name name);
+enum bl_gate_pass { BL_GATE_FAILED = 0, BL_GATE_PASSED = 1, BL_GATE_NOT_RUN = 2 };
+struct bl_gate {
+    enum bl_gate_name name;
+    const char *quantity; /* what `value` is; static */
+    double value, threshold;
+    const char *unit; /* static */
+    enum bl_gate_pass pass;
+    char why[96]; /* of a failure, or why it was not run */
+};
+enum bl_verdict { BL_VERDICT_UNKNOWN = 0, BL_VERDICT_STABLE, BL_VERDICT_METASTABLE, BL_VERDICT_UNSTABLE };
+BL_API const char *bl_verdict_name(enum bl_verdict verdict);
+
+struct bl_verify_options {
+    double min_distance;        /* angstrom; 0: half the sum of the covalent radii */
+    double fmax;                /* 0: 0.01 eV/angstrom */
+    bool has_energy_before;     /* the energy gate runs when either is given */
+    double energy_before;       /* eV of the cell: the state this one came from */
+    double energy_tolerance;    /* eV allowed above energy_before */
+    bool has_reference;
+    double reference_energy;    /* eV/atom: the best known state under the same potential */
+    double stability_threshold; /* eV/atom allowed above it: metastable */
+};
+BL_API void bl_verify_options_init(struct bl_verify_options *options);
+
+struct bl_verified {
+    enum bl_verdict verdict; /* stable and metastable need every gate; one failure is unstable */
+    bool passed;             /* geometry, equilibrium and energy all ran and passed */
+    double energy, max_force;
+    struct bl_gate gates[BL_GATE_COUNT]; /* all, by name; those not built yet say so */
+};
+/* A failed gate is an answer, not an error. */
+BL_API enum bl_status bl_verify(struct bl_ctx *ctx, const struct bl_structure *s, const struct bl_potential *potential,
+                                const struct bl_verify_options *options, struct bl_verified *out, struct bl_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
