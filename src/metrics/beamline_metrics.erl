@@ -306,7 +306,7 @@ families() ->
     ok = counter(?OVERFLOW, #{help => "Updates that went to the series 'other' because a metric had too many label sets.", labels => [metric]}),
     ok = counter(?FAILURES, #{help => "Collectors that crashed, were late or answered nonsense.", labels => [collector]}),
     Terms = persistent_term:get(),
-    Collected = collect([{Name, MFA} || {?COLLECTOR(Name), MFA} <- Terms]),
+    Collected = collect(lists:sort([{Name, MFA} || {?COLLECTOR(Name), MFA} <- Terms])),
     Metrics = [Metric || {?KEY(_), #metric{} = Metric} <- Terms],
     Own = [family(Metric) || #metric{name = Name} = Metric <- Metrics, Name =/= ?OVERFLOW, Name =/= ?FAILURES],
     merge(Own ++ Collected ++ [overflow_family(Metrics), family(metric(?FAILURES))]).
