@@ -47,10 +47,18 @@ close(Name) -> call(Name, close).
 
 -spec wait_idle(atom(), non_neg_integer()) -> ok | {error, timeout}.
 wait_idle(Name, TimeoutMs) ->
+    case info(Name) of
+        #{count := 0} -> ok;
+        {error, closed} -> ok; % no gate, nobody behind it
+        #{} when TimeoutMs =:= 0 -> {error, timeout};
+        #{} -> wait(Name, TimeoutMs)
+    end.
+
+wait(Name, TimeoutMs) ->
     try gen_server:call(beamline_service_sup:process(Name, gate), wait_idle, TimeoutMs)
     catch
         exit:{timeout, _} -> {error, timeout};
-        exit:_ -> ok % no gate, nobody behind it
+        exit:_ -> ok
     end.
 
 %% Everybody gets the message `{beamline_service_gate, cancel}'.
