@@ -24,7 +24,7 @@ output_folder() {
 
 out=$(output_folder)
 if [ . -ef "$out" ]; then
-    exec "${MAKE:-make}" -C c_src
+    exec "${MAKE:-make}" -s -C c_src
 fi
 
 # rebar3 has linked priv to the source's: make it a folder of its own.
@@ -33,8 +33,8 @@ mkdir -p "$out/priv"
 for file in priv/*; do
     case $file in
         *.so | priv/beamline_host | 'priv/*') ;;
-        *) cp -R "$file" "$out/priv/" ;;
+        *) cp -R --no-preserve=mode "$file" "$out/priv/" ;; # a read-only copy could not be renewed
     esac
 done
 out=$(cd "$out" && pwd)
-exec "${MAKE:-make}" -C c_src BUILD="$out/c_build" PRIV="$out/priv"
+exec "${MAKE:-make}" -s -C c_src BUILD="$out/c_build" PRIV="$out/priv"

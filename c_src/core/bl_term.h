@@ -19,6 +19,8 @@
 #ifndef BL_TERM_H
 #define BL_TERM_H
 
+#include <string.h>
+
 #include "beamline/term.h"
 #include "bl_etf.h"
 
@@ -36,6 +38,12 @@ struct bl_tag {
 };
 extern const struct bl_tag bl_tags[256];
 
+/* True when the window begins with the head of such a term, whole. Not for integers. */
+static inline bool bl_begins(struct bl_window w, enum bl_term_type type)
+{
+    return w.n > 0 && bl_tags[w.p[0]].type == type && w.n >= bl_tags[w.p[0]].head;
+}
+
 /* ---- bl_term_cursor.c ------------------------------------------------------- */
 
 struct bl_window bl_look_around(const struct bl_reader *r, uint8_t buffer[BL_WINDOW]);
@@ -48,7 +56,12 @@ static inline struct bl_window bl_look(const struct bl_reader *r, uint8_t buffer
     return bl_look_around(r, buffer);
 }
 
-static inline size_t bl_bytes_left(const struct bl_reader *r) { return r->total - bl_reader_offset(r); }
+static inline size_t bl_offset(const struct bl_reader *r)
+{
+    return r->expected ? r->broken_offset : r->cursor.end_offset - (size_t)(r->cursor.end - r->cursor.at);
+}
+
+static inline size_t bl_bytes_left(const struct bl_reader *r) { return r->total - bl_offset(r); }
 
 /* Moves over n <= bl_bytes_left bytes. */
 void bl_advance(struct bl_reader *r, size_t n);
@@ -91,13 +104,52 @@ struct bl_atom {
     bool latin1;
 };
 
-/* Of a window that holds the head of an atom. */
-struct bl_atom bl_atom_of(struct bl_window w);
+/* Of a window that begins with an atom's head. */
+static inline struct bl_atom bl_atom_of(struct bl_window w)
+{
+    const uint8_t tag = w.p[0], head = bl_tags[tag].head;
+    return (struct bl_atom){head, head == 2 ? w.p[1] : etf_get16(w.p + 1), tag == ETF_ATOM || tag == ETF_SMALL_ATOM};
+}
+
+static inline uint64_t bl_load64(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline uint64_t bl_load32(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Eight bytes at a time, the last ones overlapping: names of options are mostly shorter than 16. */
+static inline bool bl_is_ascii(const uint8_t *p, size_t n)
+{
+    uint64_t all = 0;
+    if (n >= 8) {
+        for (size_t i = 0; i + 8 < n; i += 8) all |= bl_load64(p + i);
+        all |= bl_load64(p + (n - 8));
+    } else if (n >= 4) {
+        all = bl_load32(p) | bl_load32(p + (n - 4));
+    } else if (n > 0) {
+        all = (uint64_t)(p[0] | p[n / 2] | p[n - 1]);
+    }
+    return (all & UINT64_C(0x8080808080808080)) == 0;
+}
+
+/* True for an atom that is as it stands: ASCII, of legal length, all in the window. Most are. */
+static inline bool bl_is_plain_atom(struct bl_window w, struct bl_atom a)
+{
+    return a.len <= ETF_ATOM_CHARACTERS && a.head + a.len <= w.n && bl_is_ascii(w.p + a.head, a.len);
+}
+
 /* Checks that it is all there and well-formed, wherever the input is cut. */
 enum bl_status bl_check_atom(struct bl_reader *r, struct bl_atom a, struct bl_window w);
 /* UTF-8 of at most 255 characters. */
 bool bl_is_atom_text(const uint8_t *p, size_t n);
-bool bl_is_ascii(const uint8_t *p, size_t n);
 /* Reads the float at the window's begin. Not finite is as bad as not a number: no VM has such a term. */
 bool bl_whole_float(struct bl_window w, double *out);
 

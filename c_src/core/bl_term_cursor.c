@@ -89,11 +89,7 @@ void bl_reader_clear(struct bl_reader *r)
 
 void bl_reader_at(struct bl_reader *r, const char *field) { r->field = field; }
 
-size_t bl_reader_offset(const struct bl_reader *r)
-{
-    if (r->expected) return r->broken_offset;
-    return r->cursor.end_offset - (size_t)(r->cursor.end - r->cursor.at);
-}
+size_t bl_reader_offset(const struct bl_reader *r) { return bl_offset(r); }
 
 void bl_advance(struct bl_reader *r, size_t n)
 {
@@ -143,7 +139,7 @@ struct bl_window bl_look_around(const struct bl_reader *r, uint8_t buffer[BL_WIN
 
 enum bl_status bl_scratch(struct bl_reader *r, size_t len, uint8_t **out)
 {
-    struct bl_error unheard, *err = r->err ? r->err : &unheard;
+    struct bl_error unheard = {.status = BL_OK}, *err = r->err ? r->err : &unheard;
     struct scratch *block = bl_alloc(r->quota, sizeof *block + len, err);
     if (!block) return err->status;
     block->next = r->scratch;
@@ -185,7 +181,7 @@ static enum bl_status broken_at(struct bl_reader *r, size_t offset, const char *
 
 enum bl_status bl_broken(struct bl_reader *r, const char *expected)
 {
-    return broken_at(r, bl_reader_offset(r), expected);
+    return broken_at(r, bl_offset(r), expected);
 }
 
 enum bl_status bl_cut_short(struct bl_reader *r) { return broken_at(r, r->total, "more bytes"); }

@@ -126,7 +126,7 @@ enum bl_status bl_read_float(struct bl_reader *r, double *out)
     uint8_t buffer[BL_WINDOW];
     const struct bl_window w = bl_look(r, buffer);
     double value;
-    if (bl_type_of(w) != BL_TERM_FLOAT) return bl_wrong(r, "a float");
+    if (!bl_begins(w, BL_TERM_FLOAT)) return bl_wrong(r, "a float");
     if (!bl_whole_float(w, &value)) return bl_broken(r, "a finite float");
     const enum bl_status status = bl_accept(r, bl_tags[w.p[0]].head);
     if (status == BL_OK) *out = value;
@@ -137,7 +137,7 @@ enum bl_status bl_read_number(struct bl_reader *r, double *out)
 {
     uint8_t buffer[BL_WINDOW];
     const struct bl_window w = bl_look(r, buffer);
-    if (bl_type_of(w) == BL_TERM_FLOAT) return bl_read_float(r, out);
+    if (bl_begins(w, BL_TERM_FLOAT)) return bl_read_float(r, out);
     struct integer v;
     if (!small_integer(w, &v)) return bl_wrong(r, "a float or an integer of 64 bits");
     const enum bl_status status = bl_accept(r, v.size);
@@ -146,19 +146,6 @@ enum bl_status bl_read_number(struct bl_reader *r, double *out)
 }
 
 /* ---- atoms ---------------------------------------------------------------- */
-
-struct bl_atom bl_atom_of(struct bl_window w)
-{
-    const uint8_t tag = w.p[0], head = bl_tags[tag].head;
-    return (struct bl_atom){head, head == 2 ? w.p[1] : etf_get16(w.p + 1), tag == ETF_ATOM || tag == ETF_SMALL_ATOM};
-}
-
-bool bl_is_ascii(const uint8_t *p, size_t n)
-{
-    uint8_t all = 0;
-    for (size_t i = 0; i < n; i++) all |= p[i];
-    return all < 0x80;
-}
 
 /* The length in bytes of the code point at p (n > 0 bytes left), 0 when it is not UTF-8. */
 static size_t utf8_length(const uint8_t *p, size_t n)
@@ -203,9 +190,9 @@ enum bl_status bl_check_atom(struct bl_reader *r, struct bl_atom a, struct bl_wi
 
 static enum bl_status latin1_to_utf8(struct bl_reader *r, struct bl_span *span)
 {
+    if (bl_is_ascii(span->data, span->len)) return BL_OK;
     size_t high = 0;
     for (size_t i = 0; i < span->len; i++) high += span->data[i] >> 7;
-    if (high == 0) return BL_OK;
     uint8_t *out;
     const enum bl_status status = bl_scratch(r, span->len + high, &out);
     if (status != BL_OK) return status;
@@ -219,12 +206,9 @@ static enum bl_status latin1_to_utf8(struct bl_reader *r, struct bl_span *span)
     return BL_OK;
 }
 
-enum bl_status bl_read_atom(struct bl_reader *r, struct bl_span *out)
+/* An atom that is cut, or not ASCII. */
+static enum bl_status read_other_atom(struct bl_reader *r, struct bl_atom a, struct bl_window w, struct bl_span *out)
 {
-    uint8_t buffer[BL_WINDOW];
-    const struct bl_window w = bl_look(r, buffer);
-    if (bl_type_of(w) != BL_TERM_ATOM) return bl_wrong(r, "an atom");
-    const struct bl_atom a = bl_atom_of(w);
     enum bl_status status = bl_check_atom(r, a, w);
     if (status != BL_OK) return status;
     const struct bl_cursor before = r->cursor;
@@ -239,10 +223,17 @@ enum bl_status bl_read_atom(struct bl_reader *r, struct bl_span *out)
     return status;
 }
 
-bool bl_span_is(const struct bl_span *span, const char *text)
+enum bl_status bl_read_atom(struct bl_reader *r, struct bl_span *out)
 {
-    const size_t len = strlen(text);
-    return span->len == len && memcmp(span->data, text, len) == 0;
+    uint8_t buffer[BL_WINDOW];
+    const struct bl_window w = bl_look(r, buffer);
+    if (!bl_begins(w, BL_TERM_ATOM)) return bl_wrong(r, "an atom");
+    const struct bl_atom a = bl_atom_of(w);
+    if (w.p != r->cursor.at || !bl_is_plain_atom(w, a)) return read_other_atom(r, a, w, out);
+    const struct bl_span view = {w.p + a.head, a.len, r->spans[r->cursor.span].owner};
+    const enum bl_status status = bl_accept(r, a.head + a.len);
+    if (status == BL_OK) *out = view;
+    return status;
 }
 
 enum bl_status bl_read_bool(struct bl_reader *r, bool *out)
@@ -274,7 +265,7 @@ enum bl_status bl_read_unknown_key(struct bl_reader *r, const struct bl_span *ke
 static enum bl_status accept_container(struct bl_reader *r, size_t head, uint64_t elements)
 {
     if (elements > bl_bytes_left(r) - head) return bl_cut_short(r);
-    if (elements > r->limits.max_terms - r->cursor.terms) return bl_too_many(r, elements + 1);
+    if (elements >= r->limits.max_terms - r->cursor.terms) return bl_too_many(r, elements + 1);
     return bl_accept(r, head);
 }
 
@@ -284,7 +275,7 @@ enum bl_status bl_read_binary(struct bl_reader *r, struct bl_span *out)
 {
     uint8_t buffer[BL_WINDOW];
     const struct bl_window w = bl_look(r, buffer);
-    if (bl_type_of(w) != BL_TERM_BINARY) return bl_wrong(r, "a binary");
+    if (!bl_begins(w, BL_TERM_BINARY)) return bl_wrong(r, "a binary");
     const size_t len = etf_get32(w.p + 1);
     if (len > bl_bytes_left(r) - 5) return bl_cut_short(r);
     const struct bl_cursor before = r->cursor;
@@ -298,7 +289,7 @@ enum bl_status bl_read_tuple(struct bl_reader *r, size_t *arity)
 {
     uint8_t buffer[BL_WINDOW];
     const struct bl_window w = bl_look(r, buffer);
-    if (bl_type_of(w) != BL_TERM_TUPLE) return bl_wrong(r, "a tuple");
+    if (!bl_begins(w, BL_TERM_TUPLE)) return bl_wrong(r, "a tuple");
     const size_t n = w.p[0] == ETF_SMALL_TUPLE ? w.p[1] : etf_get32(w.p + 1);
     const enum bl_status status = accept_container(r, bl_tags[w.p[0]].head, n);
     if (status == BL_OK) *arity = n;
@@ -309,7 +300,7 @@ enum bl_status bl_read_map(struct bl_reader *r, size_t *pairs)
 {
     uint8_t buffer[BL_WINDOW];
     const struct bl_window w = bl_look(r, buffer);
-    if (bl_type_of(w) != BL_TERM_MAP) return bl_wrong(r, "a map");
+    if (!bl_begins(w, BL_TERM_MAP)) return bl_wrong(r, "a map");
     const size_t n = etf_get32(w.p + 1);
     const enum bl_status status = accept_container(r, 5, 2 * (uint64_t)n);
     if (status == BL_OK) *pairs = n;
@@ -321,7 +312,7 @@ enum bl_status bl_read_list(struct bl_reader *r, size_t *length)
 {
     uint8_t buffer[BL_WINDOW];
     const struct bl_window w = bl_look(r, buffer);
-    if (bl_type_of(w) != BL_TERM_LIST) return bl_wrong(r, "a list");
+    if (!bl_begins(w, BL_TERM_LIST)) return bl_wrong(r, "a list");
     enum bl_status status = BL_OK;
     size_t n = 0;
     if (w.p[0] == ETF_LIST) {

@@ -21,10 +21,9 @@ static enum bl_status pass_atom(struct bl_reader *r)
 {
     uint8_t buffer[BL_WINDOW];
     const struct bl_window w = bl_look(r, buffer);
-    const enum bl_term_type type = bl_type_of(w);
-    if (type != BL_TERM_ATOM) return type == BL_TERM_NONE ? bl_wrong(r, "") : bl_broken(r, "an atom");
+    if (!bl_begins(w, BL_TERM_ATOM)) return bl_type_of(w) == BL_TERM_NONE ? bl_wrong(r, "") : bl_broken(r, "an atom");
     const struct bl_atom a = bl_atom_of(w);
-    const enum bl_status status = bl_check_atom(r, a, w);
+    const enum bl_status status = bl_is_plain_atom(w, a) ? BL_OK : bl_check_atom(r, a, w);
     if (status == BL_OK) bl_advance(r, a.head + a.len);
     return status;
 }
@@ -234,10 +233,10 @@ enum bl_status bl_read_raw(struct bl_reader *r, struct bl_span *out)
 {
     if (r->cursor.string_left > 0) return string_element(r, out);
     const struct bl_cursor before = r->cursor;
-    const size_t begin = bl_reader_offset(r);
+    const size_t begin = bl_offset(r);
     enum bl_status status = bl_read_skip(r);
     if (status != BL_OK) return status;
-    const size_t len = bl_reader_offset(r) - begin, terms = r->cursor.terms;
+    const size_t len = bl_offset(r) - begin, terms = r->cursor.terms;
     r->cursor = before;
     status = bl_take(r, len, out);
     if (status == BL_OK) r->cursor.terms = terms;

@@ -7,6 +7,8 @@
 #ifndef BEAMLINE_TERM_H
 #define BEAMLINE_TERM_H
 
+#include <string.h>
+
 #include "beamline/core.h"
 
 #ifdef __cplusplus
@@ -107,7 +109,8 @@ BL_API enum bl_status bl_read_map(struct bl_reader *r, size_t *pairs);
 BL_API enum bl_status bl_read_list(struct bl_reader *r, size_t *length);
 BL_API enum bl_status bl_read_list_end(struct bl_reader *r); /* an improper tail is BL_INVALID */
 /* Steps over one whole term and checks it. Iterative: no stack depth from input.
- * What it accepts, a VM decodes; only that keys of a map differ is not checked. */
+ * What it accepts a VM decodes, but for what only the VM can know: that the keys of a map
+ * differ, and the range of the numbers in pids, ports and references. */
 BL_API enum bl_status bl_read_skip(struct bl_reader *r);
 /* Steps over one whole term and gives its encoded bytes (without version byte),
  * contiguous and owned as those of bl_read_binary. */
@@ -115,7 +118,12 @@ BL_API enum bl_status bl_read_raw(struct bl_reader *r, struct bl_span *out);
 /* BL_OK when everything was read, else BL_SYNTAX. */
 BL_API enum bl_status bl_read_end(struct bl_reader *r);
 
-BL_API bool bl_span_is(const struct bl_span *span, const char *text);
+/* Inline, so that the length of a literal is a constant: most keys differ in it. */
+static inline bool bl_span_is(const struct bl_span *span, const char *text)
+{
+    const size_t len = strlen(text);
+    return span->len == len && memcmp(span->data, text, len) == 0;
+}
 /* BL_INVALID "unknown key" about the atom in `key`, for option maps. */
 BL_API enum bl_status bl_read_unknown_key(struct bl_reader *r, const struct bl_span *key);
 

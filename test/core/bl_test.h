@@ -21,6 +21,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <setjmp.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -37,7 +38,9 @@ struct bl_test {
 static struct {
     struct bl_test *first, **last;
     unsigned failures; /* of the running test; atomic, because checks may run in threads */
-    bool skipped;
+    struct bl_test *running;
+    bool skipping;
+    unsigned passed, failed, skipped;
     jmp_buf leave;
 } bl_tests;
 
@@ -93,8 +96,8 @@ static struct {
 
 #define SKIP(why)                                                                                                      \
     do {                                                                                                               \
-        printf("skipped: %s\n", (why));                                                                                \
-        bl_tests.skipped = true;                                                                                       \
+        printf("skipped: %s: %s\n", bl_tests.running->name, (why));                                                    \
+        bl_tests.skipping = true;                                                                                      \
         longjmp(bl_tests.leave, 1);                                                                                    \
     } while (0)
 
@@ -150,24 +153,27 @@ __attribute__((unused)) static uint64_t bl_test_random(uint64_t *state)
         if (bl_tries > 2000) BL_TEST_FAIL("not true within 2 s: %s", #condition);                                      \
     } while (0)
 
+static void bl_test_run(struct bl_test *test)
+{
+    bl_tests.running = test;
+    bl_tests.failures = 0;
+    bl_tests.skipping = false;
+    if (setjmp(bl_tests.leave) == 0) test->run();
+    if (bl_tests.failures > 0)
+        bl_tests.failed++, printf("FAILED: %s\n", test->name);
+    else if (bl_tests.skipping)
+        bl_tests.skipped++;
+    else
+        bl_tests.passed++;
+}
+
 int main(int argc, char **argv)
 {
-    unsigned passed = 0, failed = 0, skipped = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    for (struct bl_test *volatile test = bl_tests.first; test; test = test->next) {
-        if (argc > 1 && !strstr(test->name, argv[1])) continue;
-        bl_tests.failures = 0;
-        bl_tests.skipped = false;
-        if (setjmp(bl_tests.leave) == 0) test->run();
-        if (bl_tests.failures > 0)
-            failed++, printf("FAILED: %s\n", test->name);
-        else if (bl_tests.skipped)
-            skipped++;
-        else
-            passed++;
-    }
-    printf("%u passed, %u failed, %u skipped\n", passed, failed, skipped);
-    return failed > 0 || passed + skipped == 0;
+    for (struct bl_test *test = bl_tests.first; test; test = test->next)
+        if (argc < 2 || strstr(test->name, argv[1])) bl_test_run(test);
+    printf("%u passed, %u failed, %u skipped\n", bl_tests.passed, bl_tests.failed, bl_tests.skipped);
+    return bl_tests.failed > 0 || bl_tests.passed + bl_tests.skipped == 0;
 }
 
 #endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Gates: named checks with value, threshold and unit. What was not run says so, and then
+ * the verdict is unknown; it is never guessed.
+ */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bl_crystal.h"
+
+const char *bl_gate_name(enum bl_gate_name name)
+{
+    static const char *const names[] = {"geometry", "equilibrium", "energy", "elastic", "dynamic", "thermodynamic"};
+    return (size_t)name < BL_GATE_COUNT ? names[name] : "unknown";
+}
+
+const char *bl_verdict_name(enum bl_verdict verdict)
+{
+    static const char *const names[] = {"unknown", "stable", "metastable", "unstable"};
+    return (size_t)verdict < sizeof names / sizeof *names ? names[verdict] : "unknown";
+}
+
+void bl_verify_options_init(struct bl_verify_options *options) { *options = (struct bl_verify_options){0}; }
+
+static void decide(struct bl_gate *g, bool pass, const char *why, ...) BL_PRINTF(3, 4);
+static void decide(struct bl_gate *g, bool pass, const char *why, ...)
+{
+    g->pass = pass ? BL_GATE_PASSED : BL_GATE_FAILED;
+    g->why[0] = '\0';
+    if (pass) return;
+    va_list args;
+    va_start(args, why);
+    vsnprintf(g->why, sizeof g->why, why, args);
+    va_end(args);
+}
+
+/* ---- geometry ---------------------------------------------------------------------- */
+
+/* The distance two species must keep: half the sum of their covalent radii. */
+static double allowed_distance(const struct bl_structure *s, uint32_t a, uint32_t b, double given)
+{
+    if (given > 0) return given;
+    const double ra = bl_elements[bl_element_number(s->species[a])].radius_angstrom;
+    const double rb = bl_elements[bl_element_number(s->species[b])].radius_angstrom;
+    return 0.5 * ((ra > 0 ? ra : 0) + (rb > 0 ? rb : 0));
+}
+
+/* Every pair is compared with its own allowance: value is the smallest ratio. */
+static enum bl_status gate_geometry(struct bl_ctx *ctx, const struct bl_structure *s, const struct bl_verify_options *o,
+                                    struct bl_gate *g, struct bl_error *err)
+{
+    *g = (struct bl_gate){.name = BL_GATE_GEOMETRY, .quantity = "shortest distance / allowed distance", .threshold = 1, .unit = "1", .value = INFINITY};
+    struct bl_error why;
+    if (bl_structure_check(s, &why) != BL_OK) {
+        g->value = 0;
+        decide(g, false, "%s: %s", why.subject, why.text);
+        return BL_OK;
+    }
+    double largest = 0;
+    for (uint32_t a = 0; a < s->species_count; a++) largest = fmax(largest, allowed_distance(s, a, a, o->min_distance));
+    if (!(largest > 0)) {
+        g->pass = BL_GATE_NOT_RUN;
+        snprintf(g->why, sizeof g->why, "no covalent radius is known for these species: give min_distance");
+        return BL_OK;
+    }
+    struct bl_neighbours list;
+    const enum bl_status status = bl_neighbours_find(ctx, s, 2 * largest, NULL, &list, err);
+    if (status != BL_OK) return status;
+    size_t at[2] = {0, 0};
+    for (size_t i = 0; i < s->atoms; i++) {
+        for (uint64_t k = list.first[i]; k < list.first[i + 1]; k++) {
+            const size_t j = list.other[k];
+            const double r = sqrt(bl_dot(list.vector[k], list.vector[k])), allowed = allowed_distance(s, s->types[i], s->types[j], o->min_distance);
+            if (!(allowed > 0) || !(r / allowed < g->value)) continue;
+            g->value = r / allowed;
+            at[0] = i + 1;
+            at[1] = j + 1;
+        }
+    }
+    bl_neighbours_clear(&list);
+    decide(g, g->value >= g->threshold, "atoms %zu and %zu are too close", at[0], at[1]);
+    /* Nobody within twice the allowance: at least that. */
+    if (!isfinite(g->value)) g->value = 2;
+    return BL_OK;
+}
+
+/* ---- equilibrium and energy ------------------------------------------------------------ */
+
+static double largest_free_force(const struct bl_structure *s, const double *f)
+{
+    double most = 0;
+    for (size_t i = 0; i < s->atoms; i++) {
+        double f2 = 0;
+        for (unsigned k = 0; k < 3; k++)
+            if (!s->fixed || !(s->fixed[i] & (1u << k))) f2 += f[3 * i + k] * f[3 * i + k];
+        most = fmax(most, f2);
+    }
+    return sqrt(most);
+}
+
+static enum bl_status compute(struct bl_ctx *ctx, const struct bl_structure *s, const struct bl_potential *potential,
+                              struct bl_verified *v, struct bl_error *err)
+{
+    struct bl_engine *engine;
+    enum bl_status status = bl_engine_new(ctx, s, potential, NULL, &engine, err);
+    if (status != BL_OK) return status;
+    struct bl_energies e = {.forces = bl_alloc_array(bl_ctx_quota(ctx), 3 * s->atoms, sizeof(double), err)};
+    if (!e.forces) {
+        bl_engine_free(engine);
+        return bl_alloc_status(err);
+    }
+    status = bl_engine_compute(ctx, engine, s->positions, BL_WANT_FORCES | BL_WANT_ENERGY, &e, err);
+    if (status == BL_OK) {
+        v->energy = e.energy;
+        v->max_force = largest_free_force(s, e.forces);
+    } else if (status == BL_INVALID) { /* overlapping atoms: an answer of the gate */
+        v->energy = v->max_force = INFINITY;
+        status = BL_OK;
+    }
+    bl_free(e.forces);
+    bl_engine_free(engine);
+    return status;
+}
+
+static void gate_equilibrium(const struct bl_verify_options *o, struct bl_verified *v)
+{
+    struct bl_gate *g = &v->gates[BL_GATE_EQUILIBRIUM];
+    *g = (struct bl_gate){.name = BL_GATE_EQUILIBRIUM, .quantity = "largest force on an atom", .unit = "eV/angstrom", .value = v->max_force};
+    g->threshold = o->fmax > 0 ? o->fmax : 0.01;
+    decide(g, v->max_force <= g->threshold, isfinite(v->max_force) ? "not at a minimum" : "forces are not finite");
+}
+
+static void gate_energy(const struct bl_structure *s, const struct bl_verify_options *o, struct bl_verified *v)
+{
+    struct bl_gate *g = &v->gates[BL_GATE_ENERGY];
+    *g = (struct bl_gate){.name = BL_GATE_ENERGY, .quantity = "energy above the start", .unit = "eV", .pass = BL_GATE_NOT_RUN};
+    snprintf(g->why, sizeof g->why, "neither energy_before nor reference_energy was given");
+    if (o->has_energy_before) {
+        g->value = v->energy - o->energy_before;
+        g->threshold = o->energy_tolerance;
+        decide(g, g->value <= g->threshold, "the energy went up");
+    }
+    if (o->has_reference && g->pass != BL_GATE_FAILED) {
+        g->quantity = "energy above the reference, per atom";
+        g->unit = "eV/atom";
+        g->value = v->energy / (double)s->atoms - o->reference_energy;
+        g->threshold = o->stability_threshold;
+        decide(g, g->value <= g->threshold, "a better state is known");
+    }
+}
+
+static void gates_not_built(struct bl_verified *v)
+{
+    static const char *const quantities[] = {"smallest eigenvalue of the elastic tensor", "lowest squared frequency", "energy above the hull"};
+    static const char *const units[] = {"GPa", "THz^2", "eV/atom"};
+    for (int i = 0; i < 3; i++) {
+        struct bl_gate *g = &v->gates[BL_GATE_ELASTIC + i];
+        *g = (struct bl_gate){.name = (enum bl_gate_name)(BL_GATE_ELASTIC + i), .quantity = quantities[i], .unit = units[i], .pass = BL_GATE_NOT_RUN};
+        snprintf(g->why, sizeof g->why, "not built yet");
+    }
+}
+
+static enum bl_verdict verdict_of(const struct bl_verified *v, const struct bl_verify_options *o)
+{
+    bool all = true;
+    for (int i = 0; i < BL_GATE_COUNT; i++) {
+        if (v->gates[i].pass == BL_GATE_FAILED) return BL_VERDICT_UNSTABLE;
+        all = all && v->gates[i].pass == BL_GATE_PASSED;
+    }
+    if (!all) return BL_VERDICT_UNKNOWN;
+    return o->has_reference && v->gates[BL_GATE_ENERGY].value > 0 ? BL_VERDICT_METASTABLE : BL_VERDICT_STABLE;
+}
+
+enum bl_status bl_verify(struct bl_ctx *ctx, const struct bl_structure *s, const struct bl_potential *potential,
+                         const struct bl_verify_options *options, struct bl_verified *out, struct bl_error *err)
+{
+    struct bl_error local;
+    if (!err) err = &local;
+    struct bl_verify_options o;
+    bl_verify_options_init(&o);
+    if (options) o = *options;
+    if (s->atoms == 0) return bl_fail_invalid(err, "structure", "no atoms");
+    struct bl_verified v = {.passed = false};
+    enum bl_status status = gate_geometry(ctx, s, &o, &v.gates[BL_GATE_GEOMETRY], err);
+    if (status == BL_OK) status = compute(ctx, s, potential, &v, err);
+    if (status != BL_OK) return status;
+    gate_equilibrium(&o, &v);
+    gate_energy(s, &o, &v);
+    gates_not_built(&v);
+    v.verdict = verdict_of(&v, &o);
+    v.passed = v.gates[BL_GATE_GEOMETRY].pass == BL_GATE_PASSED && v.gates[BL_GATE_EQUILIBRIUM].pass == BL_GATE_PASSED &&
+               v.gates[BL_GATE_ENERGY].pass == BL_GATE_PASSED;
+    *out = v;
+    return BL_OK;
+}

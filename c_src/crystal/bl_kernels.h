@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The inner loops, compiled once for any CPU and once for AVX2 from bl_kernels.inc.
+ *
+ * Both do the same operations in the same order on four numbers at a time, without fused
+ * multiply-add, so their results are the same bits. A block of homes is the unit of work;
+ * everything a block computes depends on nothing but its input.
+ */
+#ifndef BL_KERNELS_H
+#define BL_KERNELS_H
+
+#include "bl_search.h"
+
+/* Sums over one block's atoms. */
+struct bl_block_sums {
+    double energy, virial[6];
+    bool finite;
+};
+
+/* One row of LJ parameters: 48 eps sigma^12, 24 eps sigma^6, cut-off squared, energy at the
+ * cut-off (0 when not shifted). */
+struct bl_lj_row {
+    double c12, c6, cutoff2, shift;
+};
+
+struct bl_lj_job {
+    const struct bl_search *search;
+    const struct bl_lj_row *table; /* species x species */
+    size_t species;
+    unsigned want;
+    double *forces, *atom_energies; /* in the order of atoms */
+    struct bl_block_sums *sums;     /* per block */
+};
+
+/* What Stillinger-Weber keeps of one centre i and a neighbour j within the cut-off: the
+ * derivative of the centre's energy by r_ij, and whom it belongs to. */
+struct bl_partial {
+    double g[3];
+    uint32_t rank, image; /* of j */
+};
+struct bl_partials {
+    struct bl_partial *list;
+    size_t used, capacity;
+};
+/* Scratch for one centre; arrays of `room`, a multiple of 4, 32-byte aligned. */
+struct bl_sw_scratch {
+    size_t room;
+    double *memory; /* 9 arrays */
+    uint32_t *site;
+};
+
+struct bl_sw_job {
+    const struct bl_search *search;
+    struct bl_sw sw;
+    unsigned want;
+    double *forces, *atom_energies;
+    struct bl_block_sums *sums;
+    struct bl_partials *partials; /* per block */
+    uint32_t *start, *count;      /* per home: its partials in its block's list */
+    struct bl_sw_scratch *scratch; /* per lane */
+    struct bl_quota *quota;
+};
+
+typedef void bl_lj_fn(const struct bl_lj_job *job, size_t block);
+/* First every block's centres, then every block's forces. */
+typedef enum bl_status bl_sw_centres_fn(const struct bl_sw_job *job, size_t block, unsigned lane, struct bl_error *err);
+
+struct bl_kernels {
+    const char *name;
+    bl_lj_fn *lj;
+    bl_sw_centres_fn *sw_centres;
+};
+extern const struct bl_kernels bl_kernels_portable, bl_kernels_avx2;
+const struct bl_kernels *bl_kernels_choose(void);
+
+/* Room for one more centre with up to `neighbours` neighbours. */
+enum bl_status bl_sw_room(const struct bl_sw_job *job, struct bl_partials *p, struct bl_sw_scratch *x, size_t neighbours, struct bl_error *err);
+void bl_sw_forces(const struct bl_sw_job *job, size_t block);
+
+#endif

@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bl_search.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- memory -------------------------------------------------------------------- */
+
+void bl_search_init(struct bl_search *s, struct bl_quota *quota, const struct bl_crystal_limits *limits)
+{
+    *s = (struct bl_search){.quota = quota, .limits = limits};
+}
+
+void bl_search_clear(struct bl_search *s)
+{
+    void *const all[] = {s->wrap, s->rank, s->home_of, s->built, s->fraction, s->atom,       s->image,       s->xyzt,        s->x,
+                         s->y,    s->z,    s->home,    s->row_start, s->row_length, s->image_shift, s->image_vector, s->bin_start};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) bl_free(all[i]);
+    for (size_t i = 0; i < s->block_room; i++) bl_free(s->blocks[i].list);
+    bl_free(s->blocks);
+    bl_search_init(s, s->quota, s->limits);
+}
+
+size_t bl_search_bytes(const struct bl_search *s)
+{
+    size_t bytes = s->atom_room * (sizeof *s->wrap + sizeof *s->rank + 10 * sizeof(double)) +
+                   s->site_room * (2 * sizeof(uint32_t) + 7 * sizeof(double)) + s->home_room * 3 * sizeof(uint32_t) +
+                   s->bin_room * sizeof(uint32_t) + s->image_room * (sizeof *s->image_shift + 4 * sizeof(double));
+    for (size_t i = 0; i < s->block_room; i++) bytes += sizeof *s->blocks + s->blocks[i].capacity * sizeof(uint32_t);
+    return bytes;
+}
+
+enum bl_status bl_search_room(struct bl_quota *quota, void *p, size_t count, size_t size, struct bl_error *err)
+{
+    void **slot = p;
+    bl_free(*slot);
+    *slot = bl_alloc_array(quota, count, size, err);
+    return *slot ? BL_OK : bl_alloc_status(err);
+}
+
+static enum bl_status room_for_atoms(struct bl_search *s, size_t n, struct bl_error *err)
+{
+    if (n <= s->atom_room && s->wrap) return BL_OK;
+    s->atom_room = 0;
+    enum bl_status status = bl_search_room(s->quota, &s->wrap, n, sizeof *s->wrap, err);
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->rank, n, sizeof *s->rank, err);
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->home_of, n, 4 * sizeof(double), err);
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->built, n, 3 * sizeof(double), err);
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->fraction, n, 3 * sizeof(double), err);
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->home, n, sizeof *s->home, err);
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->row_start, n, sizeof *s->row_start, err);
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->row_length, n, sizeof *s->row_length, err);
+    if (status == BL_OK) s->atom_room = s->home_room = n;
+    return status;
+}
+
+static enum bl_status room_for_sites(struct bl_search *s, size_t n, struct bl_error *err)
+{
+    if (n <= s->site_room && s->atom) return BL_OK;
+    s->site_room = 0;
+    const size_t room = n + n / 16 + 8; /* a drop less at each rebuild; the search reads 3 beyond */
+    enum bl_status status = bl_search_room(s->quota, &s->atom, room, sizeof *s->atom, err);
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->image, room, sizeof *s->image, err);
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->xyzt, room, 4 * sizeof(double), err);
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->x, room, sizeof(double), err);
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->y, room, sizeof(double), err);
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->z, room, sizeof(double), err);
+    if (status == BL_OK) s->site_room = room - 4;
+    return status;
+}
+
+static enum bl_status room_for_blocks(struct bl_search *s, size_t n, struct bl_error *err)
+{
+    s->block_count = n;
+    if (n <= s->block_room) return BL_OK;
+    struct bl_block *blocks = bl_alloc_array(s->quota, n, sizeof *blocks, err);
+    if (!blocks) return bl_alloc_status(err);
+    memset(blocks, 0, n * sizeof *blocks);
+    if (s->block_room > 0) memcpy(blocks, s->blocks, s->block_room * sizeof *blocks);
+    bl_free(s->blocks);
+    s->blocks = blocks;
+    s->block_room = n;
+    return BL_OK;
+}
+
+/* ---- images -------------------------------------------------------------------- */
+
+/* Along one direction: the fractional margin around the cell in which images are wanted,
+ * and how many cells that reaches. Margins are widened by a hair: a pair exactly in range
+ * must not be lost to rounding. */
+struct margin {
+    double width;
+    int32_t cells;
+};
+
+static enum bl_status plan_images(struct bl_search *s, const struct bl_lattice *l, struct margin m[3], struct bl_error *err)
+{
+    double total = 1;
+    for (int k = 0; k < 3; k++) {
+        m[k] = (struct margin){0, 0};
+        if (!l->periodic[k]) continue;
+        m[k].width = s->range / l->heights[k] * (1 + 1e-9) + 1e-9;
+        const double cells = ceil(m[k].width);
+        total *= 2 * cells + 1;
+        if (!(total <= (double)s->limits->max_images))
+            return bl_fail_limit(err, "images", s->limits->max_images, total < 1e18 ? (uint64_t)total : UINT64_C(1000000000000000000));
+        m[k].cells = (int32_t)cells;
+    }
+    const size_t images = (size_t)total;
+    if (images > s->image_room) {
+        s->image_room = 0;
+        enum bl_status status = bl_search_room(s->quota, &s->image_shift, images, sizeof *s->image_shift, err);
+        if (status == BL_OK) status = bl_search_room(s->quota, &s->image_vector, images, 4 * sizeof(double), err);
+        if (status != BL_OK) return status;
+        s->image_room = images;
+    }
+    s->images = images;
+    size_t i = 0;
+    for (int32_t a = -m[0].cells; a <= m[0].cells; a++)
+        for (int32_t b = -m[1].cells; b <= m[1].cells; b++)
+            for (int32_t c = -m[2].cells; c <= m[2].cells; c++, i++) {
+                const double f[3] = {a, b, c};
+                s->image_shift[i][0] = a;
+                s->image_shift[i][1] = b;
+                s->image_shift[i][2] = c;
+                bl_lattice_cartesian(l, f, s->image_vector + 4 * i);
+                s->image_vector[4 * i + 3] = 0;
+            }
+    return BL_OK;
+}
+
+/* The shifts along one direction that put an atom at fraction f inside cell and margin. */
+static void shift_span(const struct margin *m, double f, int32_t *low, int32_t *high)
+{
+    *low = *high = 0;
+    if (m->cells == 0) return;
+    *low = (int32_t)ceil(-m->width - f);
+    *high = (int32_t)floor(1 + m->width - f);
+    if (*low < -m->cells) *low = -m->cells;
+    if (*high > m->cells) *high = m->cells;
+}
+
+/* ---- wrapping ------------------------------------------------------------------ */
+
+/* Beyond this many cells a position is an error, not an atom: shifts must fit 32 bits. */
+#define WRAP_MAX 1e9
+
+static enum bl_status wrap_atoms(struct bl_search *s, const struct bl_lattice *l, const double *positions, struct bl_error *err)
+{
+    s->wrapped = false;
+    for (size_t i = 0; i < s->atoms; i++) {
+        double *f = s->fraction + 3 * i;
+        if (!isfinite(positions[3 * i]) || !isfinite(positions[3 * i + 1]) || !isfinite(positions[3 * i + 2]))
+            return bl_fail_invalid(err, "positions", "the position of atom %zu is not finite", i + 1);
+        bl_lattice_fractional(l, positions + 3 * i, f);
+        for (int k = 0; k < 3; k++) {
+            s->wrap[i][k] = 0;
+            if (!l->periodic[k]) continue;
+            const double cell = floor(f[k]);
+            if (!(fabs(cell) < WRAP_MAX)) return bl_fail_invalid(err, "positions", "atom %zu is %.3g cells away", i + 1, cell);
+            s->wrap[i][k] = -(int32_t)cell;
+            f[k] -= cell; /* in [0, 1]: 1 by rounding, which is harmless */
+            s->wrapped = s->wrapped || cell != 0;
+        }
+    }
+    return BL_OK;
+}
+
+static void place_homes(struct bl_search *s, const struct bl_lattice *l, const double *positions, size_t begin, size_t end)
+{
+    for (size_t i = begin; i < end; i++) {
+        double *h = s->home_of + 4 * i;
+        memcpy(h, positions + 3 * i, 3 * sizeof(double));
+        if (!s->wrapped || (s->wrap[i][0] == 0 && s->wrap[i][1] == 0 && s->wrap[i][2] == 0)) continue;
+        const double w[3] = {s->wrap[i][0], s->wrap[i][1], s->wrap[i][2]};
+        double shift[3];
+        bl_lattice_cartesian(l, w, shift);
+        for (int c = 0; c < 3; c++) h[c] += shift[c];
+    }
+}
+
+/* ---- bins ---------------------------------------------------------------------- */
+
+struct grid {
+    double low[3], per[3]; /* bin = (f - low) * per */
+};
+
+/* Bins of half the range: 125 of them hold 2/3 of what 27 of the full range would. Fewer
+ * where atoms are sparse, so that memory stays linear in the sites. */
+static void plan_bins(struct bl_search *s, const struct bl_lattice *l, const struct margin m[3], size_t sites, struct grid *g)
+{
+    double extent[3], bins[3];
+    for (int k = 0; k < 3; k++) {
+        double low = -m[k].width, high = 1 + m[k].width;
+        if (!l->periodic[k]) {
+            low = INFINITY;
+            high = -INFINITY;
+            for (size_t i = 0; i < s->atoms; i++) {
+                low = fmin(low, s->fraction[3 * i + (size_t)k]);
+                high = fmax(high, s->fraction[3 * i + (size_t)k]);
+            }
+        }
+        g->low[k] = low;
+        extent[k] = high - low;
+        bins[k] = fmin(fmax(floor(extent[k] * l->heights[k] / (0.5 * s->range * (1 + 1e-7))), 1), 1 << 20);
+    }
+    const double most = 2.0 * (double)sites + 64;
+    while (bins[0] * bins[1] * bins[2] > most) {
+        int widest = 0;
+        for (int k = 1; k < 3; k++)
+            if (bins[k] > bins[widest]) widest = k;
+        bins[widest] = ceil(bins[widest] / 2);
+    }
+    for (int k = 0; k < 3; k++) {
+        s->bins[k] = (uint32_t)bins[k];
+        const double width = extent[k] * l->heights[k] / bins[k];
+        g->per[k] = extent[k] > 0 ? bins[k] / extent[k] : 0;
+        const double reach = width > 0 ? ceil(s->range / width * (1 + 1e-9)) : 0;
+        s->reach[k] = (uint32_t)fmin(reach, bins[k]);
+    }
+}
+
+static uint32_t bin_along(const struct bl_search *s, const struct grid *g, int k, double f)
+{
+    const double b = (f - g->low[k]) * g->per[k];
+    if (!(b > 0)) return 0;
+    return b < (double)s->bins[k] ? (uint32_t)b : s->bins[k] - 1;
+}
+
+/* Calls for each site of atom i in a fixed order: bin and image. */
+struct site {
+    uint32_t bin, image;
+    bool home;
+};
+typedef void visit_fn(void *arg, size_t atom, struct site site);
+
+static void visit_sites(const struct bl_search *s, const struct margin m[3], const struct grid *g, size_t i, visit_fn *visit, void *arg)
+{
+    const double *f = s->fraction + 3 * i;
+    int32_t low[3], high[3];
+    for (int k = 0; k < 3; k++) shift_span(&m[k], f[k], &low[k], &high[k]);
+    const uint32_t n1 = (uint32_t)(2 * m[1].cells + 1), n2 = (uint32_t)(2 * m[2].cells + 1);
+    for (int32_t a = low[0]; a <= high[0]; a++) {
+        const uint32_t bin0 = bin_along(s, g, 0, f[0] + a);
+        for (int32_t b = low[1]; b <= high[1]; b++) {
+            const uint32_t bin1 = bin0 * s->bins[1] + bin_along(s, g, 1, f[1] + b);
+            for (int32_t c = low[2]; c <= high[2]; c++) {
+                const uint32_t image = ((uint32_t)(a + m[0].cells) * n1 + (uint32_t)(b + m[1].cells)) * n2 + (uint32_t)(c + m[2].cells);
+                visit(arg, i, (struct site){bin1 * s->bins[2] + bin_along(s, g, 2, f[2] + c), image, a == 0 && b == 0 && c == 0});
+            }
+        }
+    }
+}
+
+static void count_site(void *arg, size_t atom, struct site site)
+{
+    struct bl_search *s = arg;
+    (void)atom;
+    s->bin_start[site.bin + 1]++;
+}
+
+static void put_site(void *arg, size_t atom, struct site site)
+{
+    struct bl_search *s = arg;
+    const uint32_t at = s->bin_start[site.bin]++;
+    s->atom[at] = (uint32_t)atom;
+    s->image[at] = site.image;
+}
+
+static enum bl_status count_sites(struct bl_search *s, const struct margin m[3], size_t *out, struct bl_error *err)
+{
+    size_t total = 0;
+    const size_t most = s->limits->max_images < UINT32_MAX - 1 ? s->limits->max_images : UINT32_MAX - 1;
+    for (size_t i = 0; i < s->atoms; i++) {
+        size_t here = 1;
+        for (int k = 0; k < 3; k++) {
+            int32_t low, high;
+            shift_span(&m[k], s->fraction[3 * i + (size_t)k], &low, &high);
+            here *= (size_t)(high - low + 1);
+        }
+        total += here;
+        if (total > most) return bl_fail_limit(err, "images", most, total);
+    }
+    *out = total;
+    return BL_OK;
+}
+
+static enum bl_status sort_sites(struct bl_ctx *ctx, struct bl_search *s, const struct margin m[3], const struct grid *g, struct bl_error *err)
+{
+    const size_t bins = (size_t)s->bins[0] * s->bins[1] * s->bins[2];
+    if (bins + 2 > s->bin_room) {
+        s->bin_room = 0;
+        const enum bl_status status = bl_search_room(s->quota, &s->bin_start, bins + bins / 8 + 2, sizeof *s->bin_start, err);
+        if (status != BL_OK) return status;
+        s->bin_room = bins + bins / 8 + 2;
+    }
+    memset(s->bin_start, 0, (bins + 2) * sizeof *s->bin_start);
+    for (size_t i = 0; i < s->atoms; i++) visit_sites(s, m, g, i, count_site, s);
+    enum bl_status status = bl_ctx_check(ctx, err);
+    if (status != BL_OK) return status;
+    for (size_t b = 0; b < bins; b++) s->bin_start[b + 1] += s->bin_start[b];
+    for (size_t i = 0; i < s->atoms; i++) visit_sites(s, m, g, i, put_site, s);
+    /* Each start has moved to its end: shift back. */
+    memmove(s->bin_start + 1, s->bin_start, bins * sizeof *s->bin_start);
+    s->bin_start[0] = 0;
+    return bl_ctx_check(ctx, err);
+}
+
+/* ---- positions of sites ----------------------------------------------------------- */
+
+static void place_sites(struct bl_search *s, size_t begin, size_t end)
+{
+    for (size_t e = begin; e < end; e++) {
+        const double *h = s->home_of + 4 * (size_t)s->atom[e], *v = s->image_vector + 4 * (size_t)s->image[e];
+        double *out = s->xyzt + 4 * e;
+        for (int c = 0; c < 4; c++) out[c] = h[c] + v[c];
+    }
+}
+
+struct move_job {
+    struct bl_search *s;
+    const struct bl_lattice *lattice;
+    const double *positions;
+};
+
+static enum bl_status home_body(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err)
+{
+    const struct move_job *job = arg;
+    (void)lane;
+    (void)err;
+    place_homes(job->s, job->lattice, job->positions, begin, end);
+    return BL_OK;
+}
+
+static enum bl_status site_body(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err)
+{
+    const struct move_job *job = arg;
+    (void)lane;
+    (void)err;
+    place_sites(job->s, begin, end);
+    return BL_OK;
+}
+
+enum { MOVE_GRAIN = 8192 };
+
+enum bl_status bl_search_move(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *lattice, const double *positions, struct bl_error *err)
+{
+    struct move_job job = {s, lattice, positions};
+    enum bl_status status = bl_parallel_for(ctx, s->atoms, MOVE_GRAIN, home_body, &job, err);
+    if (status == BL_OK) status = bl_parallel_for(ctx, s->sites, MOVE_GRAIN, site_body, &job, err);
+    return status;
+}
+
+/* Beyond every range, yet near enough that powers of its distance stay normal numbers. */
+static void place_far_site(struct bl_search *s)
+{
+    double most = 0;
+    for (size_t i = 0; i < 4 * s->sites; i++)
+        if (i % 4 != 3) most = fmax(most, fabs(s->xyzt[i]));
+    double *far = s->xyzt + 4 * s->sites;
+    far[0] = far[1] = far[2] = 4 * most + 16 * s->range;
+    far[3] = 0;
+    s->atom[s->sites] = 0;
+    s->image[s->sites] = 0;
+    for (int i = 0; i < 4; i++) s->x[s->sites + (size_t)i] = s->y[s->sites + (size_t)i] = s->z[s->sites + (size_t)i] = far[0];
+}
+
+static void list_homes(struct bl_search *s)
+{
+    const uint32_t centre = (uint32_t)(s->images / 2); /* the middle of an odd box */
+    uint32_t n = 0;
+    for (size_t e = 0; e < s->sites; e++) {
+        s->x[e] = s->xyzt[4 * e];
+        s->y[e] = s->xyzt[4 * e + 1];
+        s->z[e] = s->xyzt[4 * e + 2];
+        if (s->image[e] != centre) continue;
+        s->rank[s->atom[e]] = n;
+        s->home[n++] = (uint32_t)e;
+    }
+}
+
+/* ---- rows ------------------------------------------------------------------------- */
+
+struct row_job {
+    struct bl_search *s;
+    struct grid grid;
+    bl_filter_fn *filter;
+    uint64_t neighbours; /* atomic */
+};
+
+struct range {
+    uint32_t begin, end;
+};
+
+/* Where candidates of the home in bin b lie: one range per pair of outer bins. */
+struct stencil {
+    uint32_t low[3], high[3];
+    size_t candidates;
+};
+
+static struct range stencil_range(const struct bl_search *s, const struct stencil *t, uint32_t a, uint32_t b)
+{
+    const size_t base = ((size_t)a * s->bins[1] + b) * s->bins[2];
+    return (struct range){s->bin_start[base + t->low[2]], s->bin_start[base + t->high[2] + 1]};
+}
+
+static struct stencil stencil_of(const struct row_job *job, uint32_t atom)
+{
+    const struct bl_search *s = job->s;
+    struct stencil t = {.candidates = 0};
+    for (int k = 0; k < 3; k++) {
+        const uint32_t b = bin_along(s, &job->grid, k, s->fraction[3 * (size_t)atom + (size_t)k]);
+        t.low[k] = b > s->reach[k] ? b - s->reach[k] : 0;
+        t.high[k] = b + s->reach[k] < s->bins[k] ? b + s->reach[k] : s->bins[k] - 1;
+    }
+    for (uint32_t a = t.low[0]; a <= t.high[0]; a++)
+        for (uint32_t b = t.low[1]; b <= t.high[1]; b++) {
+            const struct range r = stencil_range(s, &t, a, b);
+            t.candidates += r.end - r.begin;
+        }
+    return t;
+}
+
+static enum bl_status block_room(struct bl_search *s, struct bl_block *block, size_t need, size_t done, size_t total, struct bl_error *err)
+{
+    if (need <= block->capacity) return BL_OK;
+    /* Of the rows so far, how long will all be? */
+    size_t want = done > 0 ? block->used / done * total + block->used / 16 : 0;
+    if (want < need) want = need;
+    uint32_t *list = bl_alloc_array(s->quota, want, sizeof *list, err);
+    if (!list) return bl_alloc_status(err);
+    if (block->used > 0) memcpy(list, block->list, block->used * sizeof *list);
+    bl_free(block->list);
+    block->list = list;
+    block->capacity = want;
+    return BL_OK;
+}
+
+static size_t fill_row(const struct row_job *job, const struct stencil *t, uint32_t self, uint32_t *out)
+{
+    const struct bl_search *s = job->s;
+    const double at[3] = {s->x[self], s->y[self], s->z[self]};
+    const double range2 = s->range * s->range;
+    size_t n = 0;
+    for (uint32_t a = t->low[0]; a <= t->high[0]; a++) {
+        for (uint32_t b = t->low[1]; b <= t->high[1]; b++) {
+            const struct range r = stencil_range(s, t, a, b);
+            if (self < r.begin || self >= r.end) {
+                n += job->filter(s->x, s->y, s->z, r.begin, r.end, at, range2, out + n);
+            } else {
+                n += job->filter(s->x, s->y, s->z, r.begin, self, at, range2, out + n);
+                n += job->filter(s->x, s->y, s->z, self + 1, r.end, at, range2, out + n);
+            }
+        }
+    }
+    return n;
+}
+
+static enum bl_status fill_block(struct row_job *job, size_t index, struct bl_error *err)
+{
+    struct bl_search *s = job->s;
+    struct bl_block *block = &s->blocks[index];
+    const size_t begin = index * BL_BLOCK, end = begin + BL_BLOCK < s->atoms ? begin + BL_BLOCK : s->atoms;
+    uint64_t found = 0;
+    block->used = 0;
+    for (size_t h = begin; h < end; h++) {
+        const uint32_t self = s->home[h];
+        const struct stencil t = stencil_of(job, s->atom[self]);
+        const enum bl_status status = block_room(s, block, block->used + t.candidates + 8, h - begin, end - begin, err);
+        if (status != BL_OK) return status;
+        uint32_t *row = block->list + block->used;
+        size_t n = fill_row(job, &t, self, row);
+        found += n;
+        s->row_start[h] = (uint32_t)block->used;
+        s->row_length[h] = (uint32_t)n;
+        while (n % 4 != 0) row[n++] = (uint32_t)s->sites;
+        block->used += n;
+        if (block->used > UINT32_MAX - s->sites - 16) return bl_fail_limit(err, "neighbours", UINT32_MAX, block->used);
+    }
+    const uint64_t total = __atomic_add_fetch(&job->neighbours, found, __ATOMIC_RELAXED);
+    return total <= s->limits->max_neighbours ? BL_OK : bl_fail_limit(err, "neighbours", s->limits->max_neighbours, total);
+}
+
+static enum bl_status row_body(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err)
+{
+    enum bl_status status = BL_OK;
+    (void)lane;
+    for (size_t i = begin; status == BL_OK && i < end; i++) status = fill_block(arg, i, err);
+    return status;
+}
+
+/* ---- the whole ----------------------------------------------------------------------- */
+
+enum bl_status bl_search_build(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *lattice, const double *positions,
+                               const double *tags, size_t atoms, double range, struct bl_error *err)
+{
+    struct margin m[3];
+    struct row_job job = {.s = s, .filter = bl_simd_avx2() ? bl_filter_avx2 : bl_filter_portable};
+    s->atoms = atoms;
+    s->range = range;
+    size_t sites = 0;
+    enum bl_status status = room_for_atoms(s, atoms, err);
+    if (status == BL_OK) status = plan_images(s, lattice, m, err);
+    if (status == BL_OK) status = wrap_atoms(s, lattice, positions, err);
+    if (status == BL_OK) status = count_sites(s, m, &sites, err);
+    if (status == BL_OK) status = room_for_sites(s, sites + 1, err);
+    if (status == BL_OK) status = room_for_blocks(s, (atoms + BL_BLOCK - 1) / BL_BLOCK, err);
+    if (status == BL_OK) status = bl_ctx_check(ctx, err);
+    if (status != BL_OK) return status;
+    s->sites = sites;
+    if (atoms == 0) return BL_OK;
+    plan_bins(s, lattice, m, sites, &job.grid);
+    status = sort_sites(ctx, s, m, &job.grid, err);
+    if (status != BL_OK) return status;
+    for (size_t i = 0; i < atoms; i++) s->home_of[4 * i + 3] = tags ? tags[i] : 0;
+    memcpy(s->built, positions, 3 * atoms * sizeof(double));
+    status = bl_search_move(ctx, s, lattice, positions, err);
+    if (status != BL_OK) return status;
+    list_homes(s);
+    place_far_site(s);
+    status = bl_parallel_for(ctx, s->block_count, 1, row_body, &job, err);
+    s->neighbours = job.neighbours;
+    return status;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The neighbour search under the engine and under bl_neighbours_find.
+ *
+ * Atoms are wrapped into the cell and joined by their periodic images as far as the range
+ * reaches ("sites"); sites are counting-sorted into bins along the cell vectors. So a force
+ * loop knows no periodicity: a neighbour is the index of a site, and neighbours lie close to
+ * each other in memory. Rows are made per block of BLOCK home atoms (an atom's site inside
+ * the cell), each block in its own memory: blocks are independent of each other and of the
+ * number of threads, so are all results.
+ */
+#ifndef BL_SEARCH_H
+#define BL_SEARCH_H
+
+#include "bl_crystal.h"
+
+enum { BL_BLOCK = 128 };
+
+struct bl_block {
+    uint32_t *list; /* sites, rows one after another, each padded to 4 with the far site */
+    size_t used, capacity;
+};
+
+struct bl_search {
+    struct bl_quota *quota;
+    const struct bl_crystal_limits *limits;
+    size_t atoms, sites, images;
+    /* Per atom. */
+    int32_t (*wrap)[3];  /* added to bring it into the cell */
+    bool wrapped;        /* any wrap is not zero */
+    uint32_t *rank;      /* its place among the homes */
+    double *home_of;     /* 4 per atom: wrapped position and a tag (the type) */
+    double *built;       /* 3N: positions of the last build, as given */
+    /* Per site; room for sites + 1: the last is far away from everything. */
+    uint32_t *atom, *image;
+    double *xyzt;        /* 4 per site: x y z tag */
+    double *x, *y, *z;   /* of the last build, for the search itself */
+    /* Per home, in the order of bins. */
+    uint32_t *home;      /* its site */
+    uint32_t *row_start, *row_length; /* in its block's list, not padded length */
+    struct bl_block *blocks;
+    size_t block_count;
+    /* Per image. */
+    int32_t (*image_shift)[3];
+    double *image_vector; /* 4 per image */
+    /* Bins. */
+    uint32_t *bin_start;
+    uint32_t bins[3], reach[3];
+    double range;
+    /* Capacities, in elements: buffers only grow. */
+    size_t atom_room, site_room, home_room, image_room, bin_room, block_room;
+    double *fraction; /* 3N, scratch of a build */
+    uint64_t neighbours;
+};
+
+void bl_search_init(struct bl_search *s, struct bl_quota *quota, const struct bl_crystal_limits *limits);
+void bl_search_clear(struct bl_search *s);
+/* Bins, sites and rows for all pairs closer than `range`. tags: one number per atom that
+ * travels with it (may be NULL). After an error only init, clear and another build are allowed. */
+enum bl_status bl_search_build(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *lattice, const double *positions,
+                               const double *tags, size_t atoms, double range, struct bl_error *err);
+/* New positions under the old list. */
+enum bl_status bl_search_move(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *lattice, const double *positions,
+                              struct bl_error *err);
+/* The image with the opposite shift. */
+static inline uint32_t bl_search_opposite(const struct bl_search *s, uint32_t image) { return (uint32_t)s->images - 1 - image; }
+size_t bl_search_bytes(const struct bl_search *s);
+
+/* Grows *p to hold `count` elements of `size` bytes; contents are lost. */
+enum bl_status bl_search_room(struct bl_quota *quota, void *p, size_t count, size_t size, struct bl_error *err);
+
+/* Sites begin..end-1 closer than sqrt(range2) to (x, y, z), appended at out; room for 4 more
+ * than there are candidates. Returns how many. The arrays may be read 3 elements beyond end. */
+typedef size_t bl_filter_fn(const double *x, const double *y, const double *z, uint32_t begin, uint32_t end, const double at[3],
+                            double range2, uint32_t *out);
+size_t bl_filter_portable(const double *x, const double *y, const double *z, uint32_t begin, uint32_t end, const double at[3],
+                          double range2, uint32_t *out);
+size_t bl_filter_avx2(const double *x, const double *y, const double *z, uint32_t begin, uint32_t end, const double at[3],
+                      double range2, uint32_t *out);
+/* What the CPU has, unless bl_engine_allow_simd(false). */
+bool bl_simd_avx2(void);
+
+#endif

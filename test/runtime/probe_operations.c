@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Operations for the runtime's tests and benches: they wait, spin, do not listen, allocate, fail.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "beamline/op.h"
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void sleep_us(long us) { nanosleep(&(struct timespec){.tv_nsec = us * 1000}, NULL); }
+
+/* Milliseconds -> ok. Sleeps, listens every 0.2 ms, sends progress #{left_ms}. */
+static enum bl_status op_wait(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    uint64_t ms;
+    enum bl_status status = bl_read_uint(args, &ms);
+    if (status != BL_OK) return status;
+    const uint64_t until = now_ns() + ms * 1000000;
+    for (uint64_t now; (now = now_ns()) < until;) {
+        if ((status = bl_ctx_check(ctx, err)) != BL_OK) return status;
+        bl_ctx_progress(ctx, &(struct bl_field){.key = "left_ms", .type = BL_FIELD_INT, .value.i = (int64_t)((until - now) / 1000000)}, 1);
+        sleep_us(200);
+    }
+    bl_write_atom(result, "ok");
+    return BL_OK;
+}
+
+/* Milliseconds -> ok. Sleeps and does not listen. */
+static enum bl_status op_deaf(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    (void)ctx, (void)err;
+    uint64_t ms;
+    const enum bl_status status = bl_read_uint(args, &ms);
+    if (status != BL_OK) return status;
+    for (uint64_t until = now_ns() + ms * 1000000; now_ns() < until;) sleep_us(200);
+    bl_write_atom(result, "ok");
+    return BL_OK;
+}
+
+/* Bytes -> a binary of so many zeros, and as much scratch memory on the way. */
+static enum bl_status op_allocate(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    uint64_t bytes;
+    const enum bl_status status = bl_read_uint(args, &bytes);
+    if (status != BL_OK) return status;
+    void *scratch = bl_alloc(bl_ctx_quota(ctx), bytes, err);
+    if (!scratch) return err->status;
+    uint8_t *out = bl_write_binary_space(result, bytes);
+    if (out) memset(out, 0, bytes);
+    bl_free(scratch);
+    return BL_OK;
+}
+
+/* Any term -> a result that is none: two terms instead of one. */
+static enum bl_status op_two(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    (void)ctx, (void)err;
+    const enum bl_status status = bl_read_skip(args);
+    bl_write_int(result, 1);
+    bl_write_int(result, 2);
+    return status;
+}
+
+/* Any term -> infinity and friends, numbers at the ends of their ranges, odd atoms. */
+static enum bl_status op_extremes(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    (void)ctx, (void)err;
+    const enum bl_status status = bl_read_skip(args);
+    bl_write_list(result, 9);
+    bl_write_float(result, __builtin_inf());
+    bl_write_float(result, -__builtin_inf());
+    bl_write_float(result, __builtin_nan(""));
+    bl_write_int(result, INT64_MIN);
+    bl_write_uint(result, UINT64_MAX);
+    bl_write_atom(result, "an atom that nobody interned \xC3\xA9");
+    bl_write_text(result, "");
+    bl_write_list(result, 0);
+    bl_write_end(result);
+    bl_write_map(result, 0);
+    bl_write_end(result);
+    bl_write_end(result);
+    return status;
+}
+
+/* Iterations -> the sum of a compute-bound loop over as many elements, by bl_parallel_for. */
+struct spin {
+    uint64_t sums[256];
+};
+
+static enum bl_status spin_range(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err)
+{
+    (void)err;
+    uint64_t x = begin + 1;
+    for (size_t i = begin; i < end; i++) x = x * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    ((struct spin *)arg)->sums[lane] += x | 1;
+    return BL_OK;
+}
+
+static enum bl_status op_spin(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    uint64_t n;
+    struct spin spin = {{0}};
+    enum bl_status status = bl_read_uint(args, &n);
+    if (status == BL_OK) status = bl_parallel_for(ctx, n, 1 << 18, spin_range, &spin, err);
+    if (status == BL_OK) bl_write_bool(result, spin.sums[0] != 42);
+    return status;
+}
+
+BL_API const struct bl_op_table *beamline_operations(void);
+const struct bl_op_table *beamline_operations(void)
+{
+    static const struct bl_op ops[] = {
+        {.name = "probe_wait", .summary = "Waits, listening.", .run = op_wait},
+        {.name = "probe_deaf", .summary = "Waits, not listening.", .flags = BL_OP_OPAQUE, .run = op_deaf},
+        {.name = "probe_allocate", .summary = "Allocates.", .run = op_allocate},
+        {.name = "probe_two", .summary = "Writes a malformed result.", .run = op_two},
+        {.name = "probe_extremes", .summary = "Writes unusual terms.", .run = op_extremes},
+        {.name = "probe_spin", .summary = "Computes in a parallel loop.", .run = op_spin},
+    };
+    static const struct bl_op_table table = {.abi = BL_OP_ABI, .count = sizeof ops / sizeof ops[0], .ops = ops};
+    return &table;
+}
