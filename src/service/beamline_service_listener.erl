@@ -51,12 +51,20 @@ init(#{listener := false} = Config) ->
     {ok, Config};
 init(#{name := Name} = Config) ->
     process_flag(trap_exit, true),
-    _ = stop_sockets(Name), % of a predecessor that was killed
-    Dispatch = cowboy_router:compile([{'_', beamline_service:routes(maps:remove(view, Config))
-                                            ++ [{'_', beamline_service_info_h, Config#{view => unknown}}]}]),
-    case cowboy:start_clear(ref(Name), transport_options(Config), protocol_options(Dispatch, Config)) of
+    %% Those of a predecessor that was killed; a moment may pass until their port is free.
+    Tries = case stop_sockets(Name) of ok -> 20; {error, not_found} -> 1 end,
+    case start_sockets(Config, Tries) of
         {ok, _} -> {ok, Config};
         {error, Reason} -> {stop, Reason}
+    end.
+
+start_sockets(#{name := Name} = Config, Tries) ->
+    Unknown = {'_', beamline_service_info_h, Config#{view => unknown}},
+    Dispatch = cowboy_router:compile([{'_', beamline_service:routes(Config) ++ [Unknown]}]),
+    case cowboy:start_clear(ref(Name), transport_options(Config), protocol_options(Dispatch, Config)) of
+        {error, eaddrinuse} when Tries > 1 ->
+            receive after 50 -> start_sockets(Config, Tries - 1) end;
+        Started -> Started
     end.
 
 ref(Name) -> {?MODULE, Name}.
