@@ -77,21 +77,22 @@ start() ->
         {ok, _} -> ok;
         {error, Why} -> throw({stop, io_lib:format("The application does not start: ~0tp", [Why])})
     end,
-    case start_on(wanted_ports()) of
+    case supervisor:start_child(beamline_sup, beamline_service:child_spec(#{name => ?SERVICE, port => port()})) of
         {ok, _} -> beamline_service:url(?SERVICE);
-        {error, Reason} -> throw({stop, io_lib:format("The service does not start: ~0tp", [Reason])})
+        {error, {Reason, _Child}} -> throw({stop, io_lib:format("The service does not start: ~0tp", [Reason])})
     end.
 
-wanted_ports() ->
+port() ->
     case string:to_integer(os:getenv("PORT", "")) of
-        {Port, ""} -> [Port];
-        _ -> [8080, 0]
+        {Port, ""} -> Port;
+        _ -> free_port(8080)
     end.
 
-start_on([Port | More]) ->
-    case supervisor:start_child(beamline_sup, beamline_service:child_spec(#{name => ?SERVICE, port => Port})) of
-        {error, eaddrinuse} when More =/= [] -> start_on(More);
-        Other -> Other
+%% Looking first spares the terminal the reports of a start that failed.
+free_port(Wanted) ->
+    case gen_tcp:listen(Wanted, [{ip, {127, 0, 0, 1}}, {reuseaddr, true}]) of
+        {ok, Socket} -> ok = gen_tcp:close(Socket), Wanted;
+        {error, _} -> 0
     end.
 
 %%% The client
@@ -150,11 +151,13 @@ report({problem, Problem}, _) ->
     io:format("~nNot relaxed. ~ts: ~ts~n", [maps:get(<<"title">>, Problem, <<"Problem">>), maps:get(<<"detail">>, Problem, <<"-">>)]),
     error;
 report({result, Result}, File) ->
-    #{<<"structure">> := #{<<"text">> := Text, <<"format">> := Format}, <<"verdict">> := Verdict, <<"gates">> := Gates,
+    #{<<"structure">> := #{<<"text">> := Text, <<"format">> := Format}, <<"verdict">> := Verdict, <<"passed">> := Passed,
+      <<"gates">> := Gates,
       <<"steps">> := Steps, <<"energy">> := Energy, <<"max_force">> := Force, <<"atoms">> := Atoms,
       <<"timings_ms">> := #{<<"total">> := Total}, <<"warnings">> := Warnings} = Result,
     row(#{<<"step">> => Steps, <<"energy">> => Energy, <<"max_force">> => Force}),
-    io:format("~n~b atoms, ~b steps, ~ts ms~n~nVerdict: ~ts~n", [Atoms, Steps, number(Total, 1), Verdict]),
+    io:format("~n~b atoms, ~b steps, ~ts ms~n~nVerdict: ~ts (~ts)~n",
+              [Atoms, Steps, number(Total, 1), Verdict, case Passed of true -> "every gate that has to pass did"; _ -> "a gate that has to pass did not" end]),
     [gate(Gate) || Gate <- Gates],
     [io:format("Warning: ~ts~n", [Warning]) || Warning <- Warnings],
     Target = target(File, Format),
@@ -164,18 +167,18 @@ report({result, Result}, File) ->
         {error, Why} -> io:format("~n~ts: ~ts~n", [Target, file:format_error(Why)]), error
     end.
 
+gate(#{<<"name">> := Name, <<"value">> := Value, <<"threshold">> := Threshold, <<"unit">> := Unit, <<"pass">> := Pass} = Gate) ->
+    io:format("  ~-14ts ~-6s ~ts = ~ts ~ts (threshold ~ts)~ts~n",
+              [Name, case Pass of true -> "pass"; _ -> "FAIL" end, maps:get(<<"quantity">>, Gate, <<"value">>),
+               value(Value), Unit, value(Threshold), why(Gate)]);
 gate(#{<<"name">> := Name} = Gate) ->
-    Pass = case Gate of #{<<"pass">> := true} -> "pass"; #{<<"pass">> := false} -> "FAIL"; _ -> "not run" end,
-    io:format("  ~-14ts ~16ts   threshold ~12ts ~-8ts ~s~n",
-              [Name, value(Gate, <<"value">>), value(Gate, <<"threshold">>), maps:get(<<"unit">>, Gate, <<>>), Pass]).
+    io:format("  ~-14ts -     not run~ts~n", [Name, why(Gate)]).
 
-value(Gate, Key) ->
-    case maps:get(Key, Gate, null) of
-        N when is_number(N), N =/= 0, abs(N) < 1.0e-3 -> io_lib:format("~.3e", [float(N)]);
-        N when is_float(N) -> number(N, 4);
-        N when is_integer(N); N =:= null -> number(N, 0);
-        Other -> io_lib:format("~0tp", [Other])
-    end.
+why(#{<<"why">> := Why}) -> [": ", Why];
+why(_) -> "".
+
+value(N) when is_number(N), abs(N) < 1.0e-3, N /= 0 -> io_lib:format("~.3e", [float(N)]);
+value(N) -> number(N, 4).
 
 target(File, Format) ->
     Dir = case filelib:is_dir("_build") of true -> "_build/run"; false -> filename:basedir(user_cache, "beamline") end,

@@ -42,12 +42,18 @@ after_stage(parse, #{structures := Structures}, _, _) ->
     Why = io_lib:format("one structure is expected, the file holds ~w", [length(Structures)]),
     {error, {invalid, #{field => <<"body">>, why => iolist_to_binary(Why)}}};
 after_stage(relax, #{structure := Structure} = Relaxed, #{plan := Plan, potential := Potential} = Job, Now) ->
-    Args = maps:merge(maps:with([fmax], maps:get(relax, Plan)), #{structure => Structure, potential => Potential}),
+    Args = (equilibrium(maps:get(relax, Plan)))#{structure => Structure, potential => Potential,
+                                                 energy_before => maps:get(energy_before, Relaxed)},
     run(crystal_verify, Args, verify, Job#{relaxed => Relaxed}, Now);
 after_stage(verify, Verdict, #{relaxed := #{structure := Structure}} = Job, Now) ->
     run(crystal_write, #{structures => [Structure], format => output(Job)}, write, Job#{verdict => Verdict}, Now);
 after_stage(write, Text, Job, Now) ->
     {done, result(Text, Job, Now)}.
+
+%% A relaxation is judged by what it aimed at, not by the engine's default.
+equilibrium(#{fmax := Fmax}) -> #{fmax => Fmax};
+equilibrium(#{level := fast}) -> #{fmax => 0.05};
+equilibrium(_) -> #{}.
 
 output(#{plan := #{output := same}, format := Format}) -> Format;
 output(#{plan := #{output := Output}}) -> Output.
@@ -86,7 +92,7 @@ count(<<>>, Counts) -> Counts.
 result(Text, #{relaxed := #{structure := Structure} = Relaxed, verdict := Verdict} = Job, Now) ->
     #{plan := #{priority := Priority}, potential := Potential, timings := Timings, started := Started, warnings := Warnings} = Job,
     Composition = composition(Structure),
-    Numbers = maps:with([energy, max_force, steps, converged, reason, energy_start], Relaxed),
+    Numbers = maps:with([energy, energy_before, max_force, max_force_before, steps, converged, reason], Relaxed),
     maps:merge(Numbers, #{
         structure => #{format => output(Job), text => Text},
         atoms => lists:sum([N || {_, N} <- Composition]),
@@ -95,6 +101,7 @@ result(Text, #{relaxed := #{structure := Structure} = Relaxed, verdict := Verdic
         priority => Priority,
         units => #{energy => <<"eV">>, max_force => <<"eV/Angstrom">>},
         verdict => maps:get(verdict, Verdict),
+        passed => maps:get(passed, Verdict),
         gates => maps:get(gates, Verdict),
         warnings => Warnings ++ maps:get(warnings, Relaxed, []),
         timings_ms => Timings#{total => (Now - Started) / 1000}
