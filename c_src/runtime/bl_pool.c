@@ -37,6 +37,7 @@ static enum bl_status complete(const struct bl_pool_config *given, struct bl_poo
     if (config->max_behind > BEHIND_MOST) return bl_fail_invalid(err, "max_behind", "at most %d", BEHIND_MOST);
     if (config->ageing_ms == 0) config->ageing_ms = 100;
     if (config->spin_us == 0) config->spin_us = 50;
+    if (online_cpus() == 1) config->spin_us = 0; /* it would only keep the submitter from running */
     return BL_OK;
 }
 
