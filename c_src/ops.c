@@ -4,6 +4,8 @@
  */
 #include "bl_ops.h"
 
+#include "crystal/bl_crystal_ops.h"
+
 static enum bl_status op_noop(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
 {
     (void)ctx, (void)err;
@@ -21,6 +23,12 @@ static enum bl_status op_echo(struct bl_ctx *ctx, struct bl_reader *args, struct
 static const struct bl_op ops[] = {
     {.name = "noop", .summary = "Reads its argument and answers ok.", .run = op_noop},
     {.name = "echo", .summary = "Answers its argument.", .run = op_echo},
+    {.name = "crystal_parse", .summary = "Reads a structure file.", .run = bl_op_crystal_parse},
+    {.name = "crystal_write", .summary = "Writes structures as a file.", .run = bl_op_crystal_write},
+    {.name = "crystal_energy", .summary = "Energy, forces and virial of a structure.", .run = bl_op_crystal_energy},
+    {.name = "crystal_neighbours", .summary = "All pairs within a cut-off.", .run = bl_op_crystal_neighbours},
+    {.name = "crystal_relax", .summary = "Moves the atoms to a minimum of the energy.", .run = bl_op_crystal_relax},
+    {.name = "crystal_verify", .summary = "Runs the gates on a structure.", .run = bl_op_crystal_verify},
 };
 
 const struct bl_op_table *bl_builtin_operations(void)

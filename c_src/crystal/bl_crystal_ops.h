@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The crystal operations, and the term forms of structures and potentials.
+ */
+#ifndef BL_CRYSTAL_OPS_H
+#define BL_CRYSTAL_OPS_H
+
+#include "beamline/op.h"
+#include "bl_crystal.h"
+
+bl_op_fn bl_op_crystal_parse, bl_op_crystal_write, bl_op_crystal_energy, bl_op_crystal_neighbours, bl_op_crystal_relax, bl_op_crystal_verify;
+
+/* A structure as it came: what the engine knows in `s`, keys it does not know kept as bytes
+ * of the reader's input and written back as they were. */
+enum { BL_FOREIGN_MAX = 32 };
+struct bl_term_structure {
+    struct bl_structure s;
+    size_t foreign_count;
+    struct bl_span foreign_key[BL_FOREIGN_MAX], foreign_value[BL_FOREIGN_MAX]; /* encoded */
+};
+/* On success the caller clears t->s. */
+enum bl_status bl_read_structure(struct bl_reader *r, struct bl_quota *quota, struct bl_term_structure *t, struct bl_error *err);
+void bl_write_structure(struct bl_writer *w, const struct bl_structure *s, const struct bl_term_structure *foreign);
+
+/* A potential with the memory of its pairs. */
+struct bl_term_potential {
+    struct bl_potential potential;
+    struct bl_lj_pair pairs[BL_LJ_PAIRS_MAX];
+};
+enum bl_status bl_read_potential(struct bl_reader *r, struct bl_term_potential *p, struct bl_error *err);
+
+#endif

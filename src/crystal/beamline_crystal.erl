@@ -1,0 +1,498 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% @doc Crystal structures: their files, energies, relaxation, gates.
+%%
+%% A structure is a map of numbers and binaries ({@type structure()}): immutable, shared
+%% without copying, sent anywhere. The functions here are its constructors and accessors;
+%% nobody else needs to take the binaries apart. What computes runs as a task of
+%% {@link beamline_runtime}: the caller's scheduler is never held, every call has a deadline.
+%%
+%% Units: angstrom, eV, amu, GPa; velocities angstrom/fs.
+%%
+%% ```
+%% {ok, File} = file:read_file("priv/examples/si_vacancy.poscar"),
+%% {ok, #{structures := [Si]}} = beamline_crystal:parse(File),
+%% Potential = #{type => stillinger_weber, parameters => silicon},
+%% {ok, #{structure := Relaxed, energy := E}} = beamline_crystal:relax(Si, Potential),
+%% {ok, Poscar} = beamline_crystal:write([Relaxed], poscar).
+%% '''
+%% Errors of all functions that compute are those of {@link beamline_runtime}, and
+%% `{syntax, #{line, column, expected}}', `{invalid, #{field, why}}',
+%% `{limit, #{what, limit, asked}}', `{unsupported, What}'.
+-module(beamline_crystal).
+
+-export([new/1, number_of_atoms/1, species/1, symbols/1, formula/1, positions/1, forces/1, cell/1, volume/1]).
+-export([distance/3, vector/3, fixed/1, fix/2]).
+-export([parse/1, parse/2, parse/3, write/2, write/3, write/4]).
+-export([energy/2, energy/3, energy/4, neighbours/2, neighbours/3]).
+-export([relax/2, relax/3, relax/4, verify/2, verify/3, verify/4]).
+-export([submit_parse/3, submit_relax/4, submit_verify/4, submit_energy/4]).
+
+-export_type([structure/0, column/0, symbol/0, vector/0, potential/0, lj_pair/0, sw_parameters/0]).
+-export_type([format/0, parse_options/0, write_options/0, energy_options/0, relax_options/0, verify_options/0]).
+-export_type([parsed/0, energies/0, neighbours/0, relaxed/0, verified/0, gate/0]).
+
+-type symbol() :: binary().
+%% An element, or any name of 1 to 15 bytes.
+
+-type vector() :: {X :: float(), Y :: float(), Z :: float()}.
+
+-type structure() :: #{
+    %% rows a, b, c in angstrom; a zero vector where there is no lattice direction
+    cell := {vector(), vector(), vector()},
+    pbc := {boolean(), boolean(), boolean()},
+    %% all different
+    species := [symbol()],
+    %% per atom uint32, little-endian: index into species, from 0
+    types := binary(),
+    %% 3 per atom float64, little-endian: Cartesian, angstrom; may lie outside the cell
+    positions := binary(),
+    %% 3 per atom float64: angstrom/fs
+    velocities => binary(),
+    %% 3 per atom float64: eV/angstrom
+    forces => binary(),
+    %% per atom float64: amu
+    masses => binary(),
+    %% per atom float64: elementary charges
+    charges => binary(),
+    %% per atom one byte: the sum of 1 (x), 2 (y), 4 (z) for the axes that must not move
+    fixed => binary(),
+    %% remarks of the file
+    info => #{binary() => binary() | boolean() | number() | [number() | boolean()] | [[number() | boolean()]]},
+    %% per-atom quantities without a key of their own
+    columns => #{binary() => column()},
+    %% keys the engine does not know are carried through untouched
+    atom() => term()
+}.
+
+-type column() :: #{type := real | integer | boolean, width := pos_integer(), data := binary()}.
+
+-type potential() ::
+    %% 4 epsilon [(sigma/r)^12 - (sigma/r)^6] below the cut-off; `shift' subtracts the energy
+    %% there; `pairs' overrides the general numbers for the species it names
+    #{
+        type := lennard_jones,
+        epsilon => number(),
+        sigma => number(),
+        cutoff => number(),
+        shift => boolean(),
+        pairs => [lj_pair()]
+    }
+    %% one species; `silicon' is the original parametrisation, epsilon = 2.1683 eV
+    | #{type := stillinger_weber, parameters := silicon | sw_parameters()}.
+
+-type lj_pair() :: #{species := {symbol(), symbol()}, epsilon := number(), sigma := number(), cutoff := number()}.
+
+-type sw_parameters() :: #{
+    epsilon := number(),
+    sigma := number(),
+    a := number(),
+    lambda := number(),
+    gamma := number(),
+    cos_theta0 := number(),
+    a_coefficient := number(),
+    b_coefficient := number(),
+    p := number(),
+    q := number()
+}.
+
+-type format() :: poscar | extxyz.
+
+-type parse_options() :: #{
+    %% default `auto'
+    format => auto | format(),
+    %% the species of a VASP 4 file without symbols: one for each count
+    species => [symbol()],
+    %% default 8 Mi; can only be lowered
+    max_atoms => non_neg_integer(),
+    %% default 100,000; can only be lowered
+    max_frames => non_neg_integer()
+}.
+
+-type parsed() :: #{format := format(), structures := [structure()], warnings := [binary()]}.
+%% `warnings' says what was assumed because the file does not.
+
+-type write_options() :: #{
+    %% POSCAR: Cartesian positions; default false (Direct)
+    cartesian => boolean(),
+    %% POSCAR: the first line; default: the comment in `info', or the formula
+    comment => binary()
+}.
+
+-type energy_options() :: #{
+    %% default true
+    forces => boolean(),
+    %% default true
+    virial => boolean(),
+    %% default false
+    atom_energies => boolean()
+}.
+
+-type energies() :: #{
+    %% eV, of the cell
+    energy := float(),
+    %% which compiled path computed it
+    code_path := avx2 | portable,
+    %% 3 per atom float64, little-endian: eV/angstrom
+    forces => binary(),
+    %% eV: xx yy zz yz xz xy
+    virial => [float()],
+    %% minus virial over volume, positive = under tension; where all directions are periodic
+    stress_gpa => [float()],
+    pressure_gpa => float(),
+    %% per atom float64: eV
+    atom_energies => binary()
+}.
+
+-type neighbours() :: #{
+    pairs := non_neg_integer(),
+    %% atoms + 1 uint64: row i is first(i) .. first(i + 1) - 1
+    first := binary(),
+    %% uint32 per pair: the other atom, from 0
+    other := binary(),
+    %% 3 int32 per pair: cells added to the other atom
+    shift := binary(),
+    %% 3 float64 per pair: from the atom to the other
+    vector := binary()
+}.
+
+-type relax_options() :: #{
+    %% `none': only forces; `fast': FIRE at fixed cell to 0.05 eV/angstrom, 500 force calls;
+    %% `default': FIRE at fixed cell to 0.01 eV/angstrom, 20,000 force calls (the cell is not
+    %% relaxed yet: `cell_relaxed => false' in the answer). `tight', `search': unsupported.
+    level => none | fast | default | tight | search,
+    %% eV/angstrom, largest force on an atom
+    fmax => number(),
+    %% force calls
+    max_steps => pos_integer(),
+    %% angstrom an axis may move in one step; default: a tenth of the potential's length
+    max_move => number()
+}.
+
+-type relaxed() :: #{
+    structure := structure(),
+    energy := float(),
+    energy_before := float(),
+    %% eV/angstrom, fixed axes left out
+    max_force := float(),
+    max_force_before := float(),
+    %% force calls
+    steps := pos_integer(),
+    converged := boolean(),
+    reason := converged | max_steps | stagnated | diverged | not_run,
+    cell_relaxed := boolean(),
+    code_path := avx2 | portable,
+    virial := [float()],
+    stress_gpa => [float()],
+    pressure_gpa => float()
+}.
+
+-type verify_options() :: #{
+    %% angstrom; default: half the sum of the covalent radii of each pair
+    min_distance => number(),
+    %% eV/angstrom; default 0.01
+    fmax => number(),
+    %% eV of the cell before: the energy gate asks that it did not go up
+    energy_before => number(),
+    %% eV it may go up; default 0
+    energy_tolerance => number(),
+    %% eV/atom of the best state known under the same potential
+    reference_energy => number(),
+    %% eV/atom allowed above it; default 0
+    stability_threshold => number()
+}.
+
+-type gate() :: #{
+    name := geometry | equilibrium | energy | elastic | dynamic | thermodynamic,
+    quantity := binary(),
+    unit := binary(),
+    pass := boolean() | unknown,
+    value => float() | infinity,
+    threshold => float(),
+    why => binary()
+}.
+
+-type verified() :: #{
+    %% `unknown' as long as one of the gates was not run; one failure is `unstable'
+    verdict := stable | metastable | unstable | unknown,
+    %% geometry, equilibrium and energy all ran and passed
+    passed := boolean(),
+    energy := float() | infinity,
+    max_force := float() | infinity,
+    gates := [gate()]
+}.
+
+%%% ---- structures ----------------------------------------------------------------------
+
+%% @doc A structure from symbols and positions.
+%%
+%% `pbc' is all true by default where there is a cell. Raises `badarg' on anything else.
+%% ```
+%% 1> Si2 = beamline_crystal:new(#{cell => {{0, 2.7155, 2.7155}, {2.7155, 0, 2.7155}, {2.7155, 2.7155, 0}},
+%%                                 atoms => [{<<"Si">>, {0, 0, 0}}, {<<"Si">>, {1.35775, 1.35775, 1.35775}}]}),
+%%    beamline_crystal:number_of_atoms(Si2).
+%% 2
+%% '''
+-spec new(#{
+    cell => {Row, Row, Row},
+    pbc => {boolean(), boolean(), boolean()},
+    atoms := [{symbol(), Row}]
+}) -> structure() when Row :: {number(), number(), number()}.
+new(#{atoms := Atoms} = Given) ->
+    Cell = maps:get(cell, Given, {{0, 0, 0}, {0, 0, 0}, {0, 0, 0}}),
+    Periodic = is_map_key(cell, Given),
+    Species = lists:usort([Symbol || {Symbol, _} <- Atoms]),
+    Index = maps:from_list(lists:zip(Species, lists:seq(0, length(Species) - 1))),
+    #{
+        cell => list_to_tuple([{X * 1.0, Y * 1.0, Z * 1.0} || {X, Y, Z} <- tuple_to_list(Cell)]),
+        pbc => maps:get(pbc, Given, {Periodic, Periodic, Periodic}),
+        species => Species,
+        types => <<<<(map_get(Symbol, Index)):32/little>> || {Symbol, _} <- Atoms>>,
+        positions => <<<<X:64/float-little, Y:64/float-little, Z:64/float-little>> || {_, {X, Y, Z}} <- Atoms>>
+    };
+new(_) ->
+    error(badarg).
+
+-spec number_of_atoms(structure()) -> non_neg_integer().
+number_of_atoms(#{types := Types}) -> byte_size(Types) div 4.
+
+%% @doc The species in use, in the order of their index.
+-spec species(structure()) -> [symbol()].
+species(#{species := Species}) -> Species.
+
+%% @doc The symbol of each atom.
+-spec symbols(structure()) -> [symbol()].
+symbols(#{species := Species, types := Types}) ->
+    Table = list_to_tuple(Species),
+    [element(Type + 1, Table) || <<Type:32/little>> <= Types].
+
+%% @doc How many atoms of each species there are.
+-spec formula(structure()) -> #{symbol() => pos_integer()}.
+formula(Structure) ->
+    lists:foldl(fun(Symbol, Counts) -> maps:update_with(Symbol, fun(N) -> N + 1 end, 1, Counts) end, #{}, symbols(Structure)).
+
+%% @doc Cartesian positions in angstrom.
+-spec positions(structure()) -> [vector()].
+positions(#{positions := Positions}) -> vectors(Positions).
+
+%% @doc Forces in eV/angstrom, or `unknown'.
+-spec forces(structure()) -> [vector()] | unknown.
+forces(#{forces := Forces}) -> vectors(Forces);
+forces(_) -> unknown.
+
+-spec cell(structure()) -> {vector(), vector(), vector()}.
+cell(#{cell := Cell}) -> Cell.
+
+%% @doc Cubic angstrom; 0 where a lattice direction is missing. A left-handed cell has a
+%% volume all the same.
+-spec volume(structure()) -> float().
+volume(#{cell := {A, B, C}}) -> abs(dot(A, cross(B, C))).
+
+%% @doc The axes of each atom that must not move.
+-spec fixed(structure()) -> [[x | y | z]].
+fixed(#{fixed := Fixed}) -> [axes(Flags) || <<Flags>> <= Fixed];
+fixed(Structure) -> lists:duplicate(number_of_atoms(Structure), []).
+
+%% @doc Fixes whole atoms, numbered from 1; others keep what they have.
+-spec fix([pos_integer()], structure()) -> structure().
+fix(Atoms, Structure) ->
+    N = number_of_atoms(Structure),
+    lists:all(fun(I) -> is_integer(I) andalso I >= 1 andalso I =< N end, Atoms) orelse error(badarg),
+    Before = maps:get(fixed, Structure, binary:copy(<<0>>, N)),
+    Chosen = sets:from_list(Atoms, [{version, 2}]),
+    Flags = [flags(sets:is_element(I, Chosen), F) || {I, F} <- lists:zip(lists:seq(1, N), binary_to_list(Before))],
+    Structure#{fixed => list_to_binary(Flags)}.
+
+flags(true, _) -> 7;
+flags(false, Before) -> Before.
+
+axes(Flags) -> [Axis || {Bit, Axis} <- [{1, x}, {2, y}, {4, z}], Flags band Bit =/= 0].
+
+%% @doc The shortest distance between two atoms (numbered from 1) and any of their periodic
+%% images, in angstrom. For many pairs use {@link neighbours/2}.
+-spec distance(pos_integer(), pos_integer(), structure()) -> float().
+distance(I, J, Structure) -> norm(vector(I, J, Structure)).
+
+%% @doc The shortest vector from atom I to atom J or one of its images.
+-spec vector(pos_integer(), pos_integer(), structure()) -> vector().
+vector(I, J, #{positions := Positions, cell := Cell, pbc := Pbc}) ->
+    D = subtract(position(J, Positions), position(I, Positions)),
+    shortest(D, periodic_rows(Cell, Pbc)).
+
+position(I, Positions) when is_integer(I), I >= 1, 24 * I =< byte_size(Positions) ->
+    <<X:64/float-little, Y:64/float-little, Z:64/float-little>> = binary:part(Positions, 24 * (I - 1), 24),
+    {X, Y, Z};
+position(_, _) ->
+    error(badarg).
+
+periodic_rows(Cell, Pbc) -> [Row || {Row, true} <- lists:zip(tuple_to_list(Cell), tuple_to_list(Pbc))].
+
+%% Exact in any cell: reduce the rows pairwise until they are short, then one cell around is enough
+%% in each direction (Semaev's reduced bases in three dimensions).
+shortest(D, Rows) ->
+    Reduced = reduce(Rows),
+    Near = lists:foldl(fun nearest/2, D, Reduced ++ Reduced),
+    Around = lists:foldl(fun(Row, Ds) -> [add(X, scale(S, Row)) || X <- Ds, S <- [-1, 0, 1]] end, [Near], Reduced),
+    element(2, lists:min([{norm(X), X} || X <- Around])).
+
+nearest(Row, D) -> subtract(D, scale(round(dot(D, Row) / dot(Row, Row)), Row)).
+
+reduce(Rows) ->
+    Sorted = lists:sort(fun(A, B) -> dot(A, A) =< dot(B, B) end, Rows),
+    case shorten_last(Sorted) of
+        Sorted -> Sorted;
+        Shorter -> reduce(Shorter)
+    end.
+
+%% The longest row made shorter by the others, if that is possible.
+shorten_last([A, B, C]) ->
+    [A1, B1] = reduce([A, B]),
+    Candidates = [add(C, add(scale(I, A1), scale(J, B1))) || I <- near(C, A1), J <- near(C, B1)],
+    [A1, B1, shorter(C, Candidates)];
+shorten_last([A, B]) ->
+    [A, shorter(B, [add(B, scale(I, A)) || I <- near(B, A)])];
+shorten_last(Rows) ->
+    Rows.
+
+near(C, A) ->
+    K = -round(dot(C, A) / dot(A, A)),
+    [K - 1, K, K + 1].
+
+%% Only by a real amount: rounding must not keep the reduction going.
+shorter(C, Candidates) ->
+    {Best, Row} = lists:min([{dot(X, X), X} || X <- Candidates]),
+    case Best < dot(C, C) * (1 - 1.0e-12) of
+        true -> Row;
+        false -> C
+    end.
+
+vectors(Binary) -> [{X, Y, Z} || <<X:64/float-little, Y:64/float-little, Z:64/float-little>> <= Binary].
+
+add({A, B, C}, {X, Y, Z}) -> {A + X, B + Y, C + Z}.
+subtract({A, B, C}, {X, Y, Z}) -> {A - X, B - Y, C - Z}.
+scale(S, {X, Y, Z}) -> {S * X, S * Y, S * Z}.
+dot({A, B, C}, {X, Y, Z}) -> A * X + B * Y + C * Z.
+cross({A, B, C}, {X, Y, Z}) -> {B * Z - C * Y, C * X - A * Z, A * Y - B * X}.
+norm(V) -> math:sqrt(dot(V, V)).
+
+%%% ---- files -----------------------------------------------------------------------------
+
+%% @equiv parse(Data, #{})
+-spec parse(binary()) -> {ok, parsed()} | {error, beamline_runtime:reason()}.
+parse(Data) -> parse(Data, #{}).
+
+%% @equiv parse(Data, Options, #{})
+-spec parse(binary(), parse_options()) -> {ok, parsed()} | {error, beamline_runtime:reason()}.
+parse(Data, Options) -> parse(Data, Options, #{}).
+
+%% @doc Reads a POSCAR/CONTCAR (VASP 4 and 5) or a plain or extended XYZ file, all frames.
+%%
+%% A file that leaves a question open is refused with `{invalid, #{field, why}}', where `why'
+%% names the option that answers it; what was assumed stands in `warnings'.
+-spec parse(binary(), parse_options(), beamline_runtime:task_options()) -> {ok, parsed()} | {error, beamline_runtime:reason()}.
+parse(Data, Options, Task) -> beamline_runtime:call(crystal_parse, parse_arguments(Data, Options), Task).
+
+%% @doc As {@link parse/3}, answered by a message of {@link beamline_runtime}.
+-spec submit_parse(binary(), parse_options(), beamline_runtime:task_options()) -> {ok, reference()}.
+submit_parse(Data, Options, Task) -> beamline_runtime:submit(crystal_parse, parse_arguments(Data, Options), Task).
+
+parse_arguments(Data, Options) when is_binary(Data), is_map(Options) -> Options#{data => Data};
+parse_arguments(_, _) -> error(badarg).
+
+%% @equiv write(Structures, Format, #{})
+-spec write([structure()], format()) -> {ok, binary()} | {error, beamline_runtime:reason()}.
+write(Structures, Format) -> write(Structures, Format, #{}).
+
+%% @equiv write(Structures, Format, Options, #{})
+-spec write([structure()], format(), write_options()) -> {ok, binary()} | {error, beamline_runtime:reason()}.
+write(Structures, Format, Options) -> write(Structures, Format, Options, #{}).
+
+%% @doc Writes structures. Every number reads back as the same double. A POSCAR holds exactly
+%% one structure, with a cell.
+-spec write([structure()], format(), write_options(), beamline_runtime:task_options()) ->
+    {ok, binary()} | {error, beamline_runtime:reason()}.
+write(Structures, Format, Options, Task) when is_list(Structures), is_atom(Format), is_map(Options) ->
+    beamline_runtime:call(crystal_write, Options#{structures => Structures, format => Format}, Task);
+write(_, _, _, _) ->
+    error(badarg).
+
+%%% ---- energies ----------------------------------------------------------------------------
+
+%% @equiv energy(Structure, Potential, #{})
+-spec energy(structure(), potential()) -> {ok, energies()} | {error, beamline_runtime:reason()}.
+energy(Structure, Potential) -> energy(Structure, Potential, #{}).
+
+%% @equiv energy(Structure, Potential, Options, #{})
+-spec energy(structure(), potential(), energy_options()) -> {ok, energies()} | {error, beamline_runtime:reason()}.
+energy(Structure, Potential, Options) -> energy(Structure, Potential, Options, #{}).
+
+%% @doc Energy, forces and virial. Atoms on top of each other are `{invalid, #{field => positions}}'.
+-spec energy(structure(), potential(), energy_options(), beamline_runtime:task_options()) ->
+    {ok, energies()} | {error, beamline_runtime:reason()}.
+energy(Structure, Potential, Options, Task) ->
+    beamline_runtime:call(crystal_energy, arguments(Structure, Potential, Options), Task).
+
+%% @doc As {@link energy/4}, answered by a message.
+-spec submit_energy(structure(), potential(), energy_options(), beamline_runtime:task_options()) -> {ok, reference()}.
+submit_energy(Structure, Potential, Options, Task) ->
+    beamline_runtime:submit(crystal_energy, arguments(Structure, Potential, Options), Task).
+
+%% @equiv neighbours(Structure, Cutoff, #{})
+-spec neighbours(structure(), number()) -> {ok, neighbours()} | {error, beamline_runtime:reason()}.
+neighbours(Structure, Cutoff) -> neighbours(Structure, Cutoff, #{}).
+
+%% @doc All pairs within a cut-off in angstrom, each in both directions, with the cells between
+%% them; an atom and its own image are a pair. Any cell, also one smaller than the cut-off.
+-spec neighbours(structure(), number(), beamline_runtime:task_options()) -> {ok, neighbours()} | {error, beamline_runtime:reason()}.
+neighbours(Structure, Cutoff, Task) when is_map(Structure), is_number(Cutoff) ->
+    beamline_runtime:call(crystal_neighbours, #{structure => Structure, cutoff => Cutoff}, Task);
+neighbours(_, _, _) ->
+    error(badarg).
+
+%%% ---- relaxation and gates --------------------------------------------------------------------
+
+%% @equiv relax(Structure, Potential, #{})
+-spec relax(structure(), potential()) -> {ok, relaxed()} | {error, beamline_runtime:reason()}.
+relax(Structure, Potential) -> relax(Structure, Potential, #{}).
+
+%% @equiv relax(Structure, Potential, Options, #{})
+-spec relax(structure(), potential(), relax_options()) -> {ok, relaxed()} | {error, beamline_runtime:reason()}.
+relax(Structure, Potential, Options) -> relax(Structure, Potential, Options, #{}).
+
+%% @doc Moves the atoms to a minimum of the energy (FIRE 2.0, fixed cell, fixed axes kept).
+%%
+%% A run that ends without convergence is an answer, not an error: `reason' says why, the
+%% structure is the best state seen. Progress messages carry `step', `energy', `max_force'.
+-spec relax(structure(), potential(), relax_options(), beamline_runtime:task_options()) ->
+    {ok, relaxed()} | {error, beamline_runtime:reason()}.
+relax(Structure, Potential, Options, Task) ->
+    beamline_runtime:call(crystal_relax, arguments(Structure, Potential, Options), Task).
+
+%% @doc As {@link relax/4}, answered by messages: progress if the task options ask for it.
+-spec submit_relax(structure(), potential(), relax_options(), beamline_runtime:task_options()) -> {ok, reference()}.
+submit_relax(Structure, Potential, Options, Task) ->
+    beamline_runtime:submit(crystal_relax, arguments(Structure, Potential, Options), Task).
+
+%% @equiv verify(Structure, Potential, #{})
+-spec verify(structure(), potential()) -> {ok, verified()} | {error, beamline_runtime:reason()}.
+verify(Structure, Potential) -> verify(Structure, Potential, #{}).
+
+%% @equiv verify(Structure, Potential, Options, #{})
+-spec verify(structure(), potential(), verify_options()) -> {ok, verified()} | {error, beamline_runtime:reason()}.
+verify(Structure, Potential, Options) -> verify(Structure, Potential, Options, #{}).
+
+%% @doc Runs the gates geometry, equilibrium and energy. The elastic, dynamic and thermodynamic
+%% gates are not built yet: they answer `unknown', and so does the verdict unless a gate failed.
+-spec verify(structure(), potential(), verify_options(), beamline_runtime:task_options()) ->
+    {ok, verified()} | {error, beamline_runtime:reason()}.
+verify(Structure, Potential, Options, Task) ->
+    beamline_runtime:call(crystal_verify, arguments(Structure, Potential, Options), Task).
+
+%% @doc As {@link verify/4}, answered by a message.
+-spec submit_verify(structure(), potential(), verify_options(), beamline_runtime:task_options()) -> {ok, reference()}.
+submit_verify(Structure, Potential, Options, Task) ->
+    beamline_runtime:submit(crystal_verify, arguments(Structure, Potential, Options), Task).
+
+arguments(Structure, Potential, Options) when is_map(Structure), is_map(Potential), is_map(Options) ->
+    Options#{structure => Structure, potential => Potential};
+arguments(_, _, _) ->
+    error(badarg).
