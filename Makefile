@@ -72,7 +72,7 @@ peers:
 
 ##   make doc                the modules' documentation, as HTML in _build/doc
 doc: setup-check
-	@$(env) rebar3 compile && .ci/doc
+	@$(env) rebar3 edoc && echo "_build/doc/index.html"
 ##   make shell              an Erlang shell with Beamline started
 shell: setup-build
 	@$(env) rebar3 compile
