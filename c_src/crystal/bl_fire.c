@@ -237,12 +237,27 @@ static enum bl_status check_options(const struct bl_structure *s, const struct b
     return BL_OK;
 }
 
+/* Remarks of the file that were about the old positions. */
+static void drop_stale_info(struct bl_structure *s)
+{
+    static const char *const stale[] = {"energy", "free_energy", "stress", "virial"};
+    size_t kept = 0;
+    for (size_t i = 0; i < s->info_count; i++) {
+        bool drop = false;
+        for (size_t k = 0; k < sizeof stale / sizeof *stale; k++) drop = drop || strcmp(s->info[i].key, stale[k]) == 0;
+        if (drop) bl_free(s->info[i].key);
+        else s->info[kept++] = s->info[i];
+    }
+    s->info_count = kept;
+}
+
 /* What the caller sees changes here and only here. */
 static enum bl_status publish(struct fire *r, struct bl_structure *s, const struct bl_relax_result *result, struct bl_relax_result *out, struct bl_error *err)
 {
     const enum bl_status status = bl_structure_add(s, &s->forces, 3, sizeof(double), err);
     if (status != BL_OK) return status;
     *out = *result;
+    drop_stale_info(s);
     if (result->reason != BL_RELAX_NOT_RUN) memcpy(s->positions, r->x, 3 * s->atoms * sizeof(double));
     memcpy(s->forces, r->f, 3 * s->atoms * sizeof(double)); /* all of them: also on fixed atoms */
     clear_fixed(s, r->f);
