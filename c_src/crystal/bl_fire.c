@@ -122,8 +122,13 @@ static void advance(struct fire *r)
         r->v[i] = (1 - r->alpha) * r->v[i] + turn * r->f[i];
         fastest = fmax(fastest, fabs(r->v[i]));
     }
-    const double dt = fastest * r->dt > r->max_move ? r->max_move / fastest : r->dt;
-    for (size_t i = 0; i < n; i++) r->x[i] += dt * r->v[i];
+    /* The cap slows the velocities themselves: kept as they are they would outlive the collision
+     * that made them, and half a step back would be no small step. */
+    const double slow = fastest * r->dt > r->max_move ? r->max_move / (fastest * r->dt) : 1;
+    for (size_t i = 0; i < n; i++) {
+        r->v[i] *= slow;
+        r->x[i] += r->dt * r->v[i];
+    }
 }
 
 /* ---- when to stop ------------------------------------------------------------------- */
