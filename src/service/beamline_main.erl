@@ -25,6 +25,7 @@ run() ->
         {_, error} -> stop(1, "")
     end.
 
+-spec stop(0..1, iodata()) -> no_return().
 stop(Code, Why) ->
     Why =:= "" orelse io:format(standard_error, "~ts~n", [Why]),
     _ = application:stop(beamline), % drains

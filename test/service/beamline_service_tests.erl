@@ -507,12 +507,17 @@ end)).
     {200, _} = beamline_service_client:head(Stream),
     _ = start_task(Port, "?timeout=50000&" ?ENDLESS, endless()),
     beamline_test:eventually(fun() -> maps:get(count, beamline_service_gate:info(?NAME)) =:= 3 end),
+    %% Somebody is still sending his body, too.
+    Sender = beamline_service_client:open(Port),
+    beamline_service_client:send_raw(Sender, "POST /v1/relaxations HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nab"),
+    beamline_test:eventually(fun() -> maps:get(count, beamline_service_gate:info(?NAME)) =:= 4 end),
     ?assertEqual({error, timeout}, beamline_service:drain(?NAME, 50)),
+    ?assertMatch({503, _}, beamline_service_client:head(Sender)),
     {503, Fields} = beamline_service_client:head(Work),
     ?assertMatch(#{<<"reason">> := <<"closed">>}, problem(503, {503, Fields, beamline_service_client:body({Work, Fields})})),
     ?assertMatch({problem, #{<<"reason">> := <<"closed">>}}, lists:last(beamline_service_client:events(Stream))),
     ?assertEqual(#{open => false, count => 0, bytes => 0}, beamline_service_gate:info(?NAME)),
-    [beamline_service_client:close(S) || S <- [Work, Stream]]
+    [beamline_service_client:close(S) || S <- [Work, Stream, Sender]]
 end)).
 
 ?TEST(stopping_the_service_cancels_what_runs_and_frees_the_port_test_, begin
