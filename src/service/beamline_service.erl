@@ -76,9 +76,11 @@ started(Other) -> Other.
 child_spec(Options) ->
     #{id => maps:get(name, Options, ?MODULE), start => {?MODULE, start_link, [Options]}, type => supervisor, shutdown => infinity}.
 
-%% @doc The paths of the service for a dispatch table of your own, which may compile them
-%% beside others: `cowboy_router:compile([{'_', beamline_service:routes(#{prefix => <<"/beamline">>})}])'.
-%% Give the options of {@link child_spec/1}. Raises `badarg' for bad ones.
+%% @doc The paths of the service for a dispatch table of your own, beside others of yours. Give
+%% the options of {@link child_spec/1}. Raises `badarg' for bad ones.
+%% ```
+%% cowboy_router:compile([{'_', beamline_service:routes(#{prefix => <<"/beamline">>})}])
+%% '''
 -spec routes(options()) -> [{iodata(), module(), term()}].
 routes(Options) ->
     case options(Options) of
