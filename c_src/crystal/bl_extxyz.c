@@ -599,7 +599,7 @@ static void print_quoted(struct bl_printer *p, const char *text, size_t len)
     for (size_t i = 0; i < len; i++) {
         if (text[i] == '"' || text[i] == '\\') bl_print_text(p, "\\");
         if (text[i] == '\n') bl_print_text(p, "\\n");
-        else bl_print_bytes(p, text[i] == '\r' ? " " : text + i, 1);
+        else bl_print_bytes(p, text[i] == '\r' || text[i] == '\0' ? " " : text + i, 1);
     }
     bl_print_text(p, "\"");
 }

@@ -182,6 +182,15 @@ TEST(errors_name_line_and_column)
     refused("999999\nx\nC 0 0 0\n", BL_SYNTAX, 1, 1, "fits");
 }
 
+TEST(a_zero_byte_is_no_text)
+{
+    static const char file[] = "1\nx\nC 0\0 0 0\n";
+    struct bl_error err;
+    CHECK_INT(bl_crystal_parse(NULL, file, sizeof file - 1, NULL, &parsed, &err), BL_SYNTAX);
+    CHECK_INT(err.line, 3);
+    CHECK_INT(err.column, 4);
+}
+
 TEST(too_many_atoms_or_frames_are_a_limit)
 {
     struct bl_error err;
