@@ -22,9 +22,10 @@ output_folder() {
     echo .
 }
 
+native="${MAKE:-make} -s -j$(nproc) -C c_src"
 out=$(output_folder)
 if [ . -ef "$out" ]; then
-    exec "${MAKE:-make}" -C c_src
+    exec $native
 fi
 
 # rebar3 has linked priv to the source's: make it a folder of its own.
@@ -33,8 +34,8 @@ mkdir -p "$out/priv"
 for file in priv/*; do
     case $file in
         *.so | priv/beamline_host | 'priv/*') ;;
-        *) cp -R "$file" "$out/priv/" ;;
+        *) cp -R --no-preserve=mode "$file" "$out/priv/" ;; # a read-only copy could not be renewed
     esac
 done
 out=$(cd "$out" && pwd)
-exec "${MAKE:-make}" -C c_src BUILD="$out/c_build" PRIV="$out/priv"
+exec $native BUILD="$out/c_build" PRIV="$out/priv"

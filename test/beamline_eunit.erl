@@ -6,11 +6,14 @@
 -module(beamline_eunit).
 -behaviour(eunit_listener).
 
--export([main/1]).
+-export([main/1, run/2]).
 -export([start/1, init/1, handle_begin/3, handle_end/3, handle_cancel/3, terminate/2]).
+
+-type counts() :: {Passed :: non_neg_integer(), Failed :: non_neg_integer(), Skipped :: non_neg_integer()}.
 
 -record(state, {
     report_to :: pid() | undefined,
+    print :: fun((io:format(), [term()]) -> ok),
     verbose :: boolean(),
     passed = 0 :: non_neg_integer(),
     failed = 0 :: non_neg_integer(),
@@ -18,20 +21,65 @@
 }).
 
 %% @doc `erl -run beamline_eunit main Module ... -s init stop'. Prints `N passed, N failed,
-%% N skipped' and ends the VM with 0, or with 1 when a test failed.
+%% N skipped' and ends the VM with 0, or with 1 when a test failed. What the logger has to say
+%% (tests kill processes on purpose) goes into the file named by BEAMLINE_TEST_LOG.
 -spec main([string()]) -> no_return().
 main(Names) ->
-    Modules = [list_to_atom(Name) || Name <- Names],
-    %% EUnit runs m_tests together with m: do not run it twice.
-    Twice = [list_to_atom(atom_to_list(M) ++ "_tests") || M <- Modules],
-    Verbose = os:getenv("VERBOSE", "") =/= "",
-    _ = eunit:test([{module, M} || M <- Modules -- Twice],
-                   [no_tty, {report, {?MODULE, [{report_to, self()}, {verbose, Verbose}]}}]),
-    {Passed, Failed, Skipped} = receive {?MODULE, counts, Counts} -> Counts end,
+    log_to_file(os:getenv("BEAMLINE_TEST_LOG")),
+    Options = [{verbose, os:getenv("VERBOSE", "") =/= ""}],
+    Counts = [run(list_to_atom(Name), Options) || Name <- Names],
+    {Passed, Failed, Skipped} = lists:foldl(fun add/2, {0, 0, 0}, Counts),
     io:format("~b passed, ~b failed, ~b skipped~n", [Passed, Failed, Skipped]),
     erlang:halt(case Failed of 0 -> 0; _ -> 1 end).
 
+%% @doc Runs all tests of a module. Each test function and generator is a run of its own: within
+%% one run, EUnit drops the rest of the module when a generator fails or a test is killed.
+-spec run(module(), list()) -> counts().
+run(Module, Options) ->
+    case tests_of(Module) of
+        [] ->
+            io:format("FAILED: ~s has no tests~n", [Module]),
+            {0, 1, 0};
+        Tests ->
+            lists:foldl(fun add/2, {0, 0, 0}, [run_one(Test, Options) || Test <- Tests])
+    end.
+
+tests_of(Module) ->
+    _ = code:ensure_loaded(Module),
+    Functions = try Module:module_info(exports) catch error:undef -> [] end,
+    lists:append([test(Module, Name, atom_to_list(Name)) || {Name, 0} <- Functions]).
+
+test(Module, Name, Text) ->
+    case {lists:suffix("_test", Text), lists:suffix("_test_", Text)} of
+        {true, _} -> [{Module, Name}];
+        {_, true} -> [{generator, Module, Name}];
+        _ -> []
+    end.
+
+run_one(Test, Options) ->
+    _ = eunit:test([Test], [no_tty, {report, {?MODULE, [{report_to, self()} | Options]}}]),
+    receive
+        {?MODULE, counts, Counts} -> Counts
+    after 0 -> % EUnit has waited for the reporter's end
+        io:format("FAILED: the reporter crashed in ~tp~n", [Test]),
+        {0, 1, 0}
+    end.
+
+add({P1, F1, S1}, {P2, F2, S2}) ->
+    {P1 + P2, F1 + F2, S1 + S2}.
+
+log_to_file(false) ->
+    ok;
+log_to_file(File) ->
+    _ = file:delete(File),
+    ok = logger:add_handler(beamline_test_log, logger_std_h, #{config => #{file => File}}),
+    ok = logger:remove_handler(default).
+
 %% ---- the listener ----
+%%
+%% Options: {report_to, Pid} gets {beamline_eunit, counts, {Passed, Failed, Skipped}} at the end
+%% instead of a closing line; {print, Fun} is called instead of io:format(user, ...);
+%% {verbose, true} names passed tests too.
 
 -spec start(list()) -> pid().
 start(Options) ->
@@ -41,6 +89,7 @@ start(Options) ->
 init(Options) ->
     receive {start, _Reference} -> ok end,
     #state{report_to = proplists:get_value(report_to, Options),
+           print = proplists:get_value(print, Options, fun(Format, Args) -> io:format(user, Format, Args) end),
            verbose = proplists:get_value(verbose, Options, false)}.
 
 -spec handle_begin(group | test, list(), #state{}) -> #state{}.
@@ -73,17 +122,17 @@ terminate(Ended, State) ->
         {ok, _} -> State;
         {error, Reason} -> failed([], Reason, State)
     end,
-    #state{report_to = To, passed = Passed, failed = Failed, skipped = Skipped} = State1,
+    #state{report_to = To, print = Print, passed = Passed, failed = Failed, skipped = Skipped} = State1,
     case To of
-        undefined -> io:format(user, "~b passed, ~b failed, ~b skipped~n", [Passed, Failed, Skipped]);
+        undefined -> Print("~b passed, ~b failed, ~b skipped~n", [Passed, Failed, Skipped]);
         _ -> To ! {?MODULE, counts, {Passed, Failed, Skipped}}
     end,
     ok.
 
 %% ---- one result ----
 
-passed(Data, #state{verbose = Verbose, passed = N} = State) ->
-    Verbose andalso io:format(user, "  passed: ~ts (~b ms)~n", [name(Data), proplists:get_value(time, Data, 0)]),
+passed(Data, #state{verbose = Verbose, print = Print, passed = N} = State) ->
+    Verbose andalso Print("  passed: ~ts (~b ms)~n", [name(Data), proplists:get_value(time, Data, 0)]),
     State#state{passed = N + 1}.
 
 failed_or_skipped(Data, Exception, State) ->
@@ -92,12 +141,12 @@ failed_or_skipped(Data, Exception, State) ->
         error -> failed(Data, Exception, State)
     end.
 
-skipped(Data, Why, #state{skipped = N} = State) ->
-    io:format(user, "skipped: ~ts: ~ts~n", [name(Data), Why]),
+skipped(Data, Why, #state{print = Print, skipped = N} = State) ->
+    Print("skipped: ~ts: ~ts~n", [name(Data), Why]),
     State#state{skipped = N + 1}.
 
-failed(Data, Exception, #state{failed = N} = State) ->
-    io:format(user, "FAILED: ~ts~n~ts~ts", [name(Data), explain(Exception), output(Data)]),
+failed(Data, Exception, #state{print = Print, failed = N} = State) ->
+    Print("FAILED: ~ts~n~ts~ts", [name(Data), explain(Exception), output(Data)]),
     State#state{failed = N + 1}.
 
 explain({Class, _Reason, Stack} = Exception) when is_atom(Class), is_list(Stack) ->

@@ -35,12 +35,13 @@ static struct owner *find(struct drv_owners *o, ErlDrvTermData pid)
     return NULL;
 }
 
+static void free_owner(struct bl_owner *tasks) { bl_free(BL_CONTAINER(tasks, struct owner, tasks)); }
+
 static void forget(struct drv_owners *o, struct owner *owner)
 {
     bl_link_remove(&owner->bucket);
     bl_link_remove(&owner->age);
     o->count--;
-    bl_free(owner);
 }
 
 /* Looks at a few of the oldest; those with tasks become the youngest. */
@@ -55,6 +56,7 @@ static void sweep(struct drv_port *port)
         } else {
             driver_demonitor_process(port->port, &owner->monitor);
             forget(o, owner);
+            bl_free(owner);
         }
     }
 }
@@ -64,7 +66,7 @@ static struct owner *add(struct drv_port *port, ErlDrvTermData pid, bool *dead)
     struct drv_owners *o = port->owners;
     struct owner *owner = bl_alloc_zero(NULL, sizeof *owner, NULL);
     if (!owner) return NULL;
-    bl_owner_init(&owner->tasks);
+    bl_owner_init(&owner->tasks, free_owner);
     owner->pid = pid;
     if (driver_monitor_process(port->port, pid, &owner->monitor) != 0) {
         *dead = true;
@@ -97,8 +99,8 @@ void drv_owners_died(struct drv_port *port, ErlDrvMonitor *monitor)
     const ErlDrvTermData pid = driver_get_monitored_process(port->port, monitor);
     struct owner *owner = find(port->owners, pid);
     if (!owner) return;
-    bl_source_owner_died(port->source, &owner->tasks);
     forget(port->owners, owner);
+    bl_source_owner_died(port->source, &owner->tasks);
 }
 
 struct drv_owners *drv_owners_new(void)
@@ -114,6 +116,10 @@ struct drv_owners *drv_owners_new(void)
 void drv_owners_free(struct drv_owners *o)
 {
     if (!o) return;
-    while (!bl_link_is_alone(&o->age)) forget(o, BL_CONTAINER(o->age.next, struct owner, age));
+    while (!bl_link_is_alone(&o->age)) {
+        struct owner *owner = BL_CONTAINER(o->age.next, struct owner, age);
+        forget(o, owner);
+        bl_free(owner);
+    }
     bl_free(o);
 }

@@ -29,6 +29,10 @@ static ErlDrvData drv_start(ErlDrvPort port, char *command)
     p->term = driver_mk_port(port);
     set_port_control_flags(port, PORT_CONTROL_FLAG_BINARY);
     driver_lock_driver(port); /* own threads run in here: never unloaded */
+    /* Callbacks are short and each caller waits for its own command: there is no queue to bound here,
+     * and its limit would suspend or refuse callers for nothing. */
+    ErlDrvSizeT disabled = ERL_DRV_BUSY_MSGQ_DISABLED;
+    erl_drv_busy_msgq_limits(port, &disabled, &disabled);
     return (ErlDrvData)p;
 }
 
@@ -121,7 +125,10 @@ static enum bl_status answer(struct drv_port *p, unsigned command, const uint8_t
         drv_pool_info(p->pool, w);
     else if (command == DRV_OPERATIONS)
         drv_pool_operations(p->pool, w);
-    else
+    else if (command == DRV_DRAIN) {
+        bl_source_drain(p->source);
+        bl_write_bool(w, true);
+    } else
         status = bl_fail_unsupported(err, "command");
     bl_reader_clear(&args);
     return status;

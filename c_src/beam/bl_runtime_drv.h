@@ -18,7 +18,7 @@
 #include "bl_engine.h"
 
 /* Numbers of the control commands; beamline_runtime_drv.erl has the same. */
-enum bl_drv_command { DRV_VERSION = 1, DRV_CREATE, DRV_ATTACH, DRV_CANCEL, DRV_INFO, DRV_OPERATIONS };
+enum bl_drv_command { DRV_VERSION = 1, DRV_CREATE, DRV_ATTACH, DRV_CANCEL, DRV_INFO, DRV_OPERATIONS, DRV_DRAIN };
 
 struct drv_pool;
 struct drv_owners;

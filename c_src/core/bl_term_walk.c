@@ -61,12 +61,12 @@ static enum bl_status pass_export(struct bl_reader *r)
 }
 
 /* NEW_FUN: tag 1, size 4 (it and all that follows), arity 1, uniq 16, index 4, values 4;
- * then module, old index, old uniq, pid, and the values it closed over. */
+ * then module, old index, old uniq, pid, and the values it closed over. The size is not
+ * looked at, as the VM does not: what it counts is passed over here. */
 static enum bl_status pass_fun(struct bl_reader *r, struct bl_window w, uint64_t *children)
 {
-    const uint32_t size = etf_get32(w.p + 1), values = etf_get32(w.p + 26);
-    if (size > bl_bytes_left(r) - 1) return bl_cut_short(r);
-    if (size < 29 || values > ETF_FUN_VALUES) return bl_broken(r, "a fun");
+    const uint32_t values = etf_get32(w.p + 26);
+    if (values > ETF_FUN_VALUES) return bl_broken(r, "a fun of at most 255 values");
     enum bl_status status = pass_bytes(r, 30);
     if (status == BL_OK) status = pass_atom(r);
     for (int i = 0; i < 2 && status == BL_OK; i++)
@@ -80,7 +80,7 @@ static enum bl_status pass_fun(struct bl_reader *r, struct bl_window w, uint64_t
 static enum bl_status pass_reference(struct bl_reader *r, struct bl_window w)
 {
     const size_t words = etf_get16(w.p + 1), creation = w.p[0] == ETF_NEW_REFERENCE ? 1 : 4;
-    if (words == 0 || words > REFERENCE_WORDS) return bl_broken(r, "a reference of one to five words");
+    if (words > REFERENCE_WORDS) return bl_broken(r, "a reference of at most five words");
     bl_advance(r, 3);
     return pass_node_and(r, creation + 4 * words);
 }

@@ -129,7 +129,7 @@ void bl_write_raw(struct bl_writer *w, const struct bl_span *encoded)
 static void begin(struct bl_writer *w, enum bl_term_type type, size_t count, size_t terms)
 {
     if (!admit(w)) return;
-    if (w->depth == BL_WRITER_DEPTH) {
+    if (w->depth >= BL_WRITER_DEPTH && terms > 0) {
         struct bl_error err;
         bl_fail_limit(&err, "depth", BL_WRITER_DEPTH, BL_WRITER_DEPTH + 1);
         bl_writer_fail(w, &err);

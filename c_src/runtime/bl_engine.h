@@ -47,7 +47,9 @@ struct bl_task_ops {
 
 struct bl_owner {
     struct bl_link tasks; /* under the source's lock */
+    struct bl_link dead;  /* in the source's list of dead ones */
     size_t count;
+    void (*free)(struct bl_owner *owner); /* any thread; nobody knows it any more */
 };
 
 struct bl_task {
@@ -76,7 +78,8 @@ struct bl_source {
     struct bl_link link;  /* in the pool's sources, under the pool's lock */
     pthread_mutex_t lock; /* table, wheel and owners; held for a few dozen instructions */
     uint32_t gate, refs;  /* atomic */
-    bool closed;
+    bool closed, drain;
+    struct bl_link dead_owners;
     struct bl_link bucket[BL_BUCKETS]; /* unanswered tasks by name */
     /* Timing wheel, 1 ms a slot; a task of a later round stays in its slot until its tick. */
     struct bl_link slot[BL_SLOTS];
@@ -115,6 +118,8 @@ BL_API bool bl_pool_cancel(struct bl_pool *pool, const uint8_t *name, size_t byt
 BL_API uint64_t bl_pool_retry_after_ms(struct bl_pool *pool);
 /* Internal: makes sure that the housekeeper looks at `deadline_ns`. */
 void bl_pool_watch(struct bl_pool *pool, uint64_t deadline_ns);
+/* Internal: there is something to tidy up. */
+void bl_pool_nudge(struct bl_pool *pool);
 /* Internal: an opaque operation keeps a thread; the housekeeper starts a stand-in. */
 void bl_pool_stuck(struct bl_pool *pool);
 
@@ -126,13 +131,18 @@ BL_API enum bl_status bl_source_new(struct bl_pool *pool, struct bl_source **out
 BL_API void bl_source_close(struct bl_source *source);
 /* Answers the task of that name with BL_CANCELLED, if it is here and unanswered. */
 BL_API bool bl_source_cancel(struct bl_source *source, const uint8_t *name, size_t bytes);
-/* Cancels everything of that owner. The owner may be freed afterwards. */
+/* Takes no more tasks, and has the housekeeper answer what is there with BL_CLOSED: before
+ * bl_source_close, so that this has little to do on the thread that calls it. */
+BL_API void bl_source_drain(struct bl_source *source);
+/* Takes the owner over: the housekeeper cancels its tasks and frees it. Constant time. */
 BL_API void bl_source_owner_died(struct bl_source *source, struct bl_owner *owner);
-BL_API void bl_owner_init(struct bl_owner *owner);
+BL_API void bl_owner_init(struct bl_owner *owner, void (*free)(struct bl_owner *owner));
 /* True while tasks of it are unanswered. */
 BL_API bool bl_source_owner_busy(struct bl_source *source, struct bl_owner *owner);
 /* Internal, for the housekeeper: answers what is overdue; the next time to look, UINT64_MAX: never. */
 uint64_t bl_source_expire(struct bl_source *source, uint64_t now_ns);
+/* Internal, for the housekeeper: cancels what belongs to dead owners, closes what is to be drained. */
+void bl_source_tidy(struct bl_source *source);
 bool bl_source_link(struct bl_source *source, struct bl_task *task);
 /* true: this call took it out; the table's reference is the caller's now. */
 bool bl_source_unlink(struct bl_source *source, struct bl_task *task);

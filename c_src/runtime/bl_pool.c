@@ -37,10 +37,11 @@ static enum bl_status complete(const struct bl_pool_config *given, struct bl_poo
     if (config->max_behind > BEHIND_MOST) return bl_fail_invalid(err, "max_behind", "at most %d", BEHIND_MOST);
     if (config->ageing_ms == 0) config->ageing_ms = 100;
     if (config->spin_us == 0) config->spin_us = 50;
+    if (online_cpus() == 1) config->spin_us = 0; /* it would only keep the submitter from running */
     return BL_OK;
 }
 
-/* ---- housekeeper: one thread that watches the deadlines of all sources ------------- */
+/* ---- housekeeper: one thread that looks after all sources ------------- */
 
 /* The first source, or the one after `before`, with a reference; `before` loses its own. NULL at the
  * end, also when `before` was closed meanwhile and the rest cannot be found from it: then *cut is set. */
@@ -56,12 +57,13 @@ static struct bl_source *next_source(struct bl_pool *pool, struct bl_source *bef
     return source;
 }
 
-static uint64_t expire_all(struct bl_pool *pool)
+static uint64_t look_after_sources(struct bl_pool *pool)
 {
     const uint64_t now = bl_now_ns();
     uint64_t next = UINT64_MAX;
     bool cut;
     for (struct bl_source *source = next_source(pool, NULL, &cut); source; source = next_source(pool, source, &cut)) {
+        bl_source_tidy(source);
         const uint64_t at = bl_source_expire(source, now);
         if (at < next) next = at;
     }
@@ -97,6 +99,7 @@ static void sleep_until(struct bl_pool *pool, uint64_t ns)
     pthread_cond_timedwait(&pool->wake, &pool->lock, &at);
 }
 
+/* Deadlines, dead owners, stand-ins: what must not wait for a pool thread nor keep a caller's. */
 static void *housekeeper_main(void *arg)
 {
     struct bl_pool *pool = arg;
@@ -107,7 +110,7 @@ static void *housekeeper_main(void *arg)
         /* While it looks around, every newly armed deadline nudges it to look again. */
         __atomic_store_n(&pool->wake_at_ns, UINT64_MAX, __ATOMIC_SEQ_CST);
         pthread_mutex_unlock(&pool->lock);
-        const uint64_t next = expire_all(pool);
+        const uint64_t next = look_after_sources(pool);
         pthread_mutex_lock(&pool->lock);
         __atomic_store_n(&pool->wake_at_ns, next, __ATOMIC_SEQ_CST);
         while (!pool->nudged && !pool->closing && bl_now_ns() < next) sleep_until(pool, next);
@@ -125,7 +128,11 @@ static void nudge(struct bl_pool *pool)
 
 void bl_pool_watch(struct bl_pool *pool, uint64_t deadline_ns)
 {
-    if (deadline_ns >= __atomic_load_n(&pool->wake_at_ns, __ATOMIC_SEQ_CST)) return;
+    if (deadline_ns < __atomic_load_n(&pool->wake_at_ns, __ATOMIC_SEQ_CST)) bl_pool_nudge(pool);
+}
+
+void bl_pool_nudge(struct bl_pool *pool)
+{
     pthread_mutex_lock(&pool->lock);
     nudge(pool);
     pthread_mutex_unlock(&pool->lock);

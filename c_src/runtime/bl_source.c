@@ -178,10 +178,12 @@ bool bl_source_cancel(struct bl_source *source, const uint8_t *name, size_t byte
     return done;
 }
 
-void bl_owner_init(struct bl_owner *owner)
+void bl_owner_init(struct bl_owner *owner, void (*free_owner)(struct bl_owner *owner))
 {
     bl_link_init(&owner->tasks);
+    bl_link_init(&owner->dead);
     owner->count = 0;
+    owner->free = free_owner;
 }
 
 bool bl_source_owner_busy(struct bl_source *source, struct bl_owner *owner)
@@ -192,24 +194,85 @@ bool bl_source_owner_busy(struct bl_source *source, struct bl_owner *owner)
     return busy;
 }
 
-/* Detaches them first, so that nothing points to the owner afterwards: also not a task whose answer
- * another thread is sending just now. */
 void bl_source_owner_died(struct bl_source *source, struct bl_owner *owner)
 {
-    for (;;) {
-        pthread_mutex_lock(&source->lock);
-        struct bl_link *l = owner->tasks.next;
-        if (l == &owner->tasks) break;
-        struct bl_task *task = BL_CONTAINER(l, struct bl_task, owned);
-        bl_link_remove(l);
+    pthread_mutex_lock(&source->lock);
+    bl_link_append(&source->dead_owners, &owner->dead);
+    pthread_mutex_unlock(&source->lock);
+    bl_pool_nudge(source->pool);
+}
+
+/* Detached first, so that nothing points to the owner afterwards: also not a task whose answer another
+ * thread is sending just now. With a reference; NULL: none left, and the owner is out of the source. */
+static struct bl_task *orphan_of(struct bl_source *source, struct bl_owner *owner)
+{
+    struct bl_task *task = NULL;
+    pthread_mutex_lock(&source->lock);
+    if (bl_link_is_alone(&owner->tasks)) {
+        bl_link_remove(&owner->dead);
+    } else {
+        task = BL_CONTAINER(owner->tasks.next, struct bl_task, owned);
+        bl_link_remove(&task->owned);
         owner->count--;
         task->owner = NULL;
         bl_task_ref(task);
-        pthread_mutex_unlock(&source->lock);
-        bl_task_end_early(task, BL_CANCELLED);
-        bl_task_unref(task);
     }
     pthread_mutex_unlock(&source->lock);
+    return task;
+}
+
+static struct bl_owner *dead_owner(struct bl_source *source)
+{
+    pthread_mutex_lock(&source->lock);
+    struct bl_owner *owner =
+        bl_link_is_alone(&source->dead_owners) ? NULL : BL_CONTAINER(source->dead_owners.next, struct bl_owner, dead);
+    pthread_mutex_unlock(&source->lock);
+    return owner;
+}
+
+static void bury_owners(struct bl_source *source)
+{
+    for (struct bl_owner *owner; (owner = dead_owner(source)) != NULL; owner->free(owner)) {
+        for (struct bl_task *task; (task = orphan_of(source, owner)) != NULL; bl_task_unref(task))
+            bl_task_end_early(task, BL_CANCELLED);
+    }
+}
+
+void bl_source_drain(struct bl_source *source)
+{
+    pthread_mutex_lock(&source->lock);
+    source->closed = source->drain = true;
+    pthread_mutex_unlock(&source->lock);
+    bl_pool_nudge(source->pool);
+}
+
+/* With a reference. Tasks that somebody else is answering just now are passed over: they leave by themselves. */
+static struct bl_task *next_to_drain(struct bl_source *source, size_t *bucket)
+{
+    struct bl_task *task = NULL;
+    pthread_mutex_lock(&source->lock);
+    for (; source->drain && !task && *bucket < BL_BUCKETS; ++*bucket) {
+        struct bl_link *head = &source->bucket[*bucket];
+        if (bl_link_is_alone(head)) continue;
+        task = BL_CONTAINER(head->next, struct bl_task, bucket);
+        bl_task_ref(task);
+        break;
+    }
+    pthread_mutex_unlock(&source->lock);
+    return task;
+}
+
+static void drain(struct bl_source *source)
+{
+    size_t bucket = 0;
+    for (struct bl_task *task; (task = next_to_drain(source, &bucket)) != NULL; bl_task_unref(task))
+        if (!bl_task_end_early(task, BL_CLOSED)) bucket++;
+}
+
+void bl_source_tidy(struct bl_source *source)
+{
+    bury_owners(source);
+    drain(source);
 }
 
 /* ---- life ------------------------------------------------------------------------------ */
@@ -221,6 +284,7 @@ enum bl_status bl_source_new(struct bl_pool *pool, struct bl_source **out, struc
     pthread_mutex_init(&source->lock, NULL);
     source->refs = 2; /* the caller's and the pool's list */
     source->tick = bl_now_ns() / BL_TICK_NS;
+    bl_link_init(&source->dead_owners);
     for (size_t i = 0; i < BL_BUCKETS; i++) bl_link_init(&source->bucket[i]);
     for (size_t i = 0; i < BL_SLOTS; i++) bl_link_init(&source->slot[i]);
     source->pool = pool;
@@ -236,6 +300,7 @@ void bl_source_unref(struct bl_source *source)
 {
     if (__atomic_fetch_sub(&source->refs, 1, __ATOMIC_ACQ_REL) != 1) return;
     struct bl_pool *pool = source->pool;
+    bury_owners(source); /* without tasks by now */
     pthread_mutex_destroy(&source->lock);
     bl_free(source);
     bl_pool_unref(pool);

@@ -54,7 +54,8 @@ BL_API void bl_task_options_init(struct bl_task_options *options);
 struct bl_task_spec {
     enum bl_status (*run)(struct bl_ctx *ctx, void *arg, struct bl_error *err); /* pool thread */
     /* Called exactly once per task that was accepted, from any thread, with no lock held: status of
-     * `run`, or BL_TIMEOUT, BL_CANCELLED, BL_CLOSED, and then `run` may still be going on. May be NULL. */
+     * `run`, or BL_TIMEOUT, BL_CANCELLED, BL_CLOSED, and then `run` may still be going on. Must be short, and
+     * must not close the pool. May be NULL. */
     void (*answer)(void *arg, enum bl_status status, const struct bl_error *err);
     /* Called from the thread that runs, never after `answer`. May be NULL. */
     void (*progress)(void *arg, const struct bl_field *fields, size_t count);

@@ -27,7 +27,7 @@ struct bl_span {
 
 struct bl_term_limits {
     size_t max_bytes;  /* of the encoded term; more: the first read is BL_LIMIT "term_bytes" */
-    size_t max_depth;  /* of nesting, in skip, raw and copy; at most 64 */
+    size_t max_depth;  /* of containers that are not empty, in skip, raw and copy; at most 64 */
     size_t max_terms;  /* elements in all: every atom, number, container, end of a list ... */
 };
 /* 1 GiB, depth 64, 16 million terms. */
@@ -134,7 +134,7 @@ BL_API enum bl_status bl_read_unknown_key(struct bl_reader *r, const struct bl_s
  *     bl_write_map(w, 2); bl_write_atom(w, "a"); bl_write_int(w, 1); ...; bl_write_end(w);
  * The first failure sticks: later calls do nothing; bl_writer_status() tells. Failures:
  * BL_INVALID (counts that do not agree, an atom that is none), BL_LIMIT (depth: 64
- * containers within each other; a quota), BL_NO_MEMORY. */
+ * containers that are not empty within each other; a quota), BL_NO_MEMORY. */
 struct bl_writer;
 
 /* The first failure, or BL_OK. */
@@ -195,7 +195,7 @@ struct bl_writer {
     struct {
         uint8_t type;
         size_t count, left; /* announced; terms still to come */
-    } open[BL_WRITER_DEPTH];
+    } open[BL_WRITER_DEPTH + 1]; /* the last only for an empty one, which is no nesting */
 };
 BL_API void bl_writer_init(struct bl_writer *w, const struct bl_writer_ops *ops);
 /* For back ends: make the writer fail. */

@@ -96,6 +96,7 @@
 -define(DEFAULT_POOL, beamline_runtime).
 %% What the VM itself may add to a deadline before `call' stops believing in an answer.
 -define(GRACE, 5_000).
+-define(MAX_PIECES, 1024).
 
 %% @equiv submit(beamline_runtime, Op, Args, #{})
 -spec submit(op(), term()) -> {ok, reference()}.
@@ -115,11 +116,20 @@ submit(Pool, Op, Args, Opts) when is_atom(Op), (is_atom(Pool) orelse is_pid(Pool
     Ref = make_ref(),
     case beamline_runtime_pool:port(Pool) of
         {error, _} = Error -> refuse(Ref, Error);
-        Port -> command(Port, Ref, erlang:term_to_iovec({Ref, Op, Wire, Args}))
+        Port -> command(Port, Ref, encode({Ref, Op, Wire, Args}))
     end,
     {ok, Ref};
 submit(_, _, _, _) ->
     error(badarg).
+
+%% Large binaries by reference. A term with very many of them is cheaper in one piece: the
+%% port's callback looks at each piece, and must be short.
+encode(Command) ->
+    Pieces = erlang:term_to_iovec(Command),
+    case length(Pieces) =< ?MAX_PIECES of
+        true -> Pieces;
+        false -> term_to_binary(Command)
+    end.
 
 command(Port, Ref, Data) ->
     case beamline_runtime_drv:command(Port, Data) of

@@ -4,7 +4,7 @@
 %% missing or broken: every function answers `{error, {unsupported, {nif, Why}}}'.
 -module(beamline_runtime_drv).
 
--export([open/0, create/2, attach/2, command/2, cancel/2, info/1, operations/1]).
+-export([open/0, create/2, attach/2, command/2, cancel/2, info/1, operations/1, drain/1]).
 -export([version/0]).
 
 %% The version compiled into the beam files; the driver's name and the driver itself carry theirs.
@@ -17,6 +17,7 @@
 -define(DRV_CANCEL, 4).
 -define(DRV_INFO, 5).
 -define(DRV_OPERATIONS, 6).
+-define(DRV_DRAIN, 7).
 
 -type reason() :: beamline_runtime:reason().
 -type id() :: non_neg_integer().
@@ -111,6 +112,10 @@ info(Port) -> control(Port, ?DRV_INFO, <<>>).
 
 -spec operations(port()) -> {ok, [atom()]} | {error, reason()}.
 operations(Port) -> control(Port, ?DRV_OPERATIONS, <<>>).
+
+%% The port takes no more tasks, and those it has are answered `{error, closed}' soon, off the schedulers.
+-spec drain(port()) -> {ok, true} | {error, reason()}.
+drain(Port) -> control(Port, ?DRV_DRAIN, <<>>).
 
 control(Port, Command, Data) ->
     try erlang:port_control(Port, Command, Data) of

@@ -13,6 +13,8 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -define(TABLE, beamline_runtime_pools).
+-define(DRAIN_MS, 2).
+-define(DRAIN_TRIES, 500).
 
 -record(state, {pool :: beamline_runtime:pool(), ports :: [port()]}).
 
@@ -148,10 +150,26 @@ handle_info({'EXIT', _Pid, Reason}, State) ->
 handle_info(_Message, State) ->
     {noreply, State}.
 
-%% First unlisted, then closed: nobody finds a port that is closing.
+%% First unlisted: nobody finds a port that is closing. Then drained, so that closing them is short; what
+%% is not drained within the bound is answered by the closing itself.
 terminate(_Reason, #state{pool = Pool, ports = Ports}) ->
     forget(Pool),
+    lists:foreach(fun beamline_runtime_drv:drain/1, Ports),
+    wait_until_empty(Ports, ?DRAIN_TRIES),
     lists:foreach(fun close/1, Ports).
+
+wait_until_empty([Port | _] = Ports, Tries) when Tries > 0 ->
+    case beamline_runtime_drv:info(Port) of
+        {ok, #{queued := #{low := 0, normal := 0, high := 0, critical := 0}, running := 0}} ->
+            ok;
+        {ok, _} ->
+            receive after ?DRAIN_MS -> ok end,
+            wait_until_empty(Ports, Tries - 1);
+        {error, _} ->
+            ok
+    end;
+wait_until_empty(_, _) ->
+    ok.
 
 close(Port) ->
     try port_close(Port) of

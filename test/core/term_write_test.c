@@ -223,8 +223,8 @@ TEST(containers_nest_64_deep)
 {
     start();
     for (int i = 0; i < 64; i++) bl_write_tuple(w, 1);
-    bl_write_int(w, 1);
-    for (int i = 0; i < 64; i++) bl_write_end(w);
+    bl_write_list(w, 0); /* empty: no nesting */
+    for (int i = 0; i < 65; i++) bl_write_end(w);
     CHECK(bl_writer_done(w));
     finish();
     start();
@@ -355,7 +355,7 @@ TEST(a_failing_writer_fails_the_copy)
     struct bl_error err;
     start();
     for (int i = 0; i < 64; i++) bl_write_tuple(w, 1);
-    CHECK_INT(copy("h\0", 2, 2, &err), BL_LIMIT);
+    CHECK_INT(copy("h\x01j", 3, 3, &err), BL_LIMIT);
     CHECK_TEXT(err.subject, "depth");
     finish();
     for (uint64_t nth = 1; nth <= 3; nth++) {

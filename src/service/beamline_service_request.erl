@@ -1,0 +1,226 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% @private What a client asks for, from the parts of an HTTP request. Pure.
+-module(beamline_service_request).
+
+-export([relaxation/2, wants_async/1, answer_type/2, formats/0]).
+-export_type([input/0, limits/0, plan/0, potential/0]).
+
+-type input() :: #{
+    query := [{binary(), binary() | true}],
+    content_type => binary() | undefined,
+    content_encoding => binary() | undefined
+}.
+-type limits() :: #{
+    timeout := pos_integer(),                    % milliseconds, where the client gives none
+    max_timeout := pos_integer(),
+    max_memory_limit := pos_integer() | infinity,
+    _ => _
+}.
+-type potential() :: auto | #{type := stillinger_weber | lennard_jones, atom() => term()}.
+-type plan() :: #{
+    format := auto | poscar | extxyz,            % of the body
+    output := same | poscar | extxyz,            % of the result
+    potential := potential(),
+    relax := #{level | fmax | max_steps => term()},
+    priority := low | normal | high | critical,
+    timeout := pos_integer(),
+    memory_limit => pos_integer(),
+    progress := 10..60000                        % milliseconds between progress messages
+}.
+
+-define(KEYS, [<<"format">>, <<"output">>, <<"potential">>, <<"parameters">>, <<"epsilon">>, <<"sigma">>,
+               <<"cutoff">>, <<"shift">>, <<"level">>, <<"fmax">>, <<"max_steps">>, <<"timeout">>,
+               <<"memory_limit">>, <<"priority">>, <<"progress">>]).
+
+%% The request of POST /v1/relaxations, its body aside.
+-spec relaxation(input(), limits()) -> {ok, plan()} | {error, beamline_service_problem:reason()}.
+relaxation(#{query := Query} = Input, Limits) ->
+    try
+        identity = encoding(maps:get(content_encoding, Input, undefined)),
+        Params = params(Query),
+        Plan = #{
+            format => format(Params, maps:get(content_type, Input, undefined)),
+            output => one_of(<<"output">>, Params, [poscar, extxyz], same),
+            potential => potential(Params),
+            relax => maps:from_list([{K, V} || {K, V} <- relax(Params), V =/= undefined]),
+            priority => one_of(<<"priority">>, Params, [low, normal, high, critical], normal),
+            timeout => bounded(<<"timeout">>, Params, maps:get(timeout, Limits), maps:get(max_timeout, Limits)),
+            progress => progress(Params)
+        },
+        {ok, memory_limit(Params, maps:get(max_memory_limit, Limits), Plan)}
+    catch
+        throw:Reason -> {error, Reason}
+    end.
+
+relax(Params) ->
+    [{level, one_of(<<"level">>, Params, [none, fast, default, tight, search], undefined)},
+     {fmax, positive(<<"fmax">>, Params, undefined)},
+     {max_steps, integer(<<"max_steps">>, Params, undefined)}].
+
+%%% Fields of the request
+
+encoding(undefined) -> identity;
+encoding(Value) ->
+    case string:lowercase(string:trim(Value)) of
+        <<"identity">> -> identity;
+        _ -> throw({unsupported_media_type, {encoding, Value}})
+    end.
+
+%% ?format= wins; the types that curl and browsers send by themselves say nothing.
+format(Params, ContentType) ->
+    case one_of(<<"format">>, Params, [auto, poscar, extxyz], undefined) of
+        undefined -> format_of(media_type(ContentType));
+        Format -> Format
+    end.
+
+format_of(Type) ->
+    case lists:keyfind(Type, 1, formats()) of
+        {_, Format} -> Format;
+        false -> throw({unsupported_media_type, {type, Type}})
+    end.
+
+-spec formats() -> [{binary(), auto | poscar | extxyz}].
+formats() ->
+    [{<<"chemical/x-poscar">>, poscar}, {<<"chemical/x-vasp">>, poscar}, {<<"chemical/x-xyz">>, extxyz},
+     {<<"chemical/x-extxyz">>, extxyz}, {<<>>, auto}, {<<"text/plain">>, auto},
+     {<<"application/octet-stream">>, auto}, {<<"application/x-www-form-urlencoded">>, auto}].
+
+media_type(undefined) -> <<>>;
+media_type(Value) -> string:lowercase(string:trim(hd(binary:split(Value, <<";">>)))).
+
+%% `Prefer: respond-async' (RFC 7240); the value may list several preferences.
+-spec wants_async(binary() | undefined) -> boolean().
+wants_async(undefined) -> false;
+wants_async(Prefer) ->
+    lists:any(fun(P) -> media_type(P) =:= <<"respond-async">> end, binary:split(Prefer, <<",">>, [global])).
+
+%% The best of what is offered for a parsed Accept field, the first offer when it says nothing.
+-spec answer_type([{binary(), binary()}], undefined | [{{binary(), binary(), term()}, 0..1000, term()}]) ->
+    {ok, {binary(), binary()}} | {error, beamline_service_problem:reason()}.
+answer_type([First | _], undefined) -> {ok, First};
+answer_type(Offers, Accept) ->
+    Rated = [{quality(Offer, Accept), -I, Offer} || {I, Offer} <- lists:zip(lists:seq(1, length(Offers)), Offers)],
+    case lists:max(Rated) of
+        {{Quality, _}, _, Offer} when Quality > 0 -> {ok, Offer};
+        _ -> {error, {not_acceptable, lists:join(", ", [[T, "/", S] || {T, S} <- Offers])}}
+    end.
+
+%% The most specific range that matches decides the quality. Among equal qualities the offer
+%% that was named beats the one that a wildcard covers.
+quality({T, S}, Accept) ->
+    Matches = [{specificity(Range), Q} || {{AT, AS, _} = Range, Q, _} <- Accept,
+               AT =:= T orelse AT =:= <<"*">>, AS =:= S orelse AS =:= <<"*">>],
+    case Matches of
+        [] -> {0, 0};
+        _ -> {Specificity, Q} = lists:max(Matches), {Q, Specificity}
+    end.
+
+specificity({<<"*">>, _, _}) -> 1;
+specificity({_, <<"*">>, _}) -> 2;
+specificity(_) -> 3.
+
+%%% Query parameters
+
+params(Query) ->
+    lists:foldl(fun({Key, Value}, Params) ->
+        lists:member(Key, ?KEYS) orelse invalid(Key, ["unknown parameter; known are ", lists:join(", ", ?KEYS)]),
+        is_map_key(Key, Params) andalso invalid(Key, "given twice"),
+        is_binary(Value) orelse invalid(Key, "has no value"),
+        Params#{Key => Value}
+    end, #{}, Query).
+
+-spec invalid(binary(), iodata()) -> no_return().
+invalid(Field, Why) ->
+    throw({invalid, #{field => Field, why => iolist_to_binary(Why)}}).
+
+one_of(Key, Params, Allowed, Default) ->
+    case Params of
+        #{Key := Value} ->
+            case [A || A <- Allowed, atom_to_binary(A) =:= Value] of
+                [Atom] -> Atom;
+                [] -> invalid(Key, ["not one of ", lists:join(", ", [atom_to_binary(A) || A <- Allowed])])
+            end;
+        _ -> Default
+    end.
+
+integer(Key, Params, Default) ->
+    case Params of
+        #{Key := Value} ->
+            case re:run(Value, "^[0-9]{1,15}$", [{capture, none}, dollar_endonly]) of
+                match -> binary_to_integer(Value);
+                nomatch -> invalid(Key, "not a whole number")
+            end;
+        _ -> Default
+    end.
+
+bounded(Key, Params, Default, Max) ->
+    case integer(Key, Params, Default) of
+        0 -> invalid(Key, "must be positive");
+        N when is_integer(Max), N > Max, is_map_key(Key, Params) ->
+            invalid(Key, ["at most ", integer_to_binary(Max), " here"]);
+        N -> N
+    end.
+
+positive(Key, Params, Default) ->
+    case Params of
+        #{Key := Value} ->
+            case number(Value) of
+                {ok, N} when N > 0 -> N;
+                {ok, _} -> invalid(Key, "must be positive");
+                error -> invalid(Key, "not a number")
+            end;
+        _ -> Default
+    end.
+
+%% Always a float: 1, 1.5, 1e-3, 2.5E6.
+number(Text) ->
+    Pattern = "^([+-]?[0-9]{1,30})(\\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?$",
+    case re:run(Text, Pattern, [{capture, all_but_first, binary}, dollar_endonly]) of
+        {match, Parts} ->
+            [Whole, Fraction, Exponent] = [part(I, Parts) || I <- [1, 2, 3]],
+            try {ok, binary_to_float(iolist_to_binary([Whole, or_default(Fraction, <<".0">>), Exponent]))}
+            catch error:badarg -> error end; % too large for a float
+        nomatch -> error
+    end.
+
+part(I, Parts) when I =< length(Parts) -> lists:nth(I, Parts);
+part(_, _) -> <<>>.
+
+or_default(<<>>, Default) -> Default;
+or_default(Value, _) -> Value.
+
+memory_limit(Params, Max, Plan) ->
+    case bounded(<<"memory_limit">>, Params, Max, Max) of
+        infinity -> Plan;
+        Limit -> Plan#{memory_limit => Limit}
+    end.
+
+progress(Params) ->
+    case integer(<<"progress">>, Params, 100) of
+        Ms when Ms >= 10, Ms =< 60000 -> Ms;
+        _ -> invalid(<<"progress">>, "must be between 10 and 60000 ms")
+    end.
+
+%%% Potentials
+
+potential(Params) ->
+    case one_of(<<"potential">>, Params, [auto, stillinger_weber, sw, lennard_jones, lj], auto) of
+        auto -> unused([<<"parameters">>, <<"epsilon">>, <<"sigma">>, <<"cutoff">>, <<"shift">>], Params), auto;
+        Sw when Sw =:= stillinger_weber; Sw =:= sw ->
+            unused([<<"epsilon">>, <<"sigma">>, <<"cutoff">>, <<"shift">>], Params),
+            #{type => stillinger_weber, parameters => one_of(<<"parameters">>, Params, [silicon], silicon)};
+        _ ->
+            unused([<<"parameters">>], Params),
+            #{type => lennard_jones, epsilon => required(<<"epsilon">>, Params), sigma => required(<<"sigma">>, Params),
+              cutoff => required(<<"cutoff">>, Params), shift => one_of(<<"shift">>, Params, [true, false], false)}
+    end.
+
+required(Key, Params) ->
+    case positive(Key, Params, undefined) of
+        undefined -> invalid(Key, "potential=lennard_jones needs epsilon, sigma and cutoff");
+        N -> N
+    end.
+
+unused(Keys, Params) ->
+    [invalid(Key, "does not belong to the potential that was asked for") || Key <- Keys, is_map_key(Key, Params)],
+    ok.

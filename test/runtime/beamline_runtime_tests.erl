@@ -1,0 +1,505 @@
+%% SPDX-License-Identifier: Apache-2.0
+-module(beamline_runtime_tests).
+-include_lib("eunit/include/eunit.hrl").
+
+-import(beamline_test, [eventually/1]).
+
+%% ---- pools for tests ----
+
+%% Runs Test with a pool of its own and checks that nothing is left in it.
+with_pool(Opts, Test) ->
+    beamline_test:start(),
+    Probes = beamline_test:built_file("runtime/probe_operations.so"),
+    {ok, Pid} = beamline_runtime:start_link(maps:merge(#{name => test_pool, threads => 2, operations => [Probes]}, Opts)),
+    try
+        Test(maps:get(name, Opts, test_pool)),
+        eventually(fun() -> is_empty(beamline_runtime:info(maps:get(name, Opts, test_pool))) end)
+    after
+        stop(Pid)
+    end.
+
+is_empty({error, closed}) -> true;
+is_empty(#{running := R, behind := B, queue_bytes := Q, memory := M, queued := Classes}) ->
+    {0, 0, 0, 0, 0} =:= {R, B, Q, M, lists:sum(maps:values(Classes))}.
+
+stop(Pid) ->
+    unlink(Pid),
+    Monitor = monitor(process, Pid),
+    exit(Pid, shutdown),
+    receive {'DOWN', Monitor, process, Pid, _} -> ok end.
+
+no_message() -> receive Any -> error({unexpected, Any}) after 20 -> ok end.
+
+%% The reports of a pool that ends on purpose are expected.
+quiet(Fun) ->
+    #{level := Level} = logger:get_primary_config(),
+    logger:set_primary_config(level, none),
+    try Fun() after logger:set_primary_config(level, Level) end.
+
+elapsed(Fun) ->
+    T0 = erlang:monotonic_time(millisecond),
+    Result = Fun(),
+    {erlang:monotonic_time(millisecond) - T0, Result}.
+
+%% Fills both threads; returns when they run.
+occupy(Pool, N) ->
+    Refs = [element(2, beamline_runtime:submit(Pool, probe_wait, 60_000, #{})) || _ <- lists:seq(1, N)],
+    eventually(fun() -> maps:get(running, beamline_runtime:info(Pool)) =:= N end),
+    Refs.
+
+release(Refs) -> [begin ok = beamline_runtime:cancel(R), {error, cancelled} = beamline_runtime:await(R) end || R <- Refs].
+
+%% ---- one task ----
+
+a_task_is_answered_with_its_value_test() ->
+    beamline_test:start(),
+    ?assertEqual({ok, ok}, beamline_runtime:call(noop, #{})),
+    {ok, Ref} = beamline_runtime:submit(echo, hello),
+    ?assert(is_reference(Ref)),
+    receive {beamline, Ref, Answer} -> ?assertEqual({ok, hello}, Answer) end,
+    no_message().
+
+every_term_survives_the_round_trip_test() ->
+    beamline_test:start(),
+    Terms = [
+        0, -1, 255, 256, 1 bsl 31, -(1 bsl 31), 1 bsl 59, 1 bsl 63, 1 bsl 64, -(1 bsl 63), -(1 bsl 63) - 1, 1 bsl 1000,
+        0.0, -0.0, 1.5e300, atom, '', 'an atom é', true, [], "string", [1 | 2], lists:seq(1, 1000), [a, [b, [c]]],
+        {}, {a}, list_to_tuple(lists:seq(1, 300)), #{}, #{a => #{b => [c]}}, <<>>, <<"small">>, <<5:3>>,
+        binary:copy(<<"large">>, 10_000), self(), make_ref(), fun lists:map/2, fun(X) -> X end,
+        hd(erlang:ports()), maps:from_list([{N, integer_to_binary(N)} || N <- lists:seq(1, 100)])
+    ],
+    [?assertEqual({ok, T}, beamline_runtime:call(echo, T)) || T <- Terms],
+    ?assertEqual({ok, Terms}, beamline_runtime:call(echo, Terms)).
+
+random_terms_survive_the_round_trip_test_() ->
+    {timeout, 60, fun() ->
+        beamline_test:start(),
+        Property = proper:forall(proper_types:term(), fun(T) -> {ok, T} =:= beamline_runtime:call(echo, T) end),
+        ?assert(proper:quickcheck(Property, [{numtests, 300}, quiet]))
+    end}.
+
+unusual_results_become_terms_test() ->
+    with_pool(#{}, fun(Pool) ->
+        ?assertEqual(
+            {ok, [infinity, neg_infinity, nan, -(1 bsl 63), (1 bsl 64) - 1, 'an atom that nobody interned é', <<>>, [], #{}]},
+            beamline_runtime:call(Pool, probe_extremes, x, #{})
+        )
+    end).
+
+a_malformed_result_is_an_error_not_silence_test() ->
+    with_pool(#{}, fun(Pool) ->
+        ?assertMatch({error, {invalid, #{}}}, beamline_runtime:call(Pool, probe_two, x, #{}))
+    end).
+
+large_binaries_are_shared_not_copied_test() ->
+    beamline_test:start(),
+    Binary = binary:copy(<<"0123456789">>, 1_000_000),
+    {ok, Back} = beamline_runtime:call(echo, {Binary, tail}),
+    ?assertEqual({Binary, tail}, Back),
+    %% What came back is the same memory: the VM counts it once.
+    {binary, Held} = process_info(self(), binary),
+    ?assertEqual(1, length(lists:usort([Address || {Address, Size, _} <- Held, Size =:= byte_size(Binary)]))).
+
+many_binaries_in_one_argument_test() ->
+    beamline_test:start(),
+    Many = [binary:copy(<<N:32>>, N) || N <- lists:seq(1, 600)],
+    ?assertEqual({ok, Many}, beamline_runtime:call(echo, Many)).
+
+an_unknown_operation_says_its_name_test() ->
+    beamline_test:start(),
+    ?assertEqual({error, {unsupported, no_such_operation}}, beamline_runtime:call(no_such_operation, x)),
+    Long = list_to_atom(lists:duplicate(255, $x)),
+    ?assertMatch({error, {unsupported, _}}, beamline_runtime:call(Long, x)).
+
+wrong_arguments_are_errors_with_the_place_test() ->
+    with_pool(#{}, fun(Pool) ->
+        ?assertMatch({error, {invalid, #{why := _}}}, beamline_runtime:call(Pool, probe_wait, <<"ten">>, #{})),
+        ?assertMatch({error, {invalid, #{why := _}}}, beamline_runtime:call(Pool, probe_wait, -1, #{}))
+    end).
+
+wrong_options_raise_badarg_test_() ->
+    Wrong = [
+        #{priority => urgent}, #{timeout => -1}, #{timeout => soon}, #{timeout => 1 bsl 70}, #{memory_limit => 0},
+        #{progress => 0}, #{progress => yes}, #{colour => red}, [], nil
+    ],
+    [?_assertError(badarg, beamline_runtime:submit(beamline_runtime, noop, x, Opts)) || Opts <- Wrong] ++
+        [
+            ?_assertError(badarg, beamline_runtime:submit("noop", x)),
+            ?_assertError(badarg, beamline_runtime:await(not_a_reference)),
+            ?_assertError(badarg, beamline_runtime:cancel(self()))
+        ] ++
+        [?_assertError(badarg, beamline_runtime:start_link(Opts)) || Opts <- [
+            #{name => "pool"}, #{threads => 0}, #{threads => 100_000}, #{stack_size => -1}, #{max_queue => many},
+            #{isolation => container}, #{operations => "path"}, #{unknown => 1}, #{use_hardware_threads => 1}
+        ]].
+
+%% ---- deadlines, cancel, owners ----
+
+the_deadline_includes_waiting_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Refs = occupy(Pool, 2),
+        {Ms, Result} = elapsed(fun() -> beamline_runtime:call(Pool, noop, x, #{timeout => 50}) end),
+        ?assertEqual({error, timeout}, Result),
+        ?assert(Ms >= 50 andalso Ms < 250),
+        release(Refs)
+    end).
+
+a_running_operation_is_stopped_at_the_deadline_test() ->
+    with_pool(#{}, fun(Pool) ->
+        {Ms, Result} = elapsed(fun() -> beamline_runtime:call(Pool, probe_wait, 60_000, #{timeout => 50}) end),
+        ?assertEqual({error, timeout}, Result),
+        ?assert(Ms < 250)
+    end).
+
+a_deadline_of_zero_is_answered_once_test() ->
+    beamline_test:start(),
+    [
+        begin
+            {ok, Ref} = beamline_runtime:submit(noop, x, #{timeout => 0}),
+            ?assert(lists:member(beamline_runtime:await(Ref), [{ok, ok}, {error, timeout}]))
+        end
+     || _ <- lists:seq(1, 200)
+    ],
+    no_message().
+
+cancel_answers_at_once_waiting_or_running_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Running = occupy(Pool, 2),
+        {ok, Waiting} = beamline_runtime:submit(Pool, noop, x, #{}),
+        ?assertEqual(ok, beamline_runtime:cancel(Waiting)),
+        ?assertEqual({error, cancelled}, beamline_runtime:await(Waiting)),
+        ?assertEqual({error, closed}, beamline_runtime:cancel(Waiting)),
+        release(Running),
+        no_message()
+    end).
+
+any_process_can_cancel_test() ->
+    with_pool(#{}, fun(Pool) ->
+        {ok, Ref} = beamline_runtime:submit(Pool, probe_wait, 60_000, #{}),
+        spawn_link(fun() -> ok = beamline_runtime:cancel(Ref) end),
+        ?assertEqual({error, cancelled}, beamline_runtime:await(Ref))
+    end).
+
+cancel_of_something_unknown_is_harmless_test() ->
+    beamline_test:start(),
+    ?assertEqual({error, closed}, beamline_runtime:cancel(make_ref())).
+
+await_gives_up_cancels_and_leaves_no_message_test() ->
+    with_pool(#{}, fun(Pool) ->
+        {ok, Ref} = beamline_runtime:submit(Pool, probe_wait, 60_000, #{progress => 10}),
+        ?assertEqual({error, timeout}, beamline_runtime:await(Ref, 60)),
+        no_message()
+    end).
+
+the_death_of_the_caller_cancels_its_tasks_test() ->
+    with_pool(#{}, fun(Pool) ->
+        {Pid, Monitor} = spawn_monitor(fun() ->
+            [beamline_runtime:submit(Pool, probe_wait, 60_000, #{}) || _ <- lists:seq(1, 20)],
+            receive after infinity -> ok end
+        end),
+        eventually(fun() -> maps:get(submitted, beamline_runtime:info(Pool)) >= 20 end),
+        exit(Pid, kill),
+        receive {'DOWN', Monitor, process, Pid, killed} -> ok end,
+        eventually(fun() -> is_empty(beamline_runtime:info(Pool)) end),
+        ?assertEqual(20, maps:get(cancelled, beamline_runtime:info(Pool)))
+    end).
+
+many_callers_die_and_nothing_stays_test_() ->
+    {timeout, 60, fun() ->
+        with_pool(#{}, fun(Pool) ->
+            Monitors = [element(2, spawn_monitor(fun() -> caller(Pool, N) end)) || N <- lists:seq(1, 2000)],
+            [receive {'DOWN', M, process, _, _} -> ok end || M <- Monitors]
+        end)
+    end}.
+
+%% Some wait for their answer, some die before it.
+caller(Pool, N) when N rem 2 =:= 0 ->
+    {ok, ok} = beamline_runtime:call(Pool, noop, N, #{});
+caller(Pool, _N) ->
+    beamline_runtime:submit(Pool, probe_wait, 1000, #{}),
+    exit(kill).
+
+%% ---- progress ----
+
+progress_comes_as_often_as_asked_and_never_after_the_answer_test() ->
+    with_pool(#{}, fun(Pool) ->
+        {ok, Ref} = beamline_runtime:submit(Pool, probe_wait, 110, #{progress => 20}),
+        Maps = collect_progress(Ref, []),
+        ?assert(length(Maps) >= 2 andalso length(Maps) =< 6),
+        ?assertMatch(#{left_ms := _}, hd(Maps)),
+        no_message()
+    end).
+
+collect_progress(Ref, Maps) ->
+    receive
+        {beamline, Ref, {progress, Map}} -> collect_progress(Ref, [Map | Maps]);
+        {beamline, Ref, {ok, ok}} -> Maps
+    end.
+
+no_progress_unless_asked_test() ->
+    with_pool(#{}, fun(Pool) ->
+        {ok, Ref} = beamline_runtime:submit(Pool, probe_wait, 50, #{}),
+        receive {beamline, Ref, First} -> ?assertEqual({ok, ok}, First) end
+    end).
+
+%% ---- bounds ----
+
+a_full_queue_is_refused_as_a_value_test() ->
+    with_pool(#{max_queue => 5}, fun(Pool) ->
+        Running = occupy(Pool, 2),
+        Waiting = [element(2, beamline_runtime:submit(Pool, noop, x, #{})) || _ <- lists:seq(1, 5)],
+        ?assertMatch({error, {busy, Ms}} when is_integer(Ms), beamline_runtime:call(Pool, noop, x, #{})),
+        ?assertEqual(1, maps:get(refused_queue, beamline_runtime:info(Pool))),
+        release(Running),
+        [?assertEqual({ok, ok}, beamline_runtime:await(R)) || R <- Waiting]
+    end).
+
+referenced_bytes_are_bounded_test() ->
+    with_pool(#{max_queue_bytes => 1_000_000}, fun(Pool) ->
+        Large = binary:copy(<<0>>, 900_000),
+        {ok, First} = beamline_runtime:submit(Pool, probe_deaf, 100, #{}),
+        ?assertEqual({ok, Large}, beamline_runtime:call(Pool, echo, Large, #{})),
+        ?assertMatch({error, {busy, _}}, beamline_runtime:call(Pool, echo, {Large, binary:copy(Large)}, #{})),
+        ?assertEqual(1, maps:get(refused_bytes, beamline_runtime:info(Pool))),
+        ?assertEqual({ok, ok}, beamline_runtime:await(First))
+    end).
+
+a_small_slice_does_not_pin_its_parent_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Parent = binary:copy(<<"x">>, 50_000_000),
+        Slice = binary:part(Parent, 1000, 1000),
+        Refs = occupy(Pool, 2),
+        {ok, Ref} = beamline_runtime:submit(Pool, echo, Slice, #{}),
+        ?assert(maps:get(queue_bytes, beamline_runtime:info(Pool)) < 10_000),
+        release(Refs),
+        ?assertEqual({ok, Slice}, beamline_runtime:await(Ref))
+    end).
+
+a_task_has_its_memory_quota_test() ->
+    with_pool(#{}, fun(Pool) ->
+        ?assertMatch(
+            {error, {limit, #{what := memory, limit := 100_000, asked := Asked}}} when Asked > 100_000,
+            beamline_runtime:call(Pool, probe_allocate, 1_000_000, #{memory_limit => 100_000})
+        ),
+        {ok, Zeros} = beamline_runtime:call(Pool, probe_allocate, 10_000, #{memory_limit => 100_000}),
+        ?assertEqual(10_000, byte_size(Zeros))
+    end).
+
+a_pool_has_its_memory_quota_test() ->
+    with_pool(#{memory_limit => 1_000_000}, fun(Pool) ->
+        ?assertMatch({error, {limit, #{what := pool_memory}}}, beamline_runtime:call(Pool, probe_allocate, 900_000, #{})),
+        ?assertMatch({ok, _}, beamline_runtime:call(Pool, probe_allocate, 100_000, #{}))
+    end).
+
+every_failing_allocation_is_an_error_and_leaves_nothing_test() ->
+    with_pool(#{}, fun(Pool) -> fail_each_allocation(Pool, probe_allocate, 100_000, 1) end).
+
+fail_each_allocation(Pool, Op, Args, N) when N < 1000 ->
+    case beamline_runtime:call(Pool, Op, Args, #{fail_allocation => N}) of
+        {error, no_memory} -> fail_each_allocation(Pool, Op, Args, N + 1);
+        {ok, _} -> ?assert(N > 1)
+    end.
+
+an_opaque_operation_is_answered_in_time_and_bounded_test() ->
+    with_pool(#{threads => 1, max_behind => 1}, fun(Pool) ->
+        {Ms, Result} = elapsed(fun() -> beamline_runtime:call(Pool, probe_deaf, 400, #{timeout => 30}) end),
+        ?assertEqual({error, timeout}, Result),
+        ?assert(Ms < 200),
+        ?assertEqual(1, maps:get(behind, beamline_runtime:info(Pool))),
+        ?assertEqual({ok, ok}, beamline_runtime:call(Pool, noop, x, #{})),
+        ?assertMatch({error, {busy, _}}, beamline_runtime:call(Pool, probe_deaf, 1, #{}))
+    end).
+
+classes_go_in_order_test() ->
+    with_pool(#{threads => 1, ageing => 10_000}, fun(Pool) ->
+        Refs = occupy(Pool, 1),
+        Order = [low, normal, high, critical],
+        Tasks = [{C, element(2, beamline_runtime:submit(Pool, echo, C, #{priority => C}))} || C <- Order],
+        release(Refs),
+        Answers = [receive {beamline, _, {ok, C}} -> C end || _ <- Tasks],
+        ?assertEqual(lists:reverse(Order), Answers)
+    end).
+
+%% ---- pools ----
+
+a_pool_that_does_not_exist_is_closed_test() ->
+    beamline_test:start(),
+    ?assertEqual({error, closed}, beamline_runtime:call(no_such_pool, noop, x, #{})),
+    ?assertEqual({error, closed}, beamline_runtime:info(no_such_pool)),
+    ?assertEqual({error, closed}, beamline_runtime:operations(no_such_pool)),
+    ?assertEqual({error, closed}, beamline_runtime:call(self(), noop, x, #{})).
+
+stopping_a_pool_answers_everything_test() ->
+    stopped_with(shutdown).
+
+killing_a_pool_answers_everything_test() ->
+    stopped_with(kill).
+
+stopped_with(Reason) ->
+    beamline_test:start(),
+    Probes = beamline_test:built_file("runtime/probe_operations.so"),
+    {ok, Pid} = beamline_runtime:start_link(#{name => doomed_pool, threads => 2, operations => [Probes]}),
+    unlink(Pid),
+    Refs = [element(2, beamline_runtime:submit(doomed_pool, probe_wait, 60_000, #{})) || _ <- lists:seq(1, 100)],
+    exit(Pid, Reason),
+    [?assertEqual({error, closed}, beamline_runtime:await(R, 2000)) || R <- Refs],
+    eventually(fun() -> beamline_runtime:call(doomed_pool, noop, x, #{}) =:= {error, closed} end),
+    no_message().
+
+a_pool_under_a_supervisor_comes_back_test() ->
+    quiet(fun() ->
+        beamline_test:start(),
+        Spec = beamline_runtime:child_spec(#{name => supervised_pool, threads => 1}),
+        {ok, Sup} = start_supervisor([Spec]),
+        ?assertEqual({ok, ok}, beamline_runtime:call(supervised_pool, noop, x, #{})),
+        Old = whereis(supervised_pool),
+        exit(Old, kill),
+        eventually(fun() -> whereis(supervised_pool) =/= Old andalso beamline_runtime:call(supervised_pool, noop, x, #{}) =:= {ok, ok} end),
+        stop(Sup)
+    end).
+
+start_supervisor(Specs) ->
+    supervisor:start_link(beamline_runtime_test_sup, Specs).
+
+a_port_that_is_closed_by_force_restarts_the_pool_test() ->
+    quiet(fun() ->
+        beamline_test:start(),
+        {ok, Sup} = start_supervisor([beamline_runtime:child_spec(#{name => supervised_pool, threads => 1})]),
+        Old = whereis(supervised_pool),
+        exit(hd(beamline_runtime_pool:ports(supervised_pool)), kill),
+        eventually(fun() -> whereis(supervised_pool) =/= Old andalso beamline_runtime:call(supervised_pool, noop, x, #{}) =:= {ok, ok} end),
+        stop(Sup)
+    end).
+
+an_unnamed_pool_is_called_by_its_pid_test() ->
+    beamline_test:start(),
+    {ok, Pid} = beamline_runtime:start_link(#{name => undefined, threads => 1}),
+    ?assertEqual({ok, x}, beamline_runtime:call(Pid, echo, x, #{})),
+    stop(Pid),
+    ?assertEqual({error, closed}, beamline_runtime:call(Pid, echo, x, #{})).
+
+other_names_for_the_number_of_threads_test_() ->
+    Online = erlang:system_info(schedulers_online),
+    [
+        {timeout, 20, ?_test(with_pool(Opts, fun(Pool) -> ?assertEqual(N, maps:get(threads, beamline_runtime:info(Pool))) end))}
+     || {Opts, N} <- [
+            {#{threads => 3}, 3},
+            {#{threads => 3, thread_count => 4}, 3}
+        ]
+    ] ++
+        [
+            ?_assertMatch({#{threads := 4}, _}, beamline_runtime_opts:pool(#{thread_count => 4})),
+            ?_assertMatch({#{threads := Online}, _}, beamline_runtime_opts:pool(#{})),
+            ?_assertMatch({#{threads := N}, _} when N > 0, beamline_runtime_opts:pool(#{thread_count => 4, use_hardware_threads => true})),
+            ?_assertMatch({#{stack_size := 4_000_000, memory_limit := 5}, _}, beamline_runtime_opts:pool(#{stack_size => 4_000_000, memory_limit => 5}))
+        ].
+
+the_os_process_is_not_here_yet_and_says_so_test() ->
+    beamline_test:start(),
+    {ok, Pid} = beamline_runtime:start_link(#{name => outside, isolation => os_process}),
+    ?assertEqual({error, {unsupported, os_process}}, beamline_runtime:call(outside, noop, x, #{})),
+    stop(Pid).
+
+too_small_a_stack_is_refused_with_the_field_test() ->
+    quiet(fun() ->
+        beamline_test:start(),
+        process_flag(trap_exit, true),
+        ?assertMatch({error, {invalid, #{field := stack_size}}}, beamline_runtime:start_link(#{name => tiny, stack_size => 1000})),
+        receive {'EXIT', _, _} -> ok after 100 -> ok end
+    end).
+
+statistics_add_up_test() ->
+    with_pool(#{}, fun(Pool) ->
+        [beamline_runtime:call(Pool, noop, x, #{}) || _ <- lists:seq(1, 50)],
+        beamline_runtime:call(Pool, probe_wait, x, #{}),
+        #{submitted := S, completed := C, failed := F, run := #{counts := Counts}} = beamline_runtime:info(Pool),
+        ?assertEqual(S, C + F),
+        ?assertEqual(1, F),
+        ?assertEqual(S, lists:sum(Counts))
+    end).
+
+%% ---- a user's own operations ----
+
+an_operation_of_ones_own_test() ->
+    beamline_test:start(),
+    Path = beamline_test:built_file("runtime/example_operations.so"),
+    {ok, Pid} = beamline_runtime:start_link(#{name => mine, operations => [Path]}),
+    ?assert(lists:member(example_dot, beamline_runtime:operations(mine))),
+    ?assertNot(lists:member(example_dot, beamline_runtime:operations())),
+    A = << <<(float(N)):64/float-little>> || N <- lists:seq(1, 10_000) >>,
+    ?assertEqual({ok, 333383335000.0}, beamline_runtime:call(mine, example_dot, #{a => A, b => A}, #{})),
+    ?assertMatch({error, {invalid, #{field := b}}}, beamline_runtime:call(mine, example_dot, #{a => A, b => <<1>>}, #{})),
+    ?assertMatch({error, {invalid, #{field := a}}}, beamline_runtime:call(mine, example_dot, #{b => A}, #{})),
+    ?assertMatch({error, {invalid, _}}, beamline_runtime:call(mine, example_dot, #{a => A, b => A, c => 1}, #{})),
+    stop(Pid).
+
+a_library_that_is_none_stops_the_pool_with_the_reason_test() ->
+    quiet(fun() ->
+        beamline_test:start(),
+        process_flag(trap_exit, true),
+        ?assertMatch({error, {invalid, #{field := path}}}, beamline_runtime:start_link(#{name => none, operations => ["/no/such/file.so"]})),
+        receive {'EXIT', _, _} -> ok after 100 -> ok end,
+        ?assertEqual({error, closed}, beamline_runtime:call(none, noop, x, #{}))
+    end).
+
+%% ---- hostile commands ----
+
+garbage_on_the_port_is_ignored_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Port = hd(beamline_runtime_pool:ports(Pool)),
+        Good = term_to_binary({make_ref(), noop, 0, x}),
+        Garbage = [<<>>, <<131>>, <<0>>, crypto:strong_rand_bytes(1000), term_to_binary(x), term_to_binary({a, b, c, d}),
+                   term_to_binary({make_ref(), noop, {9, 9, 9, 9, 9}, x}), term_to_binary({make_ref(), "noop", 0, x}),
+                   term_to_binary({binary:copy(<<0>>, 10_000), noop, 0, x}),
+                   term_to_binary({make_ref(), noop, {1, -5, 0, 0, 0}, x}, [compressed])]
+                  ++ [binary:part(Good, 0, N) || N <- lists:seq(0, byte_size(Good) - 2)],
+        [port_command(Port, G) || G <- Garbage],
+        %% 7 drains the port, and does.
+        [catch erlang:port_control(Port, N, G) || N <- lists:seq(0, 12), N =/= 7, G <- [<<>>, <<1>>, <<131>>, crypto:strong_rand_bytes(50)]],
+        flush(),
+        ?assertEqual({ok, ok}, beamline_runtime:call(Pool, noop, x, #{}))
+    end).
+
+flush() -> receive _ -> flush() after 50 -> ok end.
+
+%% ---- races ----
+
+submit_cancel_and_close_race_and_each_task_is_answered_once_test_() ->
+    {timeout, 60, fun() ->
+        beamline_test:start(),
+        Probes = beamline_test:built_file("runtime/probe_operations.so"),
+        [race(Probes, Round) || Round <- lists:seq(1, 10)]
+    end}.
+
+race(Probes, Round) ->
+    {ok, Pool} = beamline_runtime:start_link(#{name => race_pool, threads => 2, max_queue => 50, operations => [Probes]}),
+    unlink(Pool),
+    Workers = [element(2, spawn_monitor(fun() -> racer(500) end)) || _ <- lists:seq(1, 8)],
+    receive after 20 * Round -> ok end,
+    exit(Pool, case Round rem 2 of 0 -> kill; 1 -> shutdown end),
+    [receive {'DOWN', M, process, _, Reason} -> ?assertEqual(normal, Reason) end || M <- Workers],
+    eventually(fun() -> whereis(race_pool) =:= undefined end).
+
+racer(0) ->
+    no_message();
+racer(N) ->
+    {ok, Ref} = beamline_runtime:submit(race_pool, probe_wait, N rem 3, #{timeout => N rem 5, progress => 10}),
+    N rem 7 =:= 0 andalso beamline_runtime:cancel(Ref),
+    %% Exactly one answer: await takes the first; no_message finds a second.
+    {_, _} = beamline_runtime:await(Ref, 5000),
+    racer(N - 1).
+
+same_version_reload_and_purge_while_tasks_run_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Refs = occupy(Pool, 2),
+        [
+            begin
+                code:purge(M),
+                {module, M} = code:load_file(M),
+                code:purge(M)
+            end
+         || M <- [beamline_runtime_drv, beamline_runtime_opts, beamline_runtime]
+        ],
+        ?assertMatch(#{running := 2}, beamline_runtime:info(Pool)),
+        release(Refs)
+    end).
