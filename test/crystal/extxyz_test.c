@@ -169,6 +169,8 @@ TEST(errors_name_line_and_column)
     refused("1\n\nC 0 0 0\nrubbish\n", BL_SYNTAX, 4, 1, "number of atoms");
     refused("1\nLattice=\"1 2\"\nC 0 0 0\n", BL_SYNTAX, 2, 1, "Lattice");
     refused("1\nLattice=\"1 0 0\nC 0 0 0\n", BL_SYNTAX, 2, 9, "closing quote");
+    refused("1\nLattice=\"1 0 0          \t\t\t\t\t\t\t   ", BL_SYNTAX, 2, 9, "closing quote");
+    refused("1\nLattice=\"4 0 0 0 4 0 0 0 4\" Properties\nC 0 0 0\n", BL_SYNTAX, 2, 39, "value of Properties");
     refused("1\nProperties=pos:R:3:a=[1 2\nC 0 0 0\n", BL_SYNTAX, 0, 0, "");
     refused("1\nProperties=species:S:pos:R:3\nC 0 0 0\n", BL_SYNTAX, 2, 12, "Properties");
     refused("1\nProperties=species:S:1:pos:R:3\nC 0 0 0 1\n", BL_SYNTAX, 3, 9, "no more columns");
@@ -180,6 +182,15 @@ TEST(errors_name_line_and_column)
     refused("1\nProperties=pos:R:3:Z:I:1:pos:R:3\n0 0 0 1 0 0 0\n", BL_INVALID, 0, 0, "twice");
     refused("1\nLattice=\"4 0 0 8 0 0 0 0 9\"\nMg 0 0 0\n", BL_INVALID, 0, 0, "independent");
     refused("999999\nx\nC 0 0 0\n", BL_SYNTAX, 1, 1, "fits");
+}
+
+TEST(a_zero_byte_is_no_text)
+{
+    static const char file[] = "1\nx\nC 0\0 0 0\n";
+    struct bl_error err;
+    CHECK_INT(bl_crystal_parse(NULL, file, sizeof file - 1, NULL, &parsed, &err), BL_SYNTAX);
+    CHECK_INT(err.line, 3);
+    CHECK_INT(err.column, 4);
 }
 
 TEST(too_many_atoms_or_frames_are_a_limit)
