@@ -1,5 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC3013 # -ef: dash, bash and busybox know it
 #
 # Called by rebar3 before it compiles Beamline (rebar.config, pre_hooks), in Beamline's folder:
 # builds the C code to where this build's output belongs.

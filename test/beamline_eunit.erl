@@ -14,6 +14,7 @@
 -record(state, {
     report_to :: pid() | undefined,
     print :: fun((io:format(), [term()]) -> ok),
+    group :: string(), % what a group without a name is called
     verbose :: boolean(),
     passed = 0 :: non_neg_integer(),
     failed = 0 :: non_neg_integer(),
@@ -57,7 +58,7 @@ test(Module, Name, Text) ->
     end.
 
 run_one(Test, Options) ->
-    _ = eunit:test([Test], [no_tty, {report, {?MODULE, [{report_to, self()} | Options]}}]),
+    _ = eunit:test([Test], [no_tty, {report, {?MODULE, [{report_to, self()}, {run, Test} | Options]}}]),
     receive
         {?MODULE, counts, Counts} -> Counts
     after 0 -> % EUnit has waited for the reporter's end
@@ -79,7 +80,7 @@ log_to_file(File) ->
 %%
 %% Options: {report_to, Pid} gets {beamline_eunit, counts, {Passed, Failed, Skipped}} at the end
 %% instead of a closing line; {print, Fun} is called instead of io:format(user, ...);
-%% {verbose, true} names passed tests too.
+%% {verbose, true} names passed tests too; {run, Test} is what EUnit was given.
 
 -spec start(list()) -> pid().
 start(Options) ->
@@ -90,6 +91,10 @@ init(Options) ->
     receive {start, _Reference} -> ok end,
     #state{report_to = proplists:get_value(report_to, Options),
            print = proplists:get_value(print, Options, fun(Format, Args) -> io:format(user, Format, Args) end),
+           group = case proplists:get_value(run, Options) of
+               {generator, M, F} -> io_lib:format("~s:~s", [M, F]);
+               _ -> "group"
+           end,
            verbose = proplists:get_value(verbose, Options, false)}.
 
 -spec handle_begin(group | test, list(), #state{}) -> #state{}.
@@ -132,7 +137,7 @@ terminate(Ended, State) ->
 %% ---- one result ----
 
 passed(Data, #state{verbose = Verbose, print = Print, passed = N} = State) ->
-    Verbose andalso Print("  passed: ~ts (~b ms)~n", [name(Data), proplists:get_value(time, Data, 0)]),
+    Verbose andalso Print("  passed: ~ts (~b ms)~n", [name(Data, State), proplists:get_value(time, Data, 0)]),
     State#state{passed = N + 1}.
 
 failed_or_skipped(Data, Exception, State) ->
@@ -142,11 +147,11 @@ failed_or_skipped(Data, Exception, State) ->
     end.
 
 skipped(Data, Why, #state{print = Print, skipped = N} = State) ->
-    Print("skipped: ~ts: ~ts~n", [name(Data), Why]),
+    Print("skipped: ~ts: ~ts~n", [name(Data, State), Why]),
     State#state{skipped = N + 1}.
 
 failed(Data, Exception, #state{print = Print, failed = N} = State) ->
-    Print("FAILED: ~ts~n~ts~ts", [name(Data), explain(Exception), output(Data)]),
+    Print("FAILED: ~ts~n~ts~ts", [name(Data, State), explain(Exception), output(Data)]),
     State#state{failed = N + 1}.
 
 explain({Class, _Reason, Stack} = Exception) when is_atom(Class), is_list(Stack) ->
@@ -168,7 +173,7 @@ output(Data) ->
         Output -> ["  output: ", Output, "\n"]
     end.
 
-name(Data) ->
+name(Data, #state{group = Group}) ->
     Line = case proplists:get_value(line, Data, 0) of
         0 -> "";
         N -> io_lib:format(":~b", [N])
@@ -179,5 +184,5 @@ name(Data) ->
     end,
     case proplists:get_value(source, Data) of
         {M, F, _} -> io_lib:format("~s:~s~s~ts", [M, F, Line, Title]);
-        undefined -> io_lib:format("group~s~ts", [Line, Title])
+        undefined -> [Group, Line, Title]
     end.

@@ -32,9 +32,12 @@ rm "$work/bin/rebar3"
 check "without rebar3 set-up says so and stops" is_refused build '^missing: rebar3 (Debian package rebar3)$'
 check "and brings nothing else meanwhile" test ! -e "$work/tree/_build/debian"
 rm "$work/bin/erl" "$work/bin/cc"
+check "what hex could bring is said to be so" sh -c "cd '$work/tree' && env -u ERL_LIBS -u BEAMLINE_DEPS PATH='$work/bin' \
+    BEAMLINE_INSTALL=no .ci/setup test 2>&1 | grep -q '^missing: cowboy .*, or hex)'"
 check "each missing thing is a line of its own: rebar3" is_refused build '^missing: rebar3 '
 check "each missing thing is a line of its own: erl" says '^missing: erl (Debian package erlang-base)$'
 check "each missing thing is a line of its own: cc" says '^missing: cc (Debian package gcc)$'
+check "cowboy and friends are named as well" says '^missing: cowboy cowlib ranch gun (in Debian package rabbitmq-server)$'
 check "what is missing for another level is not asked for" sh -c "! grep -q proper '$work/said'"
 check "the environment of the build was not written" test ! -e "$work/tree/_build/setup/env"
 for tool in erl rebar3 cc; do ln -s "$(PATH=$real_path command -v $tool)" "$work/bin/$tool"; done
