@@ -432,6 +432,15 @@ end)).
     ?assertMatch(#{<<"problem">> := #{<<"status">> := 500}}, json(get(Port, Task)))
 end)).
 
+?TEST(when_the_store_dies_its_tasks_end_and_are_forgotten_test_, with(fun(Port) ->
+    Task = start_task(Port, "?timeout=50000&" ?ENDLESS, endless()),
+    running(1),
+    exit(whereis(beamline_service_sup:process(?NAME, store)), kill),
+    running(0),
+    beamline_test:eventually(fun() -> is_pid(whereis(beamline_service_sup:process(?NAME, listener))) end),
+    ?assertEqual(404, status(get(beamline_service:port(?NAME), Task)))
+end)).
+
 %%% Watching the service
 
 ?TEST(health_and_readiness_test_, with(fun(Port) ->
