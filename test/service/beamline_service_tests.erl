@@ -599,7 +599,8 @@ http2_streams_progress_and_the_result_test_() ->
         (Curl =/= false andalso string:find(os:cmd(Curl ++ " --version"), "HTTP2") =/= nomatch)
             orelse beamline_test:skip("no curl with HTTP/2 is installed"),
         with(fun(_) ->
-            Text = command([Curl, " -siN --http2-prior-knowledge -H 'accept: text/event-stream' --data-binary @'", file(silicon(2)), "' ", url()]),
+            Text = command([Curl, " -siN --http2-prior-knowledge -H 'accept: text/event-stream' --data-binary @'",
+                            file(silicon(2)), "' ", url()]),
             ?assertMatch("HTTP/2 200" ++ _, Text),
             ?assertNotEqual(nomatch, string:find(Text, "event: progress")),
             ?assertNotEqual(nomatch, string:find(Text, "event: result"))
