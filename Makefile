@@ -72,14 +72,14 @@ peers:
 
 ##   make doc                the modules' documentation, as HTML in _build/doc
 doc: setup-check
-	@$(env) rebar3 compile && .ci/doc
+	@$(env) rebar3 edoc && echo "_build/doc/index.html"
 ##   make shell              an Erlang shell with Beamline started
 shell: setup-build
 	@$(env) rebar3 compile
 	@$(env) erl -pa _build/default/lib/*/ebin -eval '{ok, _} = application:ensure_all_started(beamline).'
 ##   make clean              remove what was built; `make distclean`: and what set-up fetched
 clean:
-	rm -rf _build/c _build/default _build/test _build/check _build/doc _build/setup/mode
+	rm -rf _build/c _build/default _build/test _build/check _build/doc _build/setup/mode _build/setup/not-to-be-had
 	rm -f priv/*.so priv/beamline_host
 distclean: clean
 	rm -rf _build

@@ -22,9 +22,10 @@ output_folder() {
     echo .
 }
 
+native="${MAKE:-make} -s -j$(nproc) -C c_src"
 out=$(output_folder)
 if [ . -ef "$out" ]; then
-    exec "${MAKE:-make}" -s -C c_src
+    exec $native
 fi
 
 # rebar3 has linked priv to the source's: make it a folder of its own.
@@ -37,4 +38,4 @@ for file in priv/*; do
     esac
 done
 out=$(cd "$out" && pwd)
-exec "${MAKE:-make}" -s -C c_src BUILD="$out/c_build" PRIV="$out/priv"
+exec $native BUILD="$out/c_build" PRIV="$out/priv"

@@ -18,7 +18,7 @@ passed() { # what
 
 failed() { # what [log]
     echo "FAILED: $1"
-    [ -z "${2:-}" ] || sed 's/^/    /' "$2"
+    [ -z "${2:-}" ] || tail -n 40 "$2" | sed 's/^/    /'
     count 0 1 0
 }
 

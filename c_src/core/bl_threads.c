@@ -304,7 +304,6 @@ void bl_threads_serve(struct bl_threads *t, struct bl_ctx *ctx)
 
 enum bl_status bl_threads_push(struct bl_threads *t, struct bl_job *job)
 {
-    job->queued_ns = bl_now_ns();
     pthread_mutex_lock(&t->lock);
     enum bl_status status = t->closing ? BL_CLOSED : t->queued >= t->config.capacity ? BL_BUSY : BL_OK;
     struct worker *w = NULL;

@@ -23,7 +23,7 @@ enum { BL_CLASSES = 4, BL_OVERTAKE_LIMIT = 16, BL_THREADS_MAX = 1024 };
 struct bl_job {
     struct bl_link link;
     void (*run)(struct bl_job *job); /* the job may be gone when it returns */
-    uint64_t queued_ns;
+    uint64_t queued_ns; /* set by the pusher, bl_now_ns() */
     uint8_t priority; /* 0 .. BL_CLASSES - 1, higher first */
     bool queued;      /* under the threads' lock */
 };

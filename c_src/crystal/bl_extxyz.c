@@ -234,9 +234,11 @@ static enum bl_status read_pair(struct frame *f, struct bl_text *t, char *room, 
     if (status != BL_OK) return status;
     if (key.len == 0) return bl_text_expected(&at, err, "a key");
     char *const value_room = room + key.len;
+    const bool properties = token_is(key, "Properties") || token_is(key, "properties");
     struct bl_text ahead = *t;
     bl_text_blanks(&ahead);
     if (ahead.p >= ahead.end || *ahead.p != '=') { /* a flag */
+        if (properties) return bl_text_expected(&ahead, err, "= and the value of Properties");
         x->bools[0] = true;
         v = (struct value){.type = BL_VALUE_BOOL, .count = 1, .bools = x->bools};
         return take_key(f, &at, key, &v, err);
@@ -245,7 +247,7 @@ static enum bl_status read_pair(struct frame *f, struct bl_text *t, char *room, 
     t->p++;
     bl_text_blanks(t);
     if (bl_text_line_end(t)) return bl_text_expected(t, err, "the value of a key");
-    if (token_is(key, "Properties") || token_is(key, "properties")) {
+    if (properties) {
         f->properties_at = *t;
         return read_string(t, false, value_room, &f->properties_text, err);
     }
@@ -519,6 +521,13 @@ static enum bl_status read_rows(struct frame *f, struct bl_error *err)
 
 /* ---- frames -------------------------------------------------------------------------------- */
 
+static size_t line_bytes(const struct bl_text *t)
+{
+    struct bl_text at = *t;
+    while (!bl_text_line_end(&at)) at.p++;
+    return (size_t)(at.p - t->p);
+}
+
 static enum bl_status read_comment(struct frame *f, struct bl_error *err)
 {
     const struct bl_token comment = bl_text_rest(f->t);
@@ -529,8 +538,8 @@ static enum bl_status read_comment(struct frame *f, struct bl_error *err)
             status = bl_structure_add_info(f->s, "comment", 7, BL_VALUE_TEXT, 0, (uint32_t)comment.len, comment.p, err);
         return status;
     }
-    /* Unescaped text is never longer than the line it comes from. */
-    char *room = bl_alloc(f->s->quota, comment.len + 1, err);
+    /* Unescaped text is never longer than the line it comes from, trailing blanks included. */
+    char *room = bl_alloc(f->s->quota, line_bytes(f->t) + 1, err);
     struct scratch *x = room ? bl_alloc(f->s->quota, sizeof *x, err) : NULL;
     enum bl_status status = x ? read_pairs(f, room, x, err) : err->status;
     if (status == BL_OK) status = f->properties_text.p ? read_properties(f, err) : default_properties(f, err);
@@ -599,7 +608,7 @@ static void print_quoted(struct bl_printer *p, const char *text, size_t len)
     for (size_t i = 0; i < len; i++) {
         if (text[i] == '"' || text[i] == '\\') bl_print_text(p, "\\");
         if (text[i] == '\n') bl_print_text(p, "\\n");
-        else bl_print_bytes(p, text[i] == '\r' ? " " : text + i, 1);
+        else bl_print_bytes(p, text[i] == '\r' || text[i] == '\0' ? " " : text + i, 1);
     }
     bl_print_text(p, "\"");
 }
@@ -697,12 +706,23 @@ static void print_atom(struct bl_printer *p, const struct bl_structure *s, size_
     bl_print_text(p, "\n");
 }
 
+/* Keys that mean something else in a file. */
+static bool is_reserved(const char *key)
+{
+    static const char *const keys[] = {"Lattice", "lattice", "Properties", "properties", "pbc"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (strcmp(key, keys[i]) == 0) return true;
+    return false;
+}
+
 enum bl_status bl_extxyz_write(const struct bl_structure *s, struct bl_printer *p)
 {
     for (size_t i = 0; i < s->species_count; i++)
         if (strpbrk(s->species[i], " \t\r\n\f\v")) return bl_fail_invalid(p->err, "species", "\"%s\" cannot stand in an XYZ file", s->species[i]);
     for (size_t i = 0; i < s->column_count; i++)
         if (strpbrk(s->columns[i].name, " \t\r\n\f\v:=\"\\[]{}")) return bl_fail_invalid(p->err, "columns", "\"%s\" cannot stand in an XYZ file", s->columns[i].name);
+    for (size_t i = 0; i < s->info_count; i++)
+        if (is_reserved(s->info[i].key)) return bl_fail_invalid(p->err, "info", "the key %s has its own meaning in an XYZ file", s->info[i].key);
     print_header(p, s);
     for (size_t i = 0; i < s->atoms; i++) print_atom(p, s, i);
     return BL_OK;

@@ -122,8 +122,13 @@ static void advance(struct fire *r)
         r->v[i] = (1 - r->alpha) * r->v[i] + turn * r->f[i];
         fastest = fmax(fastest, fabs(r->v[i]));
     }
-    const double dt = fastest * r->dt > r->max_move ? r->max_move / fastest : r->dt;
-    for (size_t i = 0; i < n; i++) r->x[i] += dt * r->v[i];
+    /* The cap slows the velocities themselves: kept as they are they would outlive the collision
+     * that made them, and half a step back would be no small step. */
+    const double slow = fastest * r->dt > r->max_move ? r->max_move / (fastest * r->dt) : 1;
+    for (size_t i = 0; i < n; i++) {
+        r->v[i] *= slow;
+        r->x[i] += r->dt * r->v[i];
+    }
 }
 
 /* ---- when to stop ------------------------------------------------------------------- */
@@ -237,12 +242,27 @@ static enum bl_status check_options(const struct bl_structure *s, const struct b
     return BL_OK;
 }
 
+/* Remarks of the file that were about the old positions. */
+static void drop_stale_info(struct bl_structure *s)
+{
+    static const char *const stale[] = {"energy", "free_energy", "stress", "virial"};
+    size_t kept = 0;
+    for (size_t i = 0; i < s->info_count; i++) {
+        bool drop = false;
+        for (size_t k = 0; k < sizeof stale / sizeof *stale; k++) drop = drop || strcmp(s->info[i].key, stale[k]) == 0;
+        if (drop) bl_free(s->info[i].key);
+        else s->info[kept++] = s->info[i];
+    }
+    s->info_count = kept;
+}
+
 /* What the caller sees changes here and only here. */
 static enum bl_status publish(struct fire *r, struct bl_structure *s, const struct bl_relax_result *result, struct bl_relax_result *out, struct bl_error *err)
 {
     const enum bl_status status = bl_structure_add(s, &s->forces, 3, sizeof(double), err);
     if (status != BL_OK) return status;
     *out = *result;
+    drop_stale_info(s);
     if (result->reason != BL_RELAX_NOT_RUN) memcpy(s->positions, r->x, 3 * s->atoms * sizeof(double));
     memcpy(s->forces, r->f, 3 * s->atoms * sizeof(double)); /* all of them: also on fixed atoms */
     clear_fixed(s, r->f);

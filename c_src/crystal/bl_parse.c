@@ -74,6 +74,23 @@ static enum bl_status refuse_foreign(const struct bl_text *t, const char *data, 
     return BL_OK;
 }
 
+/* Both formats are text; a zero byte would also end names in the middle. */
+static enum bl_status refuse_zero_bytes(const struct bl_text *start, struct bl_error *err)
+{
+    const size_t left = (size_t)(start->end - start->p);
+    const char *zero = left > 0 ? memchr(start->p, '\0', left) : NULL;
+    if (!zero) return BL_OK;
+    struct bl_text t = *start;
+    for (;;) {
+        struct bl_text next = t;
+        bl_text_next_line(&next);
+        if (next.p > zero || bl_text_end(&next)) break;
+        t = next;
+    }
+    t.p = zero;
+    return bl_text_expected(&t, err, "text, not a zero byte");
+}
+
 enum bl_status bl_crystal_parse(struct bl_ctx *ctx, const char *data, size_t len, const struct bl_parse_options *options,
                                 struct bl_parsed *out, struct bl_error *err)
 {
@@ -92,6 +109,7 @@ enum bl_status bl_crystal_parse(struct bl_ctx *ctx, const char *data, size_t len
     } else if (len >= 2 && memcmp(data, "\x1F\x8B", 2) == 0) {
         status = bl_fail_unsupported(err, "gzip");
     }
+    if (status == BL_OK) status = refuse_zero_bytes(&r.text, err);
     if (status == BL_OK) status = parsed.format == BL_FORMAT_POSCAR ? bl_poscar_read(&r, err) : bl_extxyz_read(&r, err);
     if (status != BL_OK) {
         bl_parsed_clear(&parsed);

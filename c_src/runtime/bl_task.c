@@ -214,7 +214,7 @@ void bl_task_init(struct bl_task *task, const struct bl_task_ops *ops, struct bl
     }
     __atomic_fetch_add(&source->refs, 1, __ATOMIC_RELAXED);
     add(&pool->stats.queue_bytes, options->argument_bytes);
-    task->submitted_ns = bl_now_ns();
+    task->submitted_ns = task->job.queued_ns = bl_now_ns();
     if (options->timeout_ms < UINT64_MAX / 2 / 1000000) task->deadline_ns = task->submitted_ns + options->timeout_ms * 1000000;
 }
 

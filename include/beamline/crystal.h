@@ -304,7 +304,8 @@ struct bl_relax_result {
     double energy_before, energy, max_force_before, max_force;
     double virial[6];
 };
-/* FIRE 2.0 at fixed cell. Moves the free axes of s->positions; fills s->forces.
+/* FIRE 2.0 at fixed cell. Moves the free axes of s->positions; fills s->forces; drops the
+ * info keys energy, free_energy, stress and virial, which were about the old positions.
  * On error (cancel, timeout, limit, ...) the structure is unchanged. A run that diverged
  * gives the best state it saw. Progress: step, energy, max_force. */
 BL_API enum bl_status bl_relax(struct bl_ctx *ctx, struct bl_structure *s, const struct bl_potential *potential,

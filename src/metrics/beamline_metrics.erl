@@ -25,6 +25,7 @@
 -export([counter/2, gauge/2, histogram/2, collector/2, remove/1]).
 -export([series/2, add/2, add/3, set/2, set/3, observe/2, observe/3, value/1, value/2]).
 -export([families/0, render/0, render/1, content_type/1, negotiate/1]).
+-export([run_collector/1]).
 -export_type([name/0, label_value/0, options/0, series/0, family/0, sample_value/0, format/0]).
 
 -type name() :: atom().
@@ -368,9 +369,12 @@ scaled(_, N) -> N.
 
 collect(Collectors) ->
     Deadline = erlang:monotonic_time(millisecond) + ?COLLECT_TIMEOUT_MS,
-    Running = [{Name, spawn_monitor(fun() -> exit({?MODULE, collected, apply(M, F, A)}) end)}
-               || {Name, {M, F, A}} <- Collectors],
+    Running = [{Name, spawn_monitor(?MODULE, run_collector, [MFA])} || {Name, MFA} <- Collectors],
     lists:append([collected(Name, Worker, Deadline) || {Name, Worker} <- Running]).
+
+%% @private
+-spec run_collector({module(), atom(), [term()]}) -> no_return().
+run_collector({M, F, A}) -> exit({?MODULE, collected, apply(M, F, A)}).
 
 collected(Name, {Pid, Monitor}, Deadline) ->
     receive

@@ -10,6 +10,8 @@
 -export([run/0]).
 
 -define(SERVICE, beamline_service).
+%% Tighter than the default, so that there is something to see.
+-define(QUERY, "/v1/relaxations?fmax=1e-4").
 
 %% @doc Does the job. Returns when the service is left serving; ends the VM with `ONCE=1', or
 %% when there is nothing to serve.
@@ -23,6 +25,7 @@ run() ->
         {_, error} -> stop(1, "")
     end.
 
+-spec stop(0..1, iodata()) -> no_return().
 stop(Code, Why) ->
     Why =:= "" orelse io:format(standard_error, "~ts~n", [Why]),
     _ = application:stop(beamline), % drains
@@ -57,7 +60,7 @@ job({File, Text}) ->
     io:format("Beamline ~ts serves at ~ts~nRelaxing ~ts~n~n", [version(), Url, File]),
     Answer = relax(Url, Text),
     Outcome = report(Answer, File),
-    io:format("~nTry~n  curl -N -H 'Accept: text/event-stream' --data-binary @~ts '~ts/v1/relaxations'~n"
+    io:format("~nTry~n  curl -N -H 'Accept: text/event-stream' --data-binary @~ts '~ts" ?QUERY "'~n"
               "  curl ~ts/metrics~n", [File, Url, Url]),
     Outcome.
 
@@ -99,7 +102,7 @@ free_port(Wanted) ->
 
 relax(Url, Text) ->
     {ok, _} = application:ensure_all_started(inets),
-    Request = {binary_to_list(Url) ++ "/v1/relaxations?progress=10", [{"accept", "text/event-stream"}], "text/plain", Text},
+    Request = {binary_to_list(Url) ++ ?QUERY "&progress=10", [{"accept", "text/event-stream"}], "text/plain", Text},
     {ok, Id} = httpc:request(post, Request, [], [{sync, false}, {stream, self}, {body_format, binary}]),
     receive
         {http, {Id, stream_start, _}} ->
@@ -168,11 +171,14 @@ report({result, Result}, File) ->
     end.
 
 gate(#{<<"name">> := Name, <<"value">> := Value, <<"threshold">> := Threshold, <<"unit">> := Unit, <<"pass">> := Pass} = Gate) ->
-    io:format("  ~-14ts ~-6s ~ts = ~ts ~ts (threshold ~ts)~ts~n",
+    io:format("  ~-14ts ~-6s ~ts = ~ts~ts, threshold ~ts~ts~n",
               [Name, case Pass of true -> "pass"; _ -> "FAIL" end, maps:get(<<"quantity">>, Gate, <<"value">>),
-               value(Value), Unit, value(Threshold), why(Gate)]);
+               value(Value), unit(Unit), value(Threshold), why(Gate)]);
 gate(#{<<"name">> := Name} = Gate) ->
     io:format("  ~-14ts -     not run~ts~n", [Name, why(Gate)]).
+
+unit(<<"1">>) -> "";
+unit(Unit) -> [$\s, Unit].
 
 why(#{<<"why">> := Why}) -> [": ", Why];
 why(_) -> "".

@@ -11,11 +11,11 @@
 %% needs `allow_remote => true', and something in front that knows who may come.
 %%
 %% A user's own cowboy takes the same handlers: put {@link child_spec/1} with
-%% `listener => false' into the tree, and {@link routes/1} with the same `name' into the dispatch
-%% table.
+%% `listener => false' into the tree, {@link routes/1} with the same options into the dispatch
+%% table, and {@link protocol_options/1} into the listener.
 -module(beamline_service).
 
--export([start_link/1, child_spec/1, routes/1, url/1, port/1, drain/1, drain/2, options/1]).
+-export([start_link/1, child_spec/1, routes/1, protocol_options/1, url/1, port/1, drain/1, drain/2, options/1]).
 -export_type([options/0]).
 
 -type options() :: #{
@@ -76,9 +76,11 @@ started(Other) -> Other.
 child_spec(Options) ->
     #{id => maps:get(name, Options, ?MODULE), start => {?MODULE, start_link, [Options]}, type => supervisor, shutdown => infinity}.
 
-%% @doc The paths of the service for a dispatch table of your own, which may compile them
-%% beside others: `cowboy_router:compile([{'_', beamline_service:routes(#{prefix => <<"/beamline">>})}])'.
-%% Give the options of {@link child_spec/1}. Raises `badarg' for bad ones.
+%% @doc The paths of the service for a dispatch table of your own, beside others of yours. Give
+%% the options of {@link child_spec/1}. Raises `badarg' for bad ones.
+%% ```
+%% cowboy_router:compile([{'_', beamline_service:routes(#{prefix => <<"/beamline">>})}])
+%% '''
 -spec routes(options()) -> [{iodata(), module(), term()}].
 routes(Options) ->
     case options(Options) of
@@ -89,6 +91,16 @@ routes(Options) ->
              {[Prefix, "/healthz"], beamline_service_info_h, Config#{view => health}},
              {[Prefix, "/readyz"], beamline_service_info_h, Config#{view => ready}},
              {[Prefix, "/metrics"], beamline_service_info_h, Config#{view => metrics}}];
+        {error, _} -> error(badarg, [Options])
+    end.
+
+%% @doc The settings of cowboy that the service's own listener uses, for a listener of yours: merge
+%% them with your `env'. Without them clients that go away may go unnoticed, and streams over
+%% HTTP/2 may be cut off (doc/service.md). Raises `badarg' for bad options.
+-spec protocol_options(options()) -> map().
+protocol_options(Options) ->
+    case options(Options) of
+        {ok, Config} -> beamline_service_listener:protocol_options(Config);
         {error, _} -> error(badarg, [Options])
     end.
 

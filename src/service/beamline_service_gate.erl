@@ -97,7 +97,7 @@ handle_call({give, Ticket, Pid}, _, #state{holders = Holders} = State) ->
 handle_call(close, _, State) -> {reply, ok, State#state{open = false}};
 handle_call(wait_idle, From, State) -> {noreply, tell_idle(State#state{waiting = [From | State#state.waiting]})};
 handle_call(cancel_all, _, #state{holders = Holders} = State) ->
-    [Pid ! {?MODULE, cancel} || {Pid, _} <- maps:values(Holders)],
+    lists:foreach(fun({Pid, _}) -> Pid ! {?MODULE, cancel} end, maps:values(Holders)),
     {reply, ok, State};
 handle_call(info, _, #state{open = Open, holders = Holders, bytes = Bytes} = State) ->
     {reply, #{open => Open, count => map_size(Holders), bytes => Bytes}, State}.
@@ -128,6 +128,6 @@ drop(Ticket, #state{holders = Holders} = State) ->
     end.
 
 tell_idle(#state{holders = Holders, waiting = Waiting} = State) when map_size(Holders) =:= 0 ->
-    [gen_server:reply(From, ok) || From <- Waiting],
+    lists:foreach(fun(From) -> gen_server:reply(From, ok) end, Waiting),
     State#state{waiting = []};
 tell_idle(State) -> State.

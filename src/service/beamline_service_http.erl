@@ -73,7 +73,8 @@ read_more(Parts, Budget, Deadline, Req) ->
         {request_body, Ref, nofin, Data} -> read_more([Parts, Data], spend(Data, Budget), Deadline, Req);
         {request_body, Ref, fin, _, Data} ->
             _ = spend(Data, Budget),
-            [Parts, Data]
+            [Parts, Data];
+        {beamline_service_gate, cancel} -> throw({problem, closed})
     after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
         throw({problem, slow_body})
     end.

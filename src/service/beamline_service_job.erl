@@ -70,7 +70,7 @@ run(Op, Args, Stage, #{plan := #{timeout := Timeout, priority := Priority} = Pla
 
 %% `auto' chooses by composition, and says what could serve where nothing fits.
 potential(#{potential := auto}, Structure) ->
-    case present(Structure) of
+    case maps:keys(beamline_crystal:formula(Structure)) of
         [<<"Si">>] -> {ok, #{type => stillinger_weber, parameters => silicon}};
         Species ->
             Why = ["no potential is known for ", lists:join("-", Species), "; silicon alone gets potential=stillinger_weber, "
@@ -79,24 +79,13 @@ potential(#{potential := auto}, Structure) ->
     end;
 potential(#{potential := Potential}, _) -> {ok, Potential}.
 
-%% Species that have atoms, in the order of the structure.
-present(Structure) -> [Symbol || {Symbol, N} <- composition(Structure), N > 0].
-
-composition(#{species := Species, types := Types}) ->
-    Counts = count(Types, #{}),
-    [{Symbol, maps:get(I, Counts, 0)} || {I, Symbol} <- lists:zip(lists:seq(0, length(Species) - 1), Species)].
-
-count(<<Type:32/little, Rest/binary>>, Counts) -> count(Rest, maps:update_with(Type, fun(N) -> N + 1 end, 1, Counts));
-count(<<>>, Counts) -> Counts.
-
 result(Text, #{relaxed := #{structure := Structure} = Relaxed, verdict := Verdict} = Job, Now) ->
     #{plan := #{priority := Priority}, potential := Potential, timings := Timings, started := Started, warnings := Warnings} = Job,
-    Composition = composition(Structure),
     Numbers = maps:with([energy, energy_before, max_force, max_force_before, steps, converged, reason], Relaxed),
     maps:merge(Numbers, #{
         structure => #{format => output(Job), text => Text},
-        atoms => lists:sum([N || {_, N} <- Composition]),
-        composition => maps:from_list([{S, N} || {S, N} <- Composition, N > 0]),
+        atoms => beamline_crystal:number_of_atoms(Structure),
+        composition => beamline_crystal:formula(Structure),
         potential => Potential,
         priority => Priority,
         units => #{energy => <<"eV">>, max_force => <<"eV/Angstrom">>},

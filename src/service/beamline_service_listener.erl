@@ -4,7 +4,7 @@
 -module(beamline_service_listener).
 -behaviour(gen_server).
 
--export([start_link/1, available/0, port/1, url/1, drain/1, drain/2, connections/1]).
+-export([start_link/1, available/0, protocol_options/1, port/1, url/1, drain/1, drain/2, connections/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 %% What drained work gets to send its answer once it has been told to stop.
@@ -61,7 +61,7 @@ init(#{name := Name} = Config) ->
 start_sockets(#{name := Name} = Config, Tries) ->
     Unknown = {'_', beamline_service_info_h, Config#{view => unknown}},
     Dispatch = cowboy_router:compile([{'_', beamline_service:routes(Config) ++ [Unknown]}]),
-    case cowboy:start_clear(ref(Name), transport_options(Config), protocol_options(Dispatch, Config)) of
+    case cowboy:start_clear(ref(Name), transport_options(Config), (protocol_options(Config))#{env => #{dispatch => Dispatch}}) of
         {error, eaddrinuse} when Tries > 1 ->
             receive after 50 -> start_sockets(Config, Tries - 1) end;
         Started -> Started
@@ -76,8 +76,12 @@ transport_options(#{ip := Ip, port := Port, max_connections := Max, send_timeout
                       {send_timeout, SendTimeout}, {send_timeout_close, true}] ++ Buffer ++ [inet6 || tuple_size(Ip) =:= 8]}.
 
 %% Reasons for the HTTP/2 numbers: doc/service.md.
-protocol_options(Dispatch, #{max_timeout := MaxTimeout, heartbeat := Heartbeat}) ->
-    #{env => #{dispatch => Dispatch},
+-spec protocol_options(map()) -> map().
+protocol_options(#{max_timeout := MaxTimeout, heartbeat := Heartbeat, max_body_bytes := MaxBody}) ->
+    #{%% A body that uses up this window before it is read can leave the socket passive when it
+      %% ends (2.8: the fin comes while reading is paused), and then nobody sees the client go
+      %% away. The gate bounds what is held; this only must not be less than a body.
+      initial_stream_flow_size => MaxBody + 65536,
       %% Between requests, and for a request's head.
       request_timeout => 30000,
       max_keepalive => 10000,

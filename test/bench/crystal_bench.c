@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Constant-energy trajectories by velocity Verlet, the decks of doc/crystal.md:
+ *
+ *     crystal_bench lj [steps]     32,000 atoms, fcc, rho* 0.8442, cut-off 2.5, skin 0.3, list made
+ *                                  anew every 20 steps, dt 0.005, T* 1.44
+ *     crystal_bench sw [steps]     32,768 atoms of silicon, skin 1 angstrom, dt 1 fs, 1000 K
+ *     crystal_bench read-poscar|read-extxyz|write-extxyz    110,592 atoms of rock salt
+ *
+ * Prints one JSON line: rate in atom-steps/s (atoms/s), and the relative drift of the energy, which says
+ * that the trajectory was a real one. The set-up (first list, first forces) is not timed,
+ * as it is not in a LAMMPS loop time.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "beamline/crystal.h"
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void must(enum bl_status status, const struct bl_error *err)
+{
+    char text[300];
+    if (status == BL_OK) return;
+    bl_error_format(err, text, sizeof text);
+    fprintf(stderr, "%s\n", text);
+    exit(1);
+}
+
+static uint64_t state = 87287;
+static double uniform(void)
+{
+    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (double)(state >> 11) * 0x1p-53;
+}
+
+/* n x n x n cells of a basis. */
+static void lattice(struct bl_structure *s, double a, size_t n, const double (*basis)[3], const uint32_t *types, size_t sites)
+{
+    struct bl_error err;
+    must(bl_structure_allocate(s, n * n * n * sites, NULL, &err), &err);
+    size_t i = 0;
+    for (size_t x = 0; x < n; x++)
+        for (size_t y = 0; y < n; y++)
+            for (size_t z = 0; z < n; z++)
+                for (size_t b = 0; b < sites; b++, i++) {
+                    const double at[3] = {(double)x, (double)y, (double)z};
+                    for (int c = 0; c < 3; c++) s->positions[3 * i + (size_t)c] = a * (at[c] + basis[b][c]);
+                    s->types[i] = types ? types[b] : 0;
+                }
+    for (int k = 0; k < 3; k++) {
+        s->cell[k][k] = a * (double)n;
+        s->pbc[k] = true;
+    }
+}
+
+/* Uniform velocities with no drift, scaled to <m v^2> = 3 kT. */
+static double *velocities(size_t atoms, double kt_over_m)
+{
+    double *v = malloc(3 * atoms * sizeof *v), mean[3] = {0}, v2 = 0;
+    for (size_t i = 0; i < 3 * atoms; i++) mean[i % 3] += v[i] = uniform() - 0.5;
+    for (size_t i = 0; i < 3 * atoms; i++) v[i] -= mean[i % 3] / (double)atoms;
+    for (size_t i = 0; i < 3 * atoms; i++) v2 += v[i] * v[i];
+    const double scale = sqrt(3 * (double)atoms * kt_over_m / v2);
+    for (size_t i = 0; i < 3 * atoms; i++) v[i] *= scale;
+    return v;
+}
+
+struct deck {
+    const char *name;
+    struct bl_structure s;
+    struct bl_potential potential;
+    struct bl_engine_options options;
+    double dt, kt_over_m, force_to_acceleration;
+};
+
+static const double fcc[4][3] = {{0, 0, 0}, {0, 0.5, 0.5}, {0.5, 0, 0.5}, {0.5, 0.5, 0}};
+static const double diamond[8][3] = {{0, 0, 0},          {0, 0.5, 0.5},          {0.5, 0, 0.5},          {0.5, 0.5, 0},
+                                     {0.25, 0.25, 0.25}, {0.25, 0.75, 0.75}, {0.75, 0.25, 0.75}, {0.75, 0.75, 0.25}};
+static const struct bl_lj_pair reduced = {.epsilon = 1, .sigma = 1, .cutoff = 2.5};
+
+static void lj_deck(struct deck *d)
+{
+    struct bl_error err;
+    uint32_t index;
+    lattice(&d->s, cbrt(4 / 0.8442), 20, fcc, NULL, 4);
+    must(bl_structure_species(&d->s, "Ar", 2, &index, &err), &err);
+    d->potential = (struct bl_potential){.type = BL_POTENTIAL_LENNARD_JONES, .pairs = &reduced, .pair_count = 1};
+    d->options = (struct bl_engine_options){.skin = 0.3, .rebuild_every = 20};
+    d->dt = 0.005;
+    d->kt_over_m = 1.44;
+    d->force_to_acceleration = 1;
+}
+
+static void sw_deck(struct deck *d)
+{
+    const double mass = 28.0855, ev_per_amu = 9648.533212331; /* angstrom^2/ps^2 */
+    struct bl_error err;
+    uint32_t index;
+    lattice(&d->s, 5.431, 16, diamond, NULL, 8);
+    must(bl_structure_species(&d->s, "Si", 2, &index, &err), &err);
+    d->potential = (struct bl_potential){.type = BL_POTENTIAL_STILLINGER_WEBER, .sw = bl_sw_silicon};
+    d->options = (struct bl_engine_options){.skin = 1.0};
+    d->dt = 0.001;
+    d->force_to_acceleration = ev_per_amu / mass;
+    d->kt_over_m = 8.617333262e-5 * 1000 * ev_per_amu / mass;
+}
+
+static double total_energy(struct deck *d, struct bl_engine *e, const double *v, struct bl_energies *now_at)
+{
+    struct bl_error err;
+    must(bl_engine_compute(NULL, e, d->s.positions, BL_WANT_FORCES | BL_WANT_ENERGY, now_at, &err), &err);
+    double v2 = 0;
+    for (size_t i = 0; i < 3 * d->s.atoms; i++) v2 += v[i] * v[i];
+    return now_at->energy + 0.5 * v2 / d->force_to_acceleration;
+}
+
+static void run_deck(struct deck *d, int steps)
+{
+    struct bl_error err;
+    struct bl_engine *e;
+    const size_t n = 3 * d->s.atoms;
+    double *const v = velocities(d->s.atoms, d->kt_over_m), *const x = d->s.positions;
+    struct bl_energies now_at = {.forces = malloc(n * sizeof(double))};
+    must(bl_engine_new(NULL, &d->s, &d->potential, &d->options, &e, &err), &err);
+    const double before = total_energy(d, e, v, &now_at), half = 0.5 * d->dt * d->force_to_acceleration;
+    const double start = now();
+    for (int step = 0; step < steps; step++) {
+        for (size_t i = 0; i < n; i++) {
+            v[i] += half * now_at.forces[i];
+            x[i] += d->dt * v[i];
+        }
+        must(bl_engine_compute(NULL, e, x, BL_WANT_FORCES, &now_at, &err), &err);
+        for (size_t i = 0; i < n; i++) v[i] += half * now_at.forces[i];
+    }
+    const double seconds = now() - start, after = total_energy(d, e, v, &now_at);
+    struct bl_engine_stats stats;
+    bl_engine_stats(e, &stats);
+    printf("{\"deck\":\"%s\",\"atoms\":%zu,\"steps\":%d,\"rate\":%.6g,\"drift\":%.3g,\"rebuilds\":%llu,\"bytes_per_atom\":%.1f,\"code_path\":\"%s\"}\n",
+           d->name, d->s.atoms, steps, (double)d->s.atoms * steps / seconds, fabs(after - before) / fabs(before),
+           (unsigned long long)stats.rebuilds, (double)stats.bytes / (double)d->s.atoms, bl_engine_code_path());
+    bl_engine_free(e);
+    free(now_at.forces);
+    free(v);
+}
+
+static void file_deck(const char *name, enum bl_format format, bool reading)
+{
+    static const double salt[8][3] = {{0, 0, 0}, {0, 0.5, 0.5}, {0.5, 0, 0.5}, {0.5, 0.5, 0}, {0.5, 0.5, 0.5}, {0.5, 0, 0}, {0, 0.5, 0}, {0, 0, 0.5}};
+    static const uint32_t types[8] = {0, 0, 0, 0, 1, 1, 1, 1};
+    struct bl_structure s;
+    struct bl_error err;
+    struct bl_buffer file;
+    struct bl_parsed parsed;
+    uint32_t index;
+    bl_structure_init(&s, NULL);
+    lattice(&s, 5.6402, 24, salt, types, 8);
+    must(bl_structure_species(&s, "Na", 2, &index, &err), &err);
+    must(bl_structure_species(&s, "Cl", 2, &index, &err), &err);
+    for (size_t i = 0; i < 3 * s.atoms; i++) s.positions[i] += 0.1 * (uniform() - 0.5);
+    bl_buffer_init(&file, NULL);
+    /* A POSCAR lists one species after the other. */
+    for (size_t i = 0; i < s.atoms; i++) s.types[i] = i >= s.atoms / 2;
+    double start = now();
+    must(bl_crystal_write(&s, format, NULL, &file, &err), &err);
+    if (reading) {
+        start = now();
+        must(bl_crystal_parse(NULL, file.data, file.len, NULL, &parsed, &err), &err);
+    }
+    const double seconds = now() - start;
+    printf("{\"deck\":\"%s\",\"atoms\":%zu,\"bytes\":%zu,\"rate\":%.6g}\n", name, s.atoms, file.len, (double)s.atoms / seconds);
+    if (reading) bl_parsed_clear(&parsed);
+    bl_buffer_clear(&file);
+    bl_structure_clear(&s);
+}
+
+int main(int argc, char **argv)
+{
+    const char *what = argc > 1 ? argv[1] : "";
+    const int steps = argc > 2 ? atoi(argv[2]) : 100;
+    struct deck d = {.name = what};
+    bl_structure_init(&d.s, NULL);
+    if (getenv("PORTABLE")) bl_engine_allow_simd(false);
+    if (strcmp(what, "lj") == 0 || strcmp(what, "sw") == 0) {
+        (what[0] == 'l' ? lj_deck : sw_deck)(&d);
+        run_deck(&d, steps);
+        bl_structure_clear(&d.s);
+    } else if (strcmp(what, "read-poscar") == 0) {
+        file_deck(what, BL_FORMAT_POSCAR, true);
+    } else if (strcmp(what, "read-extxyz") == 0) {
+        file_deck(what, BL_FORMAT_EXTXYZ, true);
+    } else if (strcmp(what, "write-extxyz") == 0) {
+        file_deck(what, BL_FORMAT_EXTXYZ, false);
+    } else {
+        fprintf(stderr, "usage: crystal_bench lj|sw [steps] | read-poscar | read-extxyz | write-extxyz\n");
+        return 2;
+    }
+    return 0;
+}
