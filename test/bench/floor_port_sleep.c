@@ -13,7 +13,7 @@ struct port {
     ErlDrvTermData self, caller;
     ErlDrvTid thread;
     sem_t commands;
-    atomic_bool end;
+    atomic_bool end; /* with a last command */
 };
 
 static ErlDrvTermData am_ok;
@@ -29,9 +29,8 @@ static void *serve(void *arg)
     }
 }
 
-static ErlDrvData start(ErlDrvPort port, char *command)
+static ErlDrvData start(ErlDrvPort port, char *command __attribute__((unused)))
 {
-    (void)command;
     struct port *p = driver_alloc(sizeof *p);
     am_ok = driver_mk_atom("ok");
     *p = (struct port){.self = driver_mk_port(port), .caller = driver_connected(port)};
