@@ -5,17 +5,8 @@
 #ifndef FUZZ_STRUCTURE_H
 #define FUZZ_STRUCTURE_H
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "beamline/crystal.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void fuzz_expect(bool holds)
-{
-    if (!holds) abort();
-}
+#include "bl_fuzz.h"
 
 /* Extended XYZ keeps everything: written and read, the numbers are the same bits. */
 static void fuzz_round_trip(const struct bl_structure *s)
@@ -25,16 +16,16 @@ static void fuzz_round_trip(const struct bl_structure *s)
     struct bl_error err;
     bl_buffer_init(&file, s->quota);
     if (bl_crystal_write(s, BL_FORMAT_EXTXYZ, NULL, &file, &err) == BL_OK) {
-        fuzz_expect(bl_crystal_parse(NULL, file.data, file.len, &(struct bl_parse_options){.format = BL_FORMAT_EXTXYZ}, &again, &err) == BL_OK);
-        fuzz_expect(again.count == 1 && again.frames[0].atoms == s->atoms);
-        fuzz_expect(memcmp(again.frames[0].positions, s->positions, 3 * s->atoms * sizeof(double)) == 0);
+        FUZZ_CHECK(bl_crystal_parse(NULL, file.data, file.len, &(struct bl_parse_options){.format = BL_FORMAT_EXTXYZ}, &again, &err) == BL_OK);
+        FUZZ_CHECK(again.count == 1 && again.frames[0].atoms == s->atoms);
+        FUZZ_CHECK(memcmp(again.frames[0].positions, s->positions, 3 * s->atoms * sizeof(double)) == 0);
         bl_parsed_clear(&again);
     }
     file.len = 0;
     if (bl_crystal_write(s, BL_FORMAT_POSCAR, NULL, &file, &err) == BL_OK) {
         enum bl_status status = bl_crystal_parse(NULL, file.data, file.len, &(struct bl_parse_options){.format = BL_FORMAT_POSCAR}, &again, &err);
         if (status == BL_OK) {
-            fuzz_expect(again.frames[0].atoms == s->atoms);
+            FUZZ_CHECK(again.frames[0].atoms == s->atoms);
             bl_parsed_clear(&again);
         }
     }
@@ -48,19 +39,21 @@ static void fuzz_structure_file(const uint8_t *data, size_t size, const struct b
     struct bl_error err;
     bl_quota_init(&quota, NULL, "memory", (uint64_t)64 << 20);
     struct bl_ctx *ctx = bl_ctx_new(&quota);
-    fuzz_expect(ctx != NULL);
-    const enum bl_status status = bl_crystal_parse(ctx, (const char *)data, size, options, &parsed, &err);
+    FUZZ_CHECK(ctx != NULL);
+    uint8_t *copy = bl_fuzz_copy(data, size);
+    const enum bl_status status = bl_crystal_parse(ctx, (const char *)copy, size, options, &parsed, &err);
+    free(copy);
     if (status == BL_OK) {
         for (size_t i = 0; i < parsed.count; i++) {
-            fuzz_expect(bl_structure_check(&parsed.frames[i], &err) == BL_OK);
+            FUZZ_CHECK(bl_structure_check(&parsed.frames[i], &err) == BL_OK);
             fuzz_round_trip(&parsed.frames[i]);
         }
         bl_parsed_clear(&parsed);
     } else {
-        fuzz_expect(err.status == status);
+        FUZZ_CHECK(err.status == status);
     }
     bl_ctx_free(ctx);
-    fuzz_expect(bl_quota_used(&quota) == 0);
+    FUZZ_CHECK(bl_quota_used(&quota) == 0);
 }
 
 #endif

