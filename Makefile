@@ -79,7 +79,7 @@ shell: setup-build
 	@$(env) erl -pa _build/default/lib/*/ebin -eval '{ok, _} = application:ensure_all_started(beamline).'
 ##   make clean              remove what was built; `make distclean`: and what set-up fetched
 clean:
-	rm -rf _build/c _build/default _build/test _build/check _build/doc _build/setup/mode
+	rm -rf _build/c _build/default _build/test _build/check _build/doc _build/setup/mode _build/setup/not-to-be-had
 	rm -f priv/*.so priv/beamline_host
 distclean: clean
 	rm -rf _build

@@ -8,6 +8,7 @@
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
 start(_Type, _Args) ->
+    ok = beamline_metrics_vm:register(),
     ok = beamline_runtime_metrics:register(),
     beamline_sup:start_link().
 

@@ -150,7 +150,7 @@ failed(Data, Exception, #state{print = Print, failed = N} = State) ->
     State#state{failed = N + 1}.
 
 explain({Class, _Reason, Stack} = Exception) when is_atom(Class), is_list(Stack) ->
-    eunit_lib:format_exception(Exception, 30);
+    eunit_lib:format_exception(Exception, 20);
 explain(timeout) ->
     "  ran out of time ({timeout, Seconds, Test} gives it more than 5 s)\n";
 explain({startup, Reason}) ->

@@ -251,12 +251,10 @@ static struct bl_task *next_to_drain(struct bl_source *source, size_t *bucket)
 {
     struct bl_task *task = NULL;
     pthread_mutex_lock(&source->lock);
-    for (; source->drain && !task && *bucket < BL_BUCKETS; ++*bucket) {
-        struct bl_link *head = &source->bucket[*bucket];
-        if (bl_link_is_alone(head)) continue;
-        task = BL_CONTAINER(head->next, struct bl_task, bucket);
+    while (*bucket < BL_BUCKETS && bl_link_is_alone(&source->bucket[*bucket])) ++*bucket;
+    if (source->drain && *bucket < BL_BUCKETS) {
+        task = BL_CONTAINER(source->bucket[*bucket].next, struct bl_task, bucket);
         bl_task_ref(task);
-        break;
     }
     pthread_mutex_unlock(&source->lock);
     return task;
@@ -310,13 +308,9 @@ static struct bl_task *take_any(struct bl_source *source, size_t *bucket)
 {
     struct bl_task *task = NULL;
     pthread_mutex_lock(&source->lock);
-    while (!task && *bucket < BL_BUCKETS) {
-        struct bl_link *head = &source->bucket[*bucket];
-        if (bl_link_is_alone(head)) {
-            ++*bucket;
-            continue;
-        }
-        task = BL_CONTAINER(head->next, struct bl_task, bucket);
+    while (*bucket < BL_BUCKETS && bl_link_is_alone(&source->bucket[*bucket])) ++*bucket;
+    if (*bucket < BL_BUCKETS) {
+        task = BL_CONTAINER(source->bucket[*bucket].next, struct bl_task, bucket);
         unlink_locked(task);
     }
     pthread_mutex_unlock(&source->lock);

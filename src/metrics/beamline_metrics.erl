@@ -304,7 +304,8 @@ locked_worker(Fun) ->
 %% @doc All metrics with their samples, sorted by name.
 -spec families() -> [family()].
 families() ->
-    ok = counter(?OVERFLOW, #{help => "Updates that went to the series 'other' because a metric had too many label sets.", labels => [metric]}),
+    ok = counter(?OVERFLOW, #{help => "Updates that went to the series 'other' because a metric had too many label sets.",
+                              labels => [metric]}),
     ok = counter(?FAILURES, #{help => "Collectors that crashed, were late or answered nonsense.", labels => [collector]}),
     Terms = persistent_term:get(),
     Collected = collect(lists:sort([{Name, MFA} || {?COLLECTOR(Name), MFA} <- Terms])),

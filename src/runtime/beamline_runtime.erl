@@ -114,7 +114,7 @@ submit(Op, Args, Opts) -> submit(?DEFAULT_POOL, Op, Args, Opts).
 submit(Pool, Op, Args, Opts) when is_atom(Op), (is_atom(Pool) orelse is_pid(Pool)) ->
     Wire = beamline_runtime_opts:task(Opts),
     Ref = make_ref(),
-    case beamline_runtime_pool:port(Pool) of
+    _ = case beamline_runtime_pool:port(Pool) of
         {error, _} = Error -> refuse(Ref, Error);
         Port -> command(Port, Ref, encode({Ref, Op, Wire, Args}))
     end,
@@ -172,7 +172,7 @@ await_until(Ref, Left, Until) ->
 %% If cancel came too late the answer is on its way, for it is sent exactly once. The bound is
 %% for a reference that is not the caller's.
 give_up(Ref) ->
-    cancel(Ref),
+    _ = cancel(Ref),
     flush(Ref, ?GRACE),
     {error, timeout}.
 

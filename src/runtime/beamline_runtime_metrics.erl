@@ -33,8 +33,10 @@ pool(Pool, Info) ->
      family(beamline_runtime_memory_peak_bytes, gauge, "Most bytes allocated by operations at one time.", One(memory_peak)),
      family(beamline_runtime_threads, gauge, "Threads of the pool.", One(threads)),
      family(beamline_runtime_parked, gauge, "Threads that sleep because there is nothing to do.", One(parked)),
-     family(beamline_runtime_wait_seconds, histogram, "Time from submission to start.", [{[{pool, Pool}], histogram(maps:get(wait, Info))}]),
-     family(beamline_runtime_run_seconds, histogram, "Time from start to end of the operation.", [{[{pool, Pool}], histogram(maps:get(run, Info))}])].
+     family(beamline_runtime_wait_seconds, histogram, "Time from submission to start.",
+            [{[{pool, Pool}], histogram(maps:get(wait, Info))}]),
+     family(beamline_runtime_run_seconds, histogram, "Time from start to end of the operation.",
+            [{[{pool, Pool}], histogram(maps:get(run, Info))}])].
 
 family(Name, Type, Help, Samples) -> #{name => Name, type => Type, help => Help, samples => Samples}.
 

@@ -68,6 +68,7 @@ pools() ->
         error:badarg -> []
     end.
 
+-spec init({map(), map()}) -> {ok, #state{}} | {stop, term()}.
 init({Config, #{name := Name} = Rest}) ->
     process_flag(trap_exit, true),
     Pool = pool_name(Name),
@@ -135,10 +136,13 @@ load([Path | Paths], Pool) ->
         {error, _} = Error -> Error
     end.
 
+-spec handle_call(term(), {pid(), term()}, #state{}) -> {reply, {error, beamline_runtime:reason()}, #state{}}.
 handle_call(_Request, _From, State) -> {reply, {error, {unsupported, request}}, State}.
 
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(_Request, State) -> {noreply, State}.
 
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 %% A port never closes by itself; somebody did it with port_close or exit.
 handle_info({'EXIT', Port, Reason}, #state{ports = Ports} = State) when is_port(Port) ->
     case lists:member(Port, Ports) of
@@ -152,6 +156,7 @@ handle_info(_Message, State) ->
 
 %% First unlisted: nobody finds a port that is closing. Then drained, so that closing them is short; what
 %% is not drained within the bound is answered by the closing itself.
+-spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{pool = Pool, ports = Ports}) ->
     forget(Pool),
     lists:foreach(fun beamline_runtime_drv:drain/1, Ports),

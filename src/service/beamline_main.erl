@@ -160,7 +160,7 @@ report({result, Result}, File) ->
       <<"timings_ms">> := #{<<"total">> := Total}, <<"warnings">> := Warnings} = Result,
     row(#{<<"step">> => Steps, <<"energy">> => Energy, <<"max_force">> => Force}),
     io:format("~n~b atoms, ~b steps, ~ts ms~n~nVerdict: ~ts (~ts)~n",
-              [Atoms, Steps, number(Total, 1), Verdict, case Passed of true -> "every gate that has to pass did"; _ -> "a gate that has to pass did not" end]),
+              [Atoms, Steps, number(Total, 1), Verdict, passed(Passed)]),
     [gate(Gate) || Gate <- Gates],
     [io:format("Warning: ~ts~n", [Warning]) || Warning <- Warnings],
     Target = target(File, Format),
@@ -169,6 +169,9 @@ report({result, Result}, File) ->
         ok -> io:format("~nRelaxed structure: ~ts~n", [Target]), ok;
         {error, Why} -> io:format("~n~ts: ~ts~n", [Target, file:format_error(Why)]), error
     end.
+
+passed(true) -> "every gate that has to pass did";
+passed(_) -> "a gate that has to pass did not".
 
 gate(#{<<"name">> := Name, <<"value">> := Value, <<"threshold">> := Threshold, <<"unit">> := Unit, <<"pass">> := Pass} = Gate) ->
     io:format("  ~-14ts ~-6s ~ts = ~ts~ts, threshold ~ts~ts~n",

@@ -42,8 +42,9 @@ reply_json(Status, Fields, Term, Route, Req) ->
 reply_problem(Reason, Route, Req) ->
     {Status, Fields, Body} = beamline_service_problem:from(Reason),
     beamline_service_metrics:request(Route, Status),
-    cowboy_req:reply(Status, maps:merge(closing(Req), Fields#{<<"content-type">> => <<"application/problem+json">>, <<"cache-control">> => <<"no-store">>}),
-                     beamline_service_json:encode(Body), Req).
+    Own = #{<<"content-type">> => <<"application/problem+json">>, <<"cache-control">> => <<"no-store">>},
+    Headers = maps:merge(closing(Req), maps:merge(Fields, Own)),
+    cowboy_req:reply(Status, Headers, beamline_service_json:encode(Body), Req).
 
 %% A body that nobody reads would stand before the connection's next request.
 closing(#{version := 'HTTP/1.1', has_body := true} = Req) when not is_map_key(body_was_read, Req) ->

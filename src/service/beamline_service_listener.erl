@@ -70,10 +70,12 @@ start_sockets(#{name := Name} = Config, Tries) ->
 ref(Name) -> {?MODULE, Name}.
 
 transport_options(#{ip := Ip, port := Port, max_connections := Max, send_timeout := SendTimeout} = Config) ->
-    Buffer = case Config of #{send_buffer := Bytes} -> [{sndbuf, Bytes}, {high_watermark, Bytes}, {low_watermark, Bytes div 2}]; _ -> [] end,
     #{max_connections => Max, num_acceptors => 4, handshake_timeout => 5000,
       socket_opts => [{ip, Ip}, {port, Port}, {nodelay, true}, {backlog, 1024},
-                      {send_timeout, SendTimeout}, {send_timeout_close, true}] ++ Buffer ++ [inet6 || tuple_size(Ip) =:= 8]}.
+                      {send_timeout, SendTimeout}, {send_timeout_close, true}] ++ send_buffer(Config) ++ [inet6 || tuple_size(Ip) =:= 8]}.
+
+send_buffer(#{send_buffer := Bytes}) -> [{sndbuf, Bytes}, {high_watermark, Bytes}, {low_watermark, Bytes div 2}];
+send_buffer(_) -> [].
 
 %% Reasons for the HTTP/2 numbers: doc/service.md.
 -spec protocol_options(map()) -> map().

@@ -8,7 +8,6 @@
 -spec register(atom()) -> ok.
 register(Name) ->
     [ok = beamline_metrics:Type(Metric, Options) || {Type, Metric, Options} <- metrics()],
-    ok = beamline_metrics_vm:register(),
     ok = beamline_metrics:collector(beamline_service_sup:process(Name, gate), {?MODULE, collect, [Name]}).
 
 metrics() ->
@@ -53,8 +52,10 @@ name(Name) -> Name.
 -spec collect(atom()) -> [beamline_metrics:family()].
 collect(Name) ->
     case {beamline_service_gate:info(Name), beamline_service_store:info(Name)} of
-        {#{open := Open, count := Count, bytes := Bytes}, #{running := Running, finished := Finished, bytes := Kept, watchers := Watchers}} ->
-            [gauge(Name, beamline_service_accepting, "1 while new work is taken, 0 while draining.", case Open of true -> 1; false -> 0 end),
+        {#{open := Open, count := Count, bytes := Bytes},
+         #{running := Running, finished := Finished, bytes := Kept, watchers := Watchers}} ->
+            Accepting = case Open of true -> 1; false -> 0 end,
+            [gauge(Name, beamline_service_accepting, "1 while new work is taken, 0 while draining.", Accepting),
              gauge(Name, beamline_service_in_flight, "Relaxations being read or computed.", Count),
              gauge(Name, beamline_service_in_flight_bytes, "Bytes of their bodies.", Bytes),
              gauge(Name, beamline_service_connections, "Open connections.", beamline_service_listener:connections(Name)),

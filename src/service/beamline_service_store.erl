@@ -72,7 +72,7 @@ watch(Name, Id) -> call(Name, {watch, Id}).
 -spec delete(atom(), id()) -> ok | missing().
 delete(Name, Id) -> call(Name, {delete, Id}).
 
--spec info(atom()) -> #{running := non_neg_integer(), finished := non_neg_integer(), bytes := non_neg_integer(), watchers := non_neg_integer()} | {error, closed}.
+-spec info(atom()) -> #{running | finished | bytes | watchers := non_neg_integer()} | {error, closed}.
 info(Name) -> call(Name, info).
 
 %% From the task's process.

@@ -18,6 +18,7 @@ cancel(Pid) -> gen_server:cast(Pid, cancel).
 
 -spec init(tuple()) -> {ok, #state{}, {continue, tuple()}}.
 init({Store, Id, Pool, Plan, Body}) ->
+    _ = monitor(process, Store), % without it nobody would see the result
     {ok, #state{store = Store, id = Id}, {continue, {Pool, Plan, Body}}}.
 
 -spec handle_continue(tuple(), #state{}) -> {noreply, #state{}} | {stop, normal, #state{}}.
@@ -37,6 +38,7 @@ handle_info({beamline_service_gate, cancel}, #state{work = Work} = State) ->
     beamline_service_metrics:cancelled(drain),
     beamline_service_work:cancel(Work),
     went({finished, {error, closed}}, State);
+handle_info({'DOWN', _, process, Store, _}, #state{store = Store} = State) -> {stop, normal, State};
 handle_info(Message, #state{work = Work} = State) -> went(beamline_service_work:message(Message, Work), State).
 
 went({running, Work}, State) -> {noreply, State#state{work = Work}};

@@ -12,6 +12,7 @@
 run() ->
     {ok, Pid} = beamline_runtime:start_link(#{name => ?POOL, threads => 1}),
     ok = roundtrip_idle(),
+    ok = roundtrip_idle_port(),
     ok = roundtrip_busy(),
     ok = zero_copy(),
     gen_server:stop(Pid),
@@ -25,45 +26,54 @@ roundtrip_idle() ->
     beamline_bench:compare(#{
         name => "runtime/roundtrip_idle", unit => "us", better => lower, goal => 1.3,
         against => "floor_condvar",
-        value => fun() -> beamline_bench:median([idle_call_ns() || _ <- lists:seq(1, 300)]) / 1000 end,
+        value => fun() -> idle_us(fun call/0) end,
         floor => fun() -> hd(beamline_bench:program("floor_condvar", ["300"])) / 1000 end
     }).
 
-idle_call_ns() ->
-    receive after ?IDLE_MS -> ok end,
-    elapsed_ns(fun() -> {ok, ok} = beamline_runtime:call(?POOL, noop, [], #{}) end).
+%% The same beside a sleeping thread behind a bare port: what the VM itself costs is in both.
+roundtrip_idle_port() ->
+    beamline_bench:compare(#{
+        name => "runtime/roundtrip_idle_port", unit => "us", better => lower,
+        against => "floor_port_sleep",
+        value => fun() -> idle_us(fun call/0) end,
+        floor => fun() -> with_floor_port("floor_port_sleep", fun(Port) -> idle_us(fun() -> command(Port) end) end) end
+    }).
+
+idle_us(Fun) ->
+    Times = [begin receive after ?IDLE_MS -> ok end, elapsed_ns(Fun) end || _ <- lists:seq(1, 300)],
+    beamline_bench:median(Times) / 1000.
+
+call() -> {ok, ok} = beamline_runtime:call(?POOL, noop, [], #{}).
+
+command(Port) ->
+    port_command(Port, []),
+    receive {Port, ok} -> ok end.
 
 %% One caller that asks again at once: the pool's thread has not parked.
 roundtrip_busy() ->
-    ok = load_floor_driver(),
-    Calls = 20000,
     beamline_bench:compare(#{
         name => "runtime/roundtrip_busy", unit => "us", better => lower, goal => 1.3,
         against => "floor_port_spin",
-        value => fun() -> elapsed_ns(fun() -> call_again(Calls) end) / Calls / 1000 end,
-        floor => fun() -> with_floor_port(fun(Port) -> elapsed_ns(fun() -> command_again(Port, Calls) end) end) / Calls / 1000 end
+        value => fun() -> busy_us(fun call/0) end,
+        floor => fun() -> with_floor_port("floor_port_spin", fun(Port) -> busy_us(fun() -> command(Port) end) end) end
     }).
 
-call_again(0) -> ok;
-call_again(N) ->
-    {ok, ok} = beamline_runtime:call(?POOL, noop, [], #{}),
-    call_again(N - 1).
+busy_us(Fun) ->
+    Times = 20000,
+    elapsed_ns(fun() -> again(Fun, Times) end) / Times / 1000.
 
-command_again(_Port, 0) -> ok;
-command_again(Port, N) ->
-    port_command(Port, []),
-    receive {Port, ok} -> command_again(Port, N - 1) end.
+again(_Fun, 0) -> ok;
+again(Fun, N) ->
+    Fun(),
+    again(Fun, N - 1).
 
-load_floor_driver() ->
-    Dir = filename:dirname(beamline_bench:built("floor_port_spin.so")),
-    case erl_ddll:load(Dir, "floor_port_spin") of
+with_floor_port(Driver, Fun) ->
+    case erl_ddll:load(filename:dirname(beamline_bench:built(Driver ++ ".so")), Driver) of
         ok -> ok;
         {error, already_loaded} -> ok;
         {error, Why} -> error(erl_ddll:format_error(Why))
-    end.
-
-with_floor_port(Fun) ->
-    Port = open_port({spawn_driver, "floor_port_spin"}, [binary]),
+    end,
+    Port = open_port({spawn_driver, Driver}, [binary]),
     try
         Fun(Port)
     after
@@ -85,15 +95,11 @@ zero_copy() ->
     }).
 
 echo_us(Binary) ->
-    Calls = 5000,
     Bytes = byte_size(Binary),
-    elapsed_ns(fun() -> echo_again(Binary, Bytes, Calls) end) / Calls / 1000.
-
-echo_again(_Binary, _Bytes, 0) -> ok;
-echo_again(Binary, Bytes, N) ->
-    {ok, Same} = beamline_runtime:call(?POOL, echo, Binary, #{}),
-    Bytes = byte_size(Same),
-    echo_again(Binary, Bytes, N - 1).
+    busy_us(fun() ->
+        {ok, Same} = beamline_runtime:call(?POOL, echo, Binary, #{}),
+        Bytes = byte_size(Same)
+    end).
 
 %% ---- two threads ----------------------------------------------------------------
 

@@ -66,4 +66,26 @@ else
     skipped "a project on the package fetched by git" "git is not installed"
 fi
 
+# ---- Beamline itself without hex ----
+
+# rebar3 fetches what a lock file names, whatever rebar.config says: rebar.lock.script prevents it.
+# MAKE=true leaves the C code alone.
+project=$work/with_lock
+cp -R "$work/package" "$project" && chmod -R u+w "$project"
+cat >"$project/rebar.lock" <<'END'
+{"1.2.0",
+[{<<"cowboy">>,{pkg,<<"cowboy">>,<<"2.12.0">>},0}]}.
+[
+{pkg_hash,[
+ {<<"cowboy">>, <<"0000000000000000000000000000000000000000000000000000000000000000">>}]},
+{pkg_hash_ext,[
+ {<<"cowboy">>, <<"0000000000000000000000000000000000000000000000000000000000000000">>}]}
+].
+END
+cp "$project/rebar.lock" "$work/rebar.lock"
+[ "$(id -u)" != 0 ] || chown -R nobody "$project"
+compile_locked() { (cd "$project" && as_user env BEAMLINE_DEPS=system MAKE=true rebar3 compile); }
+check "with BEAMLINE_DEPS=system a lock file makes rebar3 fetch nothing" compile_locked
+check "and the lock file is as it was" cmp "$work/rebar.lock" "$project/rebar.lock"
+
 closing_line

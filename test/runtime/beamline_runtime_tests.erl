@@ -391,7 +391,10 @@ other_names_for_the_number_of_threads_test_() ->
             ?_assertMatch({#{threads := 4}, _}, beamline_runtime_opts:pool(#{thread_count => 4})),
             ?_assertMatch({#{threads := Online}, _}, beamline_runtime_opts:pool(#{})),
             ?_assertMatch({#{threads := N}, _} when N > 0, beamline_runtime_opts:pool(#{thread_count => 4, use_hardware_threads => true})),
-            ?_assertMatch({#{stack_size := 4_000_000, memory_limit := 5}, _}, beamline_runtime_opts:pool(#{stack_size => 4_000_000, memory_limit => 5}))
+            ?_assertMatch(
+                {#{stack_size := 4_000_000, memory_limit := 5}, _},
+                beamline_runtime_opts:pool(#{stack_size => 4_000_000, memory_limit => 5})
+            )
         ].
 
 the_os_process_is_not_here_yet_and_says_so_test() ->
@@ -437,7 +440,8 @@ a_library_that_is_none_stops_the_pool_with_the_reason_test() ->
     quiet(fun() ->
         beamline_test:start(),
         process_flag(trap_exit, true),
-        ?assertMatch({error, {invalid, #{field := path}}}, beamline_runtime:start_link(#{name => none, operations => ["/no/such/file.so"]})),
+        Wrong = #{name => none, operations => ["/no/such/file.so"]},
+        ?assertMatch({error, {invalid, #{field := path}}}, beamline_runtime:start_link(Wrong)),
         receive {'EXIT', _, _} -> ok after 100 -> ok end,
         ?assertEqual({error, closed}, beamline_runtime:call(none, noop, x, #{}))
     end).
@@ -455,7 +459,10 @@ garbage_on_the_port_is_ignored_test() ->
                   ++ [binary:part(Good, 0, N) || N <- lists:seq(0, byte_size(Good) - 2)],
         [port_command(Port, G) || G <- Garbage],
         %% 7 drains the port, and does.
-        [catch erlang:port_control(Port, N, G) || N <- lists:seq(0, 12), N =/= 7, G <- [<<>>, <<1>>, <<131>>, crypto:strong_rand_bytes(50)]],
+        [
+            catch erlang:port_control(Port, N, G)
+         || N <- lists:seq(0, 12), N =/= 7, G <- [<<>>, <<1>>, <<131>>, crypto:strong_rand_bytes(50)]
+        ],
         flush(),
         ?assertEqual({ok, ok}, beamline_runtime:call(Pool, noop, x, #{}))
     end).

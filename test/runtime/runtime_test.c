@@ -580,7 +580,8 @@ static void *racer(void *arg)
     uint64_t state = __atomic_add_fetch(&r->seed, 0x1234567, __ATOMIC_RELAXED);
     for (int i = 0; i < ROUNDS; i++) {
         const uint64_t dice = bl_test_random(&state);
-        const struct bl_task_spec spec = {.run = race_run, .answer = race_answer, .progress = race_progress, .release = race_release, .arg = r};
+        const struct bl_task_spec spec = {
+            .run = race_run, .answer = race_answer, .progress = race_progress, .release = race_release, .arg = r};
         struct bl_task_options options = options_of((enum bl_priority)(dice % 4), dice / 4 % 3 == 0 ? dice / 64 % 3 : 1000);
         options.progress_ms = 10;
         options.opaque = dice / 16 % 8 == 0;

@@ -30,7 +30,8 @@ json({_, _, Body}) -> beamline_service_json:decode(Body).
 open(Port) -> open(Port, []).
 
 open(Port, Options) ->
-    {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false}, {nodelay, true}, {packet, http_bin} | Options], ?TIMEOUT_MS),
+    All = [binary, {active, false}, {nodelay, true}, {packet, http_bin} | Options],
+    {ok, Socket} = gen_tcp:connect({127, 0, 0, 1}, Port, All, ?TIMEOUT_MS),
     Socket.
 
 send(Socket, Method, Path, {Headers, Body}) ->

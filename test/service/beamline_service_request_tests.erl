@@ -87,11 +87,13 @@ every_reason_has_a_status_and_a_body_that_is_json_test_() ->
         ?assertEqual(Expected, Status),
         ?assert(is_map(Fields)),
         Decoded = beamline_service_json:decode(iolist_to_binary(beamline_service_json:encode(Body))),
-        ?assertMatch(#{<<"type">> := <<"urn:beamline:problem:", _/binary>>, <<"status">> := Expected, <<"title">> := _, <<"detail">> := _}, Decoded)
+        ?assertMatch(#{<<"type">> := <<"urn:beamline:problem:", _/binary>>, <<"status">> := Expected,
+                       <<"title">> := _, <<"detail">> := _}, Decoded)
      end) || {Expected, Reason} <- [
         {503, {busy, 0}}, {504, timeout}, {503, cancelled}, {503, closed}, {503, no_memory},
         {422, {limit, #{what => memory, limit => 10, asked => 11}}}, {413, {limit, #{what => body, limit => 10, asked => 11}}},
-        {400, {syntax, #{line => 1, column => 2, expected => <<"a number, not ", 255>>}}}, {400, {syntax, #{offset => 17, expected => "x"}}},
+        {400, {syntax, #{line => 1, column => 2, expected => <<"a number, not ", 255>>}}},
+        {400, {syntax, #{offset => 17, expected => "x"}}},
         {422, {invalid, #{field => <<"x">>, why => <<"no\nway">>}}}, {422, {invalid, #{field => a, why => {odd, self()}}}},
         {501, {unsupported, {nif, "not there"}}}, {501, {unsupported, spglib}}, {500, {trap, #{code => 1}}},
         {503, {host_exited, killed}}, {503, {device_failed, <<"gone">>}}, {404, not_found}, {410, gone},
@@ -111,11 +113,13 @@ the_place_of_a_syntax_error_is_told_test() ->
 
 numbers_survive_json_test_() ->
     [?_assertEqual(N, beamline_service_json:decode(iolist_to_binary(beamline_service_json:encode(N)))) || N <- [
-        0.1, 1.0, -4.336612345678901, 2.2250738585072014e-308, 1.7976931348623157e308, 0.30000000000000004, 1.0e22, -0.001, 123456789012345678]].
+        0.1, 1.0, -4.336612345678901, 2.2250738585072014e-308, 1.7976931348623157e308, 0.30000000000000004,
+        1.0e22, -0.001, 123456789012345678]].
 
 what_json_cannot_say_becomes_null_or_text_test() ->
     Term = #{a => nan, b => undefined, c => {1, ok}, <<"d", 228>> => <<"latin ", 228>>, e => <<"utf8 "/utf8, 195, 164>>},
-    ?assertEqual(#{<<"a">> => null, <<"b">> => null, <<"c">> => [1, <<"ok">>], <<"dä"/utf8>> => <<"latin ä"/utf8>>, <<"e">> => <<"utf8 ä"/utf8>>},
+    ?assertEqual(#{<<"a">> => null, <<"b">> => null, <<"c">> => [1, <<"ok">>], <<"dä"/utf8>> => <<"latin ä"/utf8>>,
+                   <<"e">> => <<"utf8 ä"/utf8>>},
                  beamline_service_json:decode(iolist_to_binary(beamline_service_json:encode(Term)))).
 
 %%% Streams
@@ -134,12 +138,15 @@ stream(Steps) ->
     end, beamline_service_sse:new('HTTP/1.1'), Steps).
 
 a_slow_reader_gets_the_newest_progress_only_test() ->
-    {Out, _} = stream([{progress, #{n => 1}}, {next, 0}, {progress, #{n => 2}}, {next, 0}, {progress, #{n => 3}}, {next, 0}, taken, {next, 0}, {next, 0}]),
-    ?assertEqual([{nofin, <<"event: progress\ndata: {\"n\":1}\n\n">>}, wait, wait, {nofin, <<"event: progress\ndata: {\"n\":3}\n\n">>}, wait],
+    {Out, _} = stream([{progress, #{n => 1}}, {next, 0}, {progress, #{n => 2}}, {next, 0},
+                       {progress, #{n => 3}}, {next, 0}, taken, {next, 0}, {next, 0}]),
+    ?assertEqual([{nofin, <<"event: progress\ndata: {\"n\":1}\n\n">>}, wait, wait,
+                  {nofin, <<"event: progress\ndata: {\"n\":3}\n\n">>}, wait],
                  [O || O <- Out, O =/= told]).
 
 the_last_event_ends_the_stream_and_drops_what_is_older_test() ->
-    {Out, _} = stream([{progress, #{n => 1}}, {next, 0}, {progress, #{n => 2}}, {last, <<"end">>}, {next, 0}, taken, {next, 0}, taken, {next, 0}]),
+    {Out, _} = stream([{progress, #{n => 1}}, {next, 0}, {progress, #{n => 2}}, {last, <<"end">>},
+                       {next, 0}, taken, {next, 0}, taken, {next, 0}]),
     ?assertEqual([{nofin, <<"event: progress\ndata: {\"n\":1}\n\n">>}, wait, {fin, <<"end">>}, wait], [O || O <- Out, O =/= told]).
 
 a_heartbeat_is_a_comment_and_gives_way_to_progress_test() ->

@@ -432,6 +432,16 @@ end)).
     ?assertMatch(#{<<"problem">> := #{<<"status">> := 500}}, json(get(Port, Task)))
 end)).
 
+?TEST(when_the_store_dies_its_tasks_end_and_are_forgotten_test_, with(fun(Port) ->
+    Task = start_task(Port, "?timeout=50000&" ?ENDLESS, endless()),
+    running(1),
+    exit(whereis(beamline_service_sup:process(?NAME, store)), kill),
+    running(0),
+    beamline_test:eventually(fun() ->
+        try status(get(beamline_service:port(?NAME), Task)) =:= 404 catch error:_ -> false end
+    end, 10000)
+end)).
+
 %%% Watching the service
 
 ?TEST(health_and_readiness_test_, with(fun(Port) ->
@@ -589,7 +599,8 @@ http2_streams_progress_and_the_result_test_() ->
         (Curl =/= false andalso string:find(os:cmd(Curl ++ " --version"), "HTTP2") =/= nomatch)
             orelse beamline_test:skip("no curl with HTTP/2 is installed"),
         with(fun(_) ->
-            Text = command([Curl, " -siN --http2-prior-knowledge -H 'accept: text/event-stream' --data-binary @'", file(silicon(2)), "' ", url()]),
+            Text = command([Curl, " -siN --http2-prior-knowledge -H 'accept: text/event-stream' --data-binary @'",
+                            file(silicon(2)), "' ", url()]),
             ?assertMatch("HTTP/2 200" ++ _, Text),
             ?assertNotEqual(nomatch, string:find(Text, "event: progress")),
             ?assertNotEqual(nomatch, string:find(Text, "event: result"))
