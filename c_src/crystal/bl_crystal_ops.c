@@ -330,7 +330,8 @@ static enum bl_status read_write_argument(struct bl_reader *r, struct write_argu
     return bl_read_unknown_key(r, &key);
 }
 
-static enum bl_status write_all(struct bl_ctx *ctx, const struct write_arguments *a, struct bl_reader *outer, struct bl_buffer *out, struct bl_error *err)
+static enum bl_status write_all(struct bl_ctx *ctx, const struct write_arguments *a, struct bl_reader *outer, struct bl_buffer *out,
+        struct bl_error *err)
 {
     struct bl_quota *quota = bl_ctx_quota(ctx);
     struct bl_reader r;
@@ -338,7 +339,8 @@ static enum bl_status write_all(struct bl_ctx *ctx, const struct write_arguments
     bl_reader_init(&r, &a->structures, 1, &outer->limits, quota, err);
     bl_reader_at(&r, "structures");
     enum bl_status status = bl_read_list(&r, &n);
-    if (status == BL_OK && a->format == BL_FORMAT_POSCAR && n != 1) status = bl_fail_invalid(err, "structures", "a POSCAR holds one structure, not %zu", n);
+    if (status == BL_OK && a->format == BL_FORMAT_POSCAR && n != 1) status = bl_fail_invalid(err, "structures",
+            "a POSCAR holds one structure, not %zu", n);
     for (size_t i = 0; status == BL_OK && i < n; i++) {
         struct bl_term_structure t;
         status = bl_ctx_check(ctx, err);
@@ -393,7 +395,8 @@ static void write_energies(struct bl_writer *w, const struct arguments *a, const
 static enum bl_status run_energy(struct bl_ctx *ctx, const struct arguments *a, struct bl_energies *e, struct bl_error *err)
 {
     struct bl_engine *engine;
-    const unsigned want = BL_WANT_ENERGY | (a->forces ? BL_WANT_FORCES : 0u) | (a->virial ? BL_WANT_VIRIAL : 0u) | (a->atom_energies ? BL_WANT_ATOM_ENERGIES : 0u);
+    const unsigned want = BL_WANT_ENERGY | (a->forces ? BL_WANT_FORCES : 0u) | (a->virial ? BL_WANT_VIRIAL : 0u) |
+                          (a->atom_energies ? BL_WANT_ATOM_ENERGIES : 0u);
     enum bl_status status = bl_engine_new(ctx, &a->structure.s, &a->potential.potential, NULL, &engine, err);
     if (status != BL_OK) return status;
     status = bl_engine_compute(ctx, engine, a->structure.s.positions, want, e, err);

@@ -151,7 +151,8 @@ static enum bl_status read_matrix(struct bl_reader *r, struct info_values *v, ui
     return status == BL_OK ? bl_read_list_end(r) : status;
 }
 
-static enum bl_status read_info_value(struct bl_reader *r, struct bl_structure *s, struct bl_span key, struct info_values *v, struct bl_error *err)
+static enum bl_status read_info_value(struct bl_reader *r, struct bl_structure *s, struct bl_span key, struct info_values *v,
+        struct bl_error *err)
 {
     uint32_t rows = 0, columns = 0;
     enum bl_status status;
@@ -233,7 +234,8 @@ static enum bl_status add_column(struct bl_structure *s, struct bl_span name, co
 }
 
 /* After the arrays: the number of atoms must be known. */
-static enum bl_status read_columns(const struct bl_span *encoded, struct bl_structure *s, const struct bl_reader *outer, struct bl_error *err)
+static enum bl_status read_columns(const struct bl_span *encoded, struct bl_structure *s, const struct bl_reader *outer,
+        struct bl_error *err)
 {
     struct bl_reader r;
     bl_reader_init(&r, encoded, 1, &outer->limits, s->quota, err);
@@ -453,7 +455,8 @@ static enum bl_status read_symbol(struct bl_reader *r, char out[BL_SYMBOL_SIZE],
     struct bl_span symbol;
     const enum bl_status status = bl_read_binary(r, &symbol);
     if (status != BL_OK) return status;
-    if (symbol.len == 0 || symbol.len >= BL_SYMBOL_SIZE) return bl_fail_invalid(err, "species", "a symbol has 1 to %d bytes", BL_SYMBOL_SIZE - 1);
+    if (symbol.len == 0 || symbol.len >= BL_SYMBOL_SIZE) return bl_fail_invalid(err, "species", "a symbol has 1 to %d bytes",
+            BL_SYMBOL_SIZE - 1);
     memcpy(out, symbol.data, symbol.len);
     out[symbol.len] = '\0';
     return BL_OK;
@@ -538,7 +541,8 @@ static enum bl_status read_sw(struct bl_reader *r, struct bl_sw *sw, struct bl_e
         if (status == BL_OK) status = k < NUMBERS ? bl_read_number(r, numbers[k].value) : bl_read_unknown_key(r, &key);
         found++;
     }
-    if (status == BL_OK && found != NUMBERS) status = bl_fail_invalid(err, "parameters", "all ten of epsilon, sigma, a, lambda, gamma, cos_theta0, a_coefficient, b_coefficient, p, q");
+    if (status == BL_OK && found != NUMBERS) status = bl_fail_invalid(err, "parameters",
+            "all ten of epsilon, sigma, a, lambda, gamma, cos_theta0, a_coefficient, b_coefficient, p, q");
     return status;
 }
 
@@ -593,7 +597,8 @@ enum bl_status bl_read_potential(struct bl_reader *r, struct bl_term_potential *
     } else if (p->potential.type == BL_POTENTIAL_LENNARD_JONES) {
         if (f.has_sw) return bl_fail_invalid(err, "potential", "lennard_jones takes epsilon, sigma, cutoff, shift, pairs");
         if (f.has_general) p->pairs[p->potential.pair_count++] = f.general;
-        if (p->potential.pair_count == 0) return bl_fail_invalid(err, "potential", "lennard_jones needs epsilon, sigma and cutoff, or pairs");
+        if (p->potential.pair_count == 0) return bl_fail_invalid(err, "potential",
+                "lennard_jones needs epsilon, sigma and cutoff, or pairs");
     } else {
         return bl_fail_invalid(err, "potential", "type is missing");
     }

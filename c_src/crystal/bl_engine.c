@@ -74,7 +74,8 @@ static void lj_scales(struct bl_scales *x, const struct bl_lj_pair *p)
     x->neighbours = 12;
 }
 
-static enum bl_status prepare_lj(struct bl_engine *e, const struct bl_structure *s, const struct bl_potential *potential, struct bl_error *err)
+static enum bl_status prepare_lj(struct bl_engine *e, const struct bl_structure *s, const struct bl_potential *potential,
+        struct bl_error *err)
 {
     const size_t n = s->species_count;
     e->species = n;
@@ -126,13 +127,15 @@ static void sw_scales(struct bl_scales *x, const struct bl_sw *p)
     x->cutoff = cutoff;
 }
 
-static enum bl_status prepare_sw(struct bl_engine *e, const struct bl_structure *s, const struct bl_potential *potential, struct bl_error *err)
+static enum bl_status prepare_sw(struct bl_engine *e, const struct bl_structure *s, const struct bl_potential *potential,
+        struct bl_error *err)
 {
     const struct bl_sw *p = &potential->sw;
     const double all[] = {p->epsilon, p->sigma, p->a, p->lambda, p->gamma, p->cos_theta0, p->big_a, p->big_b, p->p, p->q};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (!isfinite(all[i])) return bl_fail_invalid(err, "parameters", "a Stillinger-Weber parameter is not finite");
-    if (!(p->epsilon > 0) || !(p->sigma > 0) || !(p->a > 0)) return bl_fail_invalid(err, "parameters", "epsilon, sigma and a must be positive");
+    if (!(p->epsilon > 0) || !(p->sigma > 0) || !(p->a > 0)) return bl_fail_invalid(err, "parameters",
+            "epsilon, sigma and a must be positive");
     if (p->gamma < 0 || p->lambda < 0) return bl_fail_invalid(err, "parameters", "lambda and gamma must not be negative");
     const uint32_t first = s->atoms > 0 ? s->types[0] : 0;
     for (size_t i = 1; i < s->atoms; i++)
@@ -354,7 +357,8 @@ static enum bl_status sum_blocks(const struct bl_engine *e, unsigned want, struc
         for (int k = 0; k < 6; k++) virial[k] += e->sums[b].virial[k];
         finite = finite && e->sums[b].finite;
     }
-    if (!finite || !isfinite(energy)) return bl_fail_invalid(err, "positions", "energy or force is not finite: atoms lie on top of each other");
+    if (!finite || !isfinite(energy)) return bl_fail_invalid(err, "positions",
+            "energy or force is not finite: atoms lie on top of each other");
     if (want & BL_WANT_ENERGY) out->energy = energy;
     if (want & BL_WANT_VIRIAL) memcpy(out->virial, virial, sizeof virial);
     return BL_OK;

@@ -342,12 +342,14 @@ static enum bl_status add_property(struct frame *f, struct bl_token name, char t
     p->target = k ? k->target : type == 'S' ? TO_NOTHING : TO_COLUMN;
     for (size_t i = 0; i + 1 < f->property_count; i++)
         if (f->properties[i].name.len == name.len && memcmp(f->properties[i].name.p, name.p, name.len) == 0)
-            return bl_fail_invalid(err, "Properties", "%.*s stands twice (line %u)", (int)(name.len < 40 ? name.len : 40), name.p, f->t->line);
+            return bl_fail_invalid(err, "Properties", "%.*s stands twice (line %u)", (int)(name.len < 40 ? name.len : 40), name.p,
+                    f->t->line);
     if (p->target == TO_NOTHING)
         bl_warn(&f->r->out->warnings, "the text column %.*s is left out", (int)(name.len < 40 ? name.len : 40), name.p);
     if (p->target == TO_REALS) {
         double **slot = (double **)(void *)((char *)f->s + k->offset);
-        if (*slot && *slot != f->s->positions) return bl_fail_invalid(err, "Properties", "two columns for one quantity (line %u)", f->t->line);
+        if (*slot && *slot != f->s->positions) return bl_fail_invalid(err, "Properties", "two columns for one quantity (line %u)",
+                f->t->line);
         const enum bl_status status = bl_structure_add(f->s, slot, width, sizeof(double), err);
         if (status != BL_OK) return status;
         p->reals = *slot;
@@ -718,11 +720,14 @@ static bool is_reserved(const char *key)
 enum bl_status bl_extxyz_write(const struct bl_structure *s, struct bl_printer *p)
 {
     for (size_t i = 0; i < s->species_count; i++)
-        if (strpbrk(s->species[i], " \t\r\n\f\v")) return bl_fail_invalid(p->err, "species", "\"%s\" cannot stand in an XYZ file", s->species[i]);
+        if (strpbrk(s->species[i], " \t\r\n\f\v")) return bl_fail_invalid(p->err, "species", "\"%s\" cannot stand in an XYZ file",
+                s->species[i]);
     for (size_t i = 0; i < s->column_count; i++)
-        if (strpbrk(s->columns[i].name, " \t\r\n\f\v:=\"\\[]{}")) return bl_fail_invalid(p->err, "columns", "\"%s\" cannot stand in an XYZ file", s->columns[i].name);
+        if (strpbrk(s->columns[i].name, " \t\r\n\f\v:=\"\\[]{}")) return bl_fail_invalid(p->err, "columns",
+                "\"%s\" cannot stand in an XYZ file", s->columns[i].name);
     for (size_t i = 0; i < s->info_count; i++)
-        if (is_reserved(s->info[i].key)) return bl_fail_invalid(p->err, "info", "the key %s has its own meaning in an XYZ file", s->info[i].key);
+        if (is_reserved(s->info[i].key)) return bl_fail_invalid(p->err, "info", "the key %s has its own meaning in an XYZ file",
+                s->info[i].key);
     print_header(p, s);
     for (size_t i = 0; i < s->atoms; i++) print_atom(p, s, i);
     return BL_OK;

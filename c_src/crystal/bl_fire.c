@@ -203,9 +203,11 @@ static enum bl_status settle(struct fire *r, enum bl_relax_reason reason, struct
     const bool last_is_good = reason == BL_RELAX_CONVERGED || (reason == BL_RELAX_MAX_STEPS && r->now.energy <= r->energy_before);
     if (!last_is_good) memcpy(r->x, r->best, 3 * r->s->atoms * sizeof(double));
     r->now.forces = r->f;
-    const enum bl_status status = bl_engine_compute(r->ctx, r->engine, r->x, BL_WANT_FORCES | BL_WANT_ENERGY | BL_WANT_VIRIAL, &r->now, err);
+    const enum bl_status status = bl_engine_compute(r->ctx, r->engine, r->x, BL_WANT_FORCES | BL_WANT_ENERGY | BL_WANT_VIRIAL,
+            &r->now, err);
     if (status != BL_OK) return status;
-    *out = (struct bl_relax_result){.reason = reason, .steps = steps, .energy_before = r->energy_before, .max_force_before = r->max_force_before};
+    *out = (struct bl_relax_result){.reason = reason, .steps = steps, .energy_before = r->energy_before,
+            .max_force_before = r->max_force_before};
     out->energy = r->now.energy;
     memcpy(out->virial, r->now.virial, sizeof out->virial);
     return BL_OK;
@@ -257,7 +259,8 @@ static void drop_stale_info(struct bl_structure *s)
 }
 
 /* What the caller sees changes here and only here. */
-static enum bl_status publish(struct fire *r, struct bl_structure *s, const struct bl_relax_result *result, struct bl_relax_result *out, struct bl_error *err)
+static enum bl_status publish(struct fire *r, struct bl_structure *s, const struct bl_relax_result *result,
+        struct bl_relax_result *out, struct bl_error *err)
 {
     const enum bl_status status = bl_structure_add(s, &s->forces, 3, sizeof(double), err);
     if (status != BL_OK) return status;

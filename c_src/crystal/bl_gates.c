@@ -51,7 +51,8 @@ static double allowed_distance(const struct bl_structure *s, uint32_t a, uint32_
 static enum bl_status gate_geometry(struct bl_ctx *ctx, const struct bl_structure *s, const struct bl_verify_options *o,
                                     struct bl_gate *g, struct bl_error *err)
 {
-    *g = (struct bl_gate){.name = BL_GATE_GEOMETRY, .quantity = "shortest distance / allowed distance", .threshold = 1, .unit = "1", .value = INFINITY};
+    *g = (struct bl_gate){.name = BL_GATE_GEOMETRY, .quantity = "shortest distance / allowed distance", .threshold = 1, .unit = "1",
+            .value = INFINITY};
     struct bl_error why;
     if (bl_structure_check(s, &why) != BL_OK) {
         g->value = 0;
@@ -72,7 +73,8 @@ static enum bl_status gate_geometry(struct bl_ctx *ctx, const struct bl_structur
     for (size_t i = 0; i < s->atoms; i++) {
         for (uint64_t k = list.first[i]; k < list.first[i + 1]; k++) {
             const size_t j = list.other[k];
-            const double r = sqrt(bl_dot(list.vector[k], list.vector[k])), allowed = allowed_distance(s, s->types[i], s->types[j], o->min_distance);
+            const double r = sqrt(bl_dot(list.vector[k], list.vector[k])), allowed = allowed_distance(s, s->types[i], s->types[j],
+                    o->min_distance);
             if (!(allowed > 0) || !(r / allowed < g->value)) continue;
             g->value = r / allowed;
             at[0] = i + 1;
@@ -127,7 +129,8 @@ static enum bl_status compute(struct bl_ctx *ctx, const struct bl_structure *s, 
 static void gate_equilibrium(const struct bl_verify_options *o, struct bl_verified *v)
 {
     struct bl_gate *g = &v->gates[BL_GATE_EQUILIBRIUM];
-    *g = (struct bl_gate){.name = BL_GATE_EQUILIBRIUM, .quantity = "largest force on an atom", .unit = "eV/angstrom", .value = v->max_force};
+    *g = (struct bl_gate){.name = BL_GATE_EQUILIBRIUM, .quantity = "largest force on an atom", .unit = "eV/angstrom",
+            .value = v->max_force};
     g->threshold = o->fmax > 0 ? o->fmax : 0.01;
     decide(g, v->max_force <= g->threshold, isfinite(v->max_force) ? "not at a minimum" : "forces are not finite");
 }
@@ -153,11 +156,13 @@ static void gate_energy(const struct bl_structure *s, const struct bl_verify_opt
 
 static void gates_not_built(struct bl_verified *v)
 {
-    static const char *const quantities[] = {"smallest eigenvalue of the elastic tensor", "lowest squared frequency", "energy above the hull"};
+    static const char *const quantities[] = {"smallest eigenvalue of the elastic tensor", "lowest squared frequency",
+            "energy above the hull"};
     static const char *const units[] = {"GPa", "THz^2", "eV/atom"};
     for (int i = 0; i < 3; i++) {
         struct bl_gate *g = &v->gates[BL_GATE_ELASTIC + i];
-        *g = (struct bl_gate){.name = (enum bl_gate_name)(BL_GATE_ELASTIC + i), .quantity = quantities[i], .unit = units[i], .pass = BL_GATE_NOT_RUN};
+        *g = (struct bl_gate){.name = (enum bl_gate_name)(BL_GATE_ELASTIC + i), .quantity = quantities[i], .unit = units[i],
+                .pass = BL_GATE_NOT_RUN};
         snprintf(g->why, sizeof g->why, "not built yet");
     }
 }

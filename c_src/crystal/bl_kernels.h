@@ -74,7 +74,8 @@ extern const struct bl_kernels bl_kernels_portable, bl_kernels_avx2;
 const struct bl_kernels *bl_kernels_choose(void);
 
 /* Room for one more centre with up to `neighbours` neighbours. */
-enum bl_status bl_sw_room(const struct bl_sw_job *job, struct bl_partials *p, struct bl_sw_scratch *x, size_t neighbours, struct bl_error *err);
+enum bl_status bl_sw_room(const struct bl_sw_job *job, struct bl_partials *p, struct bl_sw_scratch *x, size_t neighbours,
+        struct bl_error *err);
 void bl_sw_forces(const struct bl_sw_job *job, size_t block);
 
 #endif

@@ -54,7 +54,8 @@ static enum bl_status read_scale(struct poscar *p, double scale[3], int *count, 
     if (*count == 2) return bl_text_expected(p->t, err, "one or three scaling factors, not two");
     for (int k = 0; k < *count; k++) {
         if (scale[k] == 0) return bl_fail_invalid(err, "scale", "a scaling factor is zero (line %u)", p->t->line);
-        if (*count == 3 && scale[k] < 0) return bl_fail_invalid(err, "scale", "three scaling factors must be positive (line %u)", p->t->line);
+        if (*count == 3 && scale[k] < 0) return bl_fail_invalid(err, "scale", "three scaling factors must be positive (line %u)",
+                p->t->line);
     }
     return BL_OK;
 }
@@ -190,7 +191,8 @@ static enum bl_status read_mode(struct poscar *p, struct bl_error *err)
     p->direct = !strchr("CcKk", c);
     if (!strchr("CcKkDd", c)) {
         const struct bl_token w = bl_text_word(p->t);
-        bl_warn(p->warnings, "line %u: \"%.*s\" is neither Direct nor Cartesian, read as Direct", p->t->line, (int)(w.len < 40 ? w.len : 40), w.p);
+        bl_warn(p->warnings, "line %u: \"%.*s\" is neither Direct nor Cartesian, read as Direct", p->t->line,
+                (int)(w.len < 40 ? w.len : 40), w.p);
     }
     bl_text_next_line(p->t);
     return BL_OK;
@@ -269,7 +271,9 @@ static enum bl_status resolve_species(struct poscar *p, struct bl_error *err)
     else if (!p->has_symbols && species_from_comment(p))
         bl_warn(p->warnings, "no species line (VASP 4): species taken from the comment line");
     else if (!p->has_symbols)
-        return bl_fail_invalid(err, "species", "the file has no species line (VASP 4): give the option species with %zu symbols, one for each count", p->group_count);
+        return bl_fail_invalid(err, "species",
+                               "the file has no species line (VASP 4): give the option species with %zu symbols, one for each count",
+                               p->group_count);
     else if (o->species_count > 0)
         bl_warn(p->warnings, "the file names its species: the option species is not used");
     for (size_t g = 0; status == BL_OK && g < p->group_count; g++) status = name_group(p, &p->groups[g], p->groups[g].symbol, err);
@@ -295,7 +299,8 @@ static enum bl_status read_flags(struct poscar *p, size_t atom, struct bl_error 
         bl_text_blanks(p->t);
         struct bl_text at = *p->t;
         bool movable;
-        if (!read_logical(p->t, &movable)) return bl_text_expected(&at, err, "three flags T or F behind the position of atom %zu", atom + 1);
+        if (!read_logical(p->t, &movable)) return bl_text_expected(&at, err, "three flags T or F behind the position of atom %zu",
+                atom + 1);
         if (!movable) fixed |= (uint8_t)(1u << k);
     }
     p->s->fixed[atom] = fixed;

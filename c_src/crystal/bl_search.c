@@ -285,7 +285,8 @@ static enum bl_status count_sites(struct bl_search *s, const struct margin m[3],
     return BL_OK;
 }
 
-static enum bl_status sort_sites(struct bl_ctx *ctx, struct bl_search *s, const struct margin m[3], const struct grid *g, struct bl_error *err)
+static enum bl_status sort_sites(struct bl_ctx *ctx, struct bl_search *s, const struct margin m[3], const struct grid *g,
+        struct bl_error *err)
 {
     const size_t bins = (size_t)s->bins[0] * s->bins[1] * s->bins[2];
     if (bins + 2 > s->bin_room) {
@@ -343,7 +344,8 @@ static enum bl_status site_body(void *arg, size_t begin, size_t end, unsigned la
 
 enum { MOVE_GRAIN = 8192 };
 
-enum bl_status bl_search_move(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *lattice, const double *positions, struct bl_error *err)
+enum bl_status bl_search_move(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *lattice, const double *positions,
+        struct bl_error *err)
 {
     struct move_job job = {s, lattice, positions};
     enum bl_status status = bl_parallel_for(ctx, s->atoms, MOVE_GRAIN, home_body, &job, err);

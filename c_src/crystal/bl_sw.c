@@ -35,7 +35,8 @@ static enum bl_status scratch_room(const struct bl_sw_job *job, struct bl_sw_scr
     return status;
 }
 
-enum bl_status bl_sw_room(const struct bl_sw_job *job, struct bl_partials *p, struct bl_sw_scratch *x, size_t neighbours, struct bl_error *err)
+enum bl_status bl_sw_room(const struct bl_sw_job *job, struct bl_partials *p, struct bl_sw_scratch *x, size_t neighbours,
+        struct bl_error *err)
 {
     const enum bl_status status = scratch_room(job, x, neighbours, err);
     if (status != BL_OK || p->used + neighbours <= p->capacity) return status;

@@ -191,7 +191,8 @@ void bl_print_number(struct bl_printer *p, double value)
 void bl_print_integer(struct bl_printer *p, int64_t value)
 {
     char text[24];
-    bl_print_bytes(p, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)value));
+    const int len = snprintf(text, sizeof text, "%lld", (long long)value);
+    bl_print_bytes(p, text, (size_t)len);
 }
 
 enum bl_status bl_crystal_write(const struct bl_structure *s, enum bl_format format, const struct bl_write_options *options,

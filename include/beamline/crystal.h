@@ -313,7 +313,15 @@ BL_API enum bl_status bl_relax(struct bl_ctx *ctx, struct bl_structure *s, const
 
 /* ---- gates ------------------------------------------------------------------ */
 
-enum bl_gate_name { BL_GATE_GEOMETRY = 0, BL_GATE_EQUILIBRIUM, BL_GATE_ENERGY, BL_GATE_ELASTIC, BL_GATE_DYNAMIC, BL_GATE_THERMODYNAMIC, BL_GATE_COUNT };
+enum bl_gate_name {
+    BL_GATE_GEOMETRY = 0,
+    BL_GATE_EQUILIBRIUM,
+    BL_GATE_ENERGY,
+    BL_GATE_ELASTIC,
+    BL_GATE_DYNAMIC,
+    BL_GATE_THERMODYNAMIC,
+    BL_GATE_COUNT
+};
 BL_API const char *bl_gate_name(enum bl_gate_name name);
 enum bl_gate_pass { BL_GATE_FAILED = 0, BL_GATE_PASSED = 1, BL_GATE_NOT_RUN = 2 };
 struct bl_gate {

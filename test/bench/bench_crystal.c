@@ -151,7 +151,8 @@ static void run_deck(struct deck *d, int steps)
     printf("%.0f\n", rate);
     if (verbose)
         fprintf(stderr, "%s: %zu atoms, %d steps, energy drift %.3g, %llu lists, %.1f bytes per atom, %s\n", d->name, d->s.atoms, steps,
-                fabs(after - before) / fabs(before), (unsigned long long)stats.rebuilds, (double)stats.bytes / (double)d->s.atoms, bl_engine_code_path());
+                fabs(after - before) / fabs(before), (unsigned long long)stats.rebuilds, (double)stats.bytes / (double)d->s.atoms,
+                        bl_engine_code_path());
     bl_engine_free(e);
     free(now_at.forces);
     free(v);
@@ -160,7 +161,8 @@ static void run_deck(struct deck *d, int steps)
 /* A rattled crystal of rock salt as a file; a POSCAR lists one species after the other. */
 static void make_file(const char *path, enum bl_format format)
 {
-    static const double salt[8][3] = {{0, 0, 0}, {0, 0.5, 0.5}, {0.5, 0, 0.5}, {0.5, 0.5, 0}, {0.5, 0.5, 0.5}, {0.5, 0, 0}, {0, 0.5, 0}, {0, 0, 0.5}};
+    static const double salt[8][3] = {{0, 0, 0}, {0, 0.5, 0.5}, {0.5, 0, 0.5}, {0.5, 0.5, 0}, {0.5, 0.5, 0.5}, {0.5, 0, 0}, {0, 0.5,
+            0}, {0, 0, 0.5}};
     struct bl_structure s;
     struct bl_error err;
     struct bl_buffer file;

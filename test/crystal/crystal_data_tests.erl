@@ -148,18 +148,23 @@ check_pressure(#{<<"pressure_tensor">> := P, <<"units">> := Units}, Virial, Volu
 
 reference_values_test_() ->
     {setup, fun start/0, {generator, fun() ->
-        #{<<"lj_cut">> := Lj, <<"sw_si">> := Sw, <<"lattice_sums_nn">> := Sums} = json(beamline_test:shared_data("crystal/reference/reference_values.json")),
+        #{<<"lj_cut">> := Lj, <<"sw_si">> := Sw, <<"lattice_sums_nn">> := Sums} =
+            json(beamline_test:shared_data("crystal/reference/reference_values.json")),
         #{<<"fcc_rc2.5_zeroP">> := #{<<"a0">> := A0, <<"E0">> := E0}} = Lj,
         Argon = #{type => lennard_jones, epsilon => 1, sigma => 1, cutoff => 2.5},
         Silicon = #{type => stillinger_weber, parameters => silicon},
         [
-            {"fcc, density 0.8442", fun() -> energy_is(maps:get(<<"fcc_rho_0.8442_rc2.5_unshifted">>, Lj), fcc, edge(0.8442), Argon, 1.0e-13) end},
-            {"fcc, density 1.0931, shifted", fun() -> energy_is(maps:get(<<"fcc_rho_1.0931_rc2.5_shifted">>, Lj), fcc, edge(1.0931), Argon#{shift => true}, 1.0e-13) end},
-            {"fcc, density 1.0931", fun() -> energy_is(maps:get(<<"fcc_rho_1.0931_rc2.5_unshifted">>, Lj), fcc, edge(1.0931), Argon, 1.0e-13) end},
+            {"fcc, density 0.8442", fun() -> energy_is(maps:get(<<"fcc_rho_0.8442_rc2.5_unshifted">>, Lj), fcc, edge(0.8442), Argon,
+                    1.0e-13) end},
+            {"fcc, density 1.0931, shifted", fun() -> energy_is(maps:get(<<"fcc_rho_1.0931_rc2.5_shifted">>, Lj), fcc, edge(1.0931),
+                    Argon#{shift => true}, 1.0e-13) end},
+            {"fcc, density 1.0931", fun() -> energy_is(maps:get(<<"fcc_rho_1.0931_rc2.5_unshifted">>, Lj), fcc, edge(1.0931), Argon,
+                    1.0e-13) end},
             {"fcc at zero pressure", fun() -> energy_is(E0, fcc, A0, Argon, 1.0e-11) end},
             {"silicon", fun() -> energy_is(maps:get(<<"E0">>, Sw), diamond, maps:get(<<"a0">>, Sw), Silicon, 1.0e-13) end},
             {"silicon at 5.431", fun() -> energy_is(maps:get(<<"E_at_5.431">>, Sw), diamond, 5.431, Silicon, 1.0e-13) end}
-            | [{"lattice sum of " ++ atom_to_list(L), {timeout, 60, fun() -> lattice_sum(L, maps:get(atom_to_binary(L), Sums)) end}} || L <- [fcc, bcc, sc, diamond]]
+            | [{"lattice sum of " ++ atom_to_list(L), {timeout, 60, fun() -> lattice_sum(L, maps:get(atom_to_binary(L),
+                    Sums)) end}} || L <- [fcc, bcc, sc, diamond]]
         ]
     end}}.
 
@@ -199,7 +204,8 @@ nearest(fcc) -> math:sqrt(0.5);
 nearest(diamond) -> math:sqrt(3) / 4.
 
 crystal(Lattice, A) ->
-    beamline_crystal:new(#{cell => {{A, 0, 0}, {0, A, 0}, {0, 0, A}}, atoms => [{<<"Si">>, {A * X, A * Y, A * Z}} || {X, Y, Z} <- sites(Lattice)]}).
+    beamline_crystal:new(#{cell => {{A, 0, 0}, {0, A, 0}, {0, 0, A}}, atoms => [{<<"Si">>, {A * X, A * Y, A * Z}} || {X, Y,
+            Z} <- sites(Lattice)]}).
 
 sites(sc) -> [{0, 0, 0}];
 sites(bcc) -> [{0, 0, 0}, {0.5, 0.5, 0.5}];

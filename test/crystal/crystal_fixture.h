@@ -100,7 +100,8 @@ __attribute__((unused)) static struct bl_energies evaluate(struct bl_ctx *ctx, c
     struct bl_engine *e;
     struct bl_energies out = {.forces = forces};
     REQUIRE(OK(bl_engine_new(ctx, s, p, NULL, &e, &err)));
-    const bool good = OK(bl_engine_compute(ctx, e, s->positions, BL_WANT_ENERGY | BL_WANT_VIRIAL | (forces ? BL_WANT_FORCES : 0u), &out, &err));
+    const bool good = OK(bl_engine_compute(ctx, e, s->positions, BL_WANT_ENERGY | BL_WANT_VIRIAL | (forces ? BL_WANT_FORCES : 0u),
+            &out, &err));
     bl_engine_free(e);
     REQUIRE(good);
     return out;

@@ -137,7 +137,8 @@ TEST(properties_say_what_the_columns_are)
 TEST(values_have_types)
 {
     const struct bl_structure *s = read_ok("1\nProperties=species:S:1:pos:R:3 a=-3 b=1.5e2 c=T flag d=\"two words\" e=\"1 2 3\" f=[1.5, 2] "
-                                           "g=[[1,2],[3,4],[5,6]] h=\"q\\\"q\\\\ \\n\" i=bare_word j=\"7\" k=x=y energy=-3 \"odd key\"=1 dipole=\"0.1 -2e-3 3E1\"\nC 0 0 0\n", 1);
+                                           "g=[[1,2],[3,4],[5,6]] h=\"q\\\"q\\\\ \\n\" i=bare_word j=\"7\" "
+                                           "k=x=y energy=-3 \"odd key\"=1 dipole=\"0.1 -2e-3 3E1\"\nC 0 0 0\n", 1);
     CHECK_INT(info(s, "a")->value.ints[0], -3);
     CHECK_NEAR(info(s, "b")->value.reals[0], 150, 0);
     CHECK(info(s, "c")->value.bools[0] && info(s, "flag")->value.bools[0]);
@@ -206,7 +207,8 @@ TEST(too_many_atoms_or_frames_are_a_limit)
 
 TEST(every_allocation_may_fail)
 {
-    static const char *const file = "2\nLattice=\"4 0 0 0 4 0 0 0 4\" Properties=species:S:1:pos:R:3:fixed:L:1:tag:I:1 a=1 b=2 c=x\nC 0 0 0 T 1\nO 0 0 2 F 2\n1\nx\nC 0 0 0\n";
+    static const char *const file = "2\nLattice=\"4 0 0 0 4 0 0 0 4\" Properties=species:S:1:pos:R:3:fixed:L:1:tag:I:1 "
+                                    "a=1 b=2 c=x\nC 0 0 0 T 1\nO 0 0 2 F 2\n1\nx\nC 0 0 0\n";
     for (uint64_t n = 1;; n++) {
         struct bl_error err;
         bl_quota_init(&quota, NULL, "memory", 0);
@@ -228,7 +230,8 @@ TEST(every_allocation_may_fail)
 TEST(everything_is_written_so_that_it_reads_back)
 {
     static const char *const file =
-        "2\nLattice=\"4.1 0 0 .1 4 0 0 .3 9\" pbc=\"T F T\" Properties=species:S:1:pos:R:3:forces:R:3:masses:R:1:charges:R:1:velo:R:3:fixed:L:3:tag:I:1:b:L:2 "
+        "2\nLattice=\"4.1 0 0 .1 4 0 0 .3 9\" pbc=\"T F T\" "
+        "Properties=species:S:1:pos:R:3:forces:R:3:masses:R:1:charges:R:1:velo:R:3:fixed:L:3:tag:I:1:b:L:2 "
         "a=-3 b=0.1 c=T d=\"two \\\"w\\\\ords\\n\" g=[[1,2],[3,4]] f=[0.1] \"odd key\"=1\n"
         "Cu .1 .2 .3 1e-7 2 3 63.546 1 .4 .5 .6 T F T -7 T F\nO .333333333333333333 1 2 0 0 0 16 -2 0 0 0 F F F 9 F F\n";
     read_ok(file, 1);

@@ -22,7 +22,8 @@ static double pair_mark(size_t i, size_t j, const int s[3], double r)
     return r * (1 + (double)i * 0.37 + (double)j * 0.11 + s[0] * 0.013 + s[1] * 0.0017 + s[2] * 0.00019);
 }
 
-static void reference_pair(const struct bl_structure *s, double rc, size_t i, size_t j, const int centre[3], const int reach[3], struct tally *t)
+static void reference_pair(const struct bl_structure *s, double rc, size_t i, size_t j, const int centre[3], const int reach[3],
+        struct tally *t)
 {
     int k[3];
     for (k[0] = centre[0] - reach[0]; k[0] <= centre[0] + reach[0]; k[0]++)

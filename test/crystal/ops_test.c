@@ -212,8 +212,10 @@ static void call_verify(struct bl_writer *w)
     bl_write_end(w);
 }
 
-static const struct sample_call calls[] = {{"crystal_parse", call_parse},           {"crystal_write", call_write}, {"crystal_energy", call_energy},
-                                           {"crystal_neighbours", call_neighbours}, {"crystal_relax", call_relax}, {"crystal_verify", call_verify}};
+static const struct sample_call calls[] = {{"crystal_parse", call_parse},           {"crystal_write", call_write},
+        {"crystal_energy", call_energy},
+                                           {"crystal_neighbours", call_neighbours}, {"crystal_relax", call_relax},
+                                                   {"crystal_verify", call_verify}};
 enum { CALLS = sizeof calls / sizeof *calls };
 
 static void encode(const struct sample_call *call, struct bl_etf_writer *args)
@@ -275,7 +277,8 @@ TEST(broken_arguments_are_errors_and_nothing_worse)
         struct bl_quota quota;
         bl_quota_init(&quota, NULL, "memory", (uint64_t)32 << 20);
         encode(call, &args);
-        for (uint64_t flips = 1 + bl_test_random(&seed) % 4; flips > 0; flips--) args.data[bl_test_random(&seed) % args.len] = (uint8_t)bl_test_random(&seed);
+        for (uint64_t flips = 1 + bl_test_random(&seed) % 4; flips > 0; flips--)
+            args.data[bl_test_random(&seed) % args.len] = (uint8_t)bl_test_random(&seed);
         if (bl_test_random(&seed) % 4 == 0) args.len = bl_test_random(&seed) % args.len;
         bl_etf_writer_init(&result, &quota, false);
         run(call->name, &quota, args.data, args.len, &result);

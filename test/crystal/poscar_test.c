@@ -115,7 +115,8 @@ TEST(potcar_names_are_cut_to_their_element)
 
 TEST(selective_dynamics_fixes_axes)
 {
-    const struct bl_structure *s = read_ok(CUBE "Cu\n3\nSelective dynamics\nDirect\n0 0 0 F F F\n.5 0 0 .FALSE. .true. T Cu\n0 .5 0 T T f\n");
+    const struct bl_structure *s = read_ok(CUBE "Cu\n3\nSelective dynamics\nDirect\n0 0 0 F F F\n"
+                                           ".5 0 0 .FALSE. .true. T Cu\n0 .5 0 T T f\n");
     REQUIRE(s->fixed);
     CHECK_INT(s->fixed[0], 7);
     CHECK_INT(s->fixed[1], BL_FIXED_X);
@@ -179,7 +180,8 @@ TEST(left_handed_cells_are_kept)
 
 TEST(lines_may_end_in_crlf_and_cr_alone)
 {
-    const char *const files[] = {"c\r\n1.0\r\n4 0 0\r\n0 4 0\r\n0 0 4\r\nGa\r\n1\r\ndirect\r\n0 0 0 Ga\r\n", "c\r1.0\r4 0 0\r0 4 0\r0 0 4\rGa\r1\rdirect\r0 0 0 Ga"};
+    const char *const files[] = {"c\r\n1.0\r\n4 0 0\r\n0 4 0\r\n0 0 4\r\nGa\r\n1\r\ndirect\r\n0 0 0 Ga\r\n",
+            "c\r1.0\r4 0 0\r0 4 0\r0 0 4\rGa\r1\rdirect\r0 0 0 Ga"};
     for (size_t i = 0; i < 2; i++) {
         CHECK_INT(read_ok(files[i])->atoms, 1);
         done();
@@ -287,7 +289,8 @@ TEST(every_allocation_may_fail)
 
 TEST(what_is_written_reads_back)
 {
-    struct bl_structure *s = read_ok("my comment\n1.0\n4.1 .1 .2\n.3 4.2 0\n0 .7 4.3\nCu Au Cu\n1 2 1\nSelective\nCart\n.1 .2 .3 T F T\n1 1 1 T T T\n2 2 2 F F F\n3 3 3 T T T\n\n.1 .2 .3\n0 0 0\n0 0 0\n1 1 1\n");
+    struct bl_structure *s = read_ok("my comment\n1.0\n4.1 .1 .2\n.3 4.2 0\n0 .7 4.3\nCu Au Cu\n1 2 1\nSelective\nCart\n"
+                                     ".1 .2 .3 T F T\n1 1 1 T T T\n2 2 2 F F F\n3 3 3 T T T\n\n.1 .2 .3\n0 0 0\n0 0 0\n1 1 1\n");
     struct bl_structure before;
     struct bl_error err;
     REQUIRE(OK(bl_structure_copy(&before, s, NULL, &err)));

@@ -55,7 +55,8 @@ TEST(units_do_not_matter)
         rattle(&s, 0.1, &seed);
         double m[3][3] = {{length, 0, 0}, {0, length, 0}, {0, 0, length}};
         deform(&s, m);
-        REQUIRE(OK(bl_relax(NULL, &s, &p, &(struct bl_relax_options){.level = BL_LEVEL_DEFAULT, .fmax = 1e-6 * energy_unit / length}, &r, &err)));
+        REQUIRE(OK(bl_relax(NULL, &s, &p, &(struct bl_relax_options){.level = BL_LEVEL_DEFAULT,
+                .fmax = 1e-6 * energy_unit / length}, &r, &err)));
         CHECK_INT(r.reason, BL_RELAX_CONVERGED);
         energy[k] = r.energy / energy_unit;
         steps[k] = r.steps;
@@ -115,7 +116,8 @@ TEST(forces_at_the_end_of_the_numbers_are_stagnation_not_a_hang)
     struct bl_relax_result r;
     cubic(&s, NULL, "Ar", 1.5496, 2, fcc_basis, 4);
     rattle(&s, 0.05, &seed);
-    REQUIRE(OK(bl_relax(NULL, &s, &p, &(struct bl_relax_options){.level = BL_LEVEL_DEFAULT, .fmax = 1e-300, .max_steps = 1000000}, &r, &err)));
+    REQUIRE(OK(bl_relax(NULL, &s, &p, &(struct bl_relax_options){.level = BL_LEVEL_DEFAULT, .fmax = 1e-300, .max_steps = 1000000},
+            &r, &err)));
     CHECK_INT(r.reason, BL_RELAX_STAGNATED);
     CHECK(r.max_force < 1e-9 && r.steps < 50000);
     bl_structure_clear(&s);

@@ -9,6 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const species[] = {"Si", "Ge", "C"};
     fuzz_structure_file(data, size, &(struct bl_parse_options){.format = BL_FORMAT_POSCAR});
-    fuzz_structure_file(data, size, &(struct bl_parse_options){.format = BL_FORMAT_POSCAR, .species = species, .species_count = 1 + size % 3});
+    fuzz_structure_file(data, size, &(struct bl_parse_options){.format = BL_FORMAT_POSCAR, .species = species,
+            .species_count = 1 + size % 3});
     return 0;
 }

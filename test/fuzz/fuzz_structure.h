@@ -16,14 +16,16 @@ static void fuzz_round_trip(const struct bl_structure *s)
     struct bl_error err;
     bl_buffer_init(&file, s->quota);
     if (bl_crystal_write(s, BL_FORMAT_EXTXYZ, NULL, &file, &err) == BL_OK) {
-        FUZZ_CHECK(bl_crystal_parse(NULL, file.data, file.len, &(struct bl_parse_options){.format = BL_FORMAT_EXTXYZ}, &again, &err) == BL_OK);
+        FUZZ_CHECK(bl_crystal_parse(NULL, file.data, file.len, &(struct bl_parse_options){.format = BL_FORMAT_EXTXYZ}, &again,
+                &err) == BL_OK);
         FUZZ_CHECK(again.count == 1 && again.frames[0].atoms == s->atoms);
         FUZZ_CHECK(memcmp(again.frames[0].positions, s->positions, 3 * s->atoms * sizeof(double)) == 0);
         bl_parsed_clear(&again);
     }
     file.len = 0;
     if (bl_crystal_write(s, BL_FORMAT_POSCAR, NULL, &file, &err) == BL_OK) {
-        enum bl_status status = bl_crystal_parse(NULL, file.data, file.len, &(struct bl_parse_options){.format = BL_FORMAT_POSCAR}, &again, &err);
+        enum bl_status status = bl_crystal_parse(NULL, file.data, file.len, &(struct bl_parse_options){.format = BL_FORMAT_POSCAR},
+                &again, &err);
         if (status == BL_OK) {
             FUZZ_CHECK(again.frames[0].atoms == s->atoms);
             bl_parsed_clear(&again);
