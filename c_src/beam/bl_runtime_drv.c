@@ -105,7 +105,8 @@ static bool cancel(struct drv_port *p, const uint8_t *name, size_t bytes)
     return bl_pool_cancel(engine, name, bytes);
 }
 
-static enum bl_status answer(struct drv_port *p, unsigned command, const uint8_t *data, size_t len, struct bl_writer *w, struct bl_error *err)
+static enum bl_status answer(struct drv_port *p, unsigned command, const uint8_t *data, size_t len,
+                             struct bl_writer *w, struct bl_error *err)
 {
     const struct bl_span span = {.data = data, .len = len};
     struct bl_reader args;

@@ -45,7 +45,8 @@ static bool take_own(struct bl_lane *lane, uint32_t *chunk)
 {
     uint64_t range = __atomic_load_n(&lane->range, __ATOMIC_RELAXED);
     while (left(range) > 0) {
-        if (__atomic_compare_exchange_n(&lane->range, &range, pack(low(range) + 1, high(range)), true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+        if (__atomic_compare_exchange_n(&lane->range, &range, pack(low(range) + 1, high(range)), true,
+                                        __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
             *chunk = low(range);
             return true;
         }
@@ -73,7 +74,8 @@ static bool steal(struct bl_loop *loop, struct bl_lane *own, uint32_t *chunk)
         uint64_t range = __atomic_load_n(&victim->range, __ATOMIC_RELAXED);
         if (left(range) == 0) continue;
         const uint32_t middle = low(range) + left(range) / 2;
-        if (!__atomic_compare_exchange_n(&victim->range, &range, pack(low(range), middle), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
+        if (!__atomic_compare_exchange_n(&victim->range, &range, pack(low(range), middle), false,
+                                         __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
         *chunk = middle;
         __atomic_store_n(&own->range, pack(middle + 1, high(range)), __ATOMIC_RELAXED);
         return true;

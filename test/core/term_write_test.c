@@ -408,8 +408,10 @@ static const struct bl_writer_ops recording = {record_atom, record_int, record_u
 TEST(a_back_end_is_called_with_what_the_header_says)
 {
     static char owner[] = "owner";
-    static const char bytes[] = "h\x0b" "d\0\x02ok" "d\0\x01\xe4" "b\xff\xff\xff\xfe" "n\x08\0\xff\xff\xff\xff\xff\xff\xff\xff" "n\x09\0\0\0\0\0\0\0\0\0\x01"
-                                "F\x3f\xf8\0\0\0\0\0\0" "m\0\0\0\x03" "abc" "M\0\0\0\x01\x03\xa0" "l\0\0\0\x01" "h\0" "j" "t\0\0\0\0" "k\0\x02xy";
+    static const char bytes[] = "h\x0b" "d\0\x02ok" "d\0\x01\xe4" "b\xff\xff\xff\xfe"
+                                "n\x08\0\xff\xff\xff\xff\xff\xff\xff\xff" "n\x09\0\0\0\0\0\0\0\0\0\x01"
+                                "F\x3f\xf8\0\0\0\0\0\0" "m\0\0\0\x03" "abc" "M\0\0\0\x01\x03\xa0"
+                                "l\0\0\0\x01" "h\0" "j" "t\0\0\0\0" "k\0\x02xy";
     struct recorder r = {.text = ""};
     struct bl_reader reader;
     const struct bl_span span = {(const uint8_t *)bytes, sizeof bytes - 1, owner};
