@@ -27,7 +27,7 @@ struct drv_task {
     struct bl_task task; /* first */
     ErlDrvTermData port, caller;
     const struct bl_op *op;
-    struct bl_drv_writer result;
+    struct bl_drv_writer *result; /* on the stack of task_run */
     struct bl_span *spans; /* of Args */
     size_t span_count;
     ErlDrvBinary **binaries; /* one reference each */
@@ -70,25 +70,29 @@ static int send_error(ErlDrvTermData port, ErlDrvTermData to, const struct bl_sp
 
 /* ---- what the engine calls --------------------------------------------------------- */
 
-static enum bl_status run_op(struct drv_task *t, struct bl_error *err)
+static enum bl_status run_op(struct drv_task *t, struct bl_writer *w, struct bl_error *err)
 {
     struct bl_reader args;
     bl_reader_init(&args, t->spans, t->span_count, NULL, &t->task.quota, err);
-    begin_message(&t->result, &t->task.quota, &t->ref, "ok");
-    enum bl_status status = t->op == &drv_load_op ? drv_pool_load(t->task.pool, &args, &t->result.base, err)
-                                                  : t->op->run(&t->task.ctx, &args, &t->result.base, err);
-    end_message(&t->result);
-    if (status == BL_OK) status = bl_writer_status(&t->result.base, err);
+    const enum bl_status status = t->op == &drv_load_op ? drv_pool_load(t->task.pool, &args, w, err)
+                                                        : t->op->run(&t->task.ctx, &args, w, err);
     bl_reader_clear(&args);
     return status;
 }
 
-static enum bl_status task_run(struct bl_task *task, struct bl_error *err)
+static void task_run(struct bl_task *task)
 {
     struct drv_task *t = self(task);
-    const enum bl_status status = run_op(t, err);
-    if (status != BL_OK) bl_drv_writer_clear(&t->result); /* gives its memory back before the answer */
-    return status;
+    struct bl_error err = {.status = BL_OK};
+    struct bl_drv_writer w;
+    begin_message(&w, &task->quota, &t->ref, "ok");
+    enum bl_status status = run_op(t, &w.base, &err);
+    end_message(&w);
+    if (status == BL_OK) status = bl_writer_status(&w.base, &err);
+    if (status != BL_OK) bl_drv_writer_clear(&w); /* gives its memory back before the answer */
+    t->result = &w;
+    bl_task_finish(task, status, &err);
+    bl_drv_writer_clear(&w);
 }
 
 static void task_answer(struct bl_task *task, enum bl_status status, const struct bl_error *err)
@@ -96,7 +100,7 @@ static void task_answer(struct bl_task *task, enum bl_status status, const struc
     struct drv_task *t = self(task);
     if (status != BL_OK) {
         send_error(t->port, t->caller, &t->ref, err);
-    } else if (bl_drv_send(&t->result, t->port, t->caller) < 0) {
+    } else if (bl_drv_send(t->result, t->port, t->caller) < 0) {
         /* The port is open (we are inside the gate): the VM could not build the term. */
         struct bl_error broken;
         bl_fail_invalid(&broken, "result", "the operation wrote a term that the VM refuses");
@@ -126,7 +130,6 @@ static void task_progress(struct bl_task *task, const struct bl_field *fields, s
 static void task_release(struct bl_task *task)
 {
     struct drv_task *t = self(task);
-    bl_drv_writer_clear(&t->result);
     for (size_t i = 0; i < t->binary_count; i++) driver_free_binary(t->binaries[i]);
     bl_free(t);
 }
@@ -257,7 +260,8 @@ static struct drv_task *build(struct drv_port *port, ErlIOVec *ev, struct header
     struct bl_pool *engine = drv_pool_engine(port->pool);
     const struct plan plan = walk(ev, h->bytes, NULL, NULL);
     const size_t arrays = plan.spans * sizeof(struct bl_span) + plan.binaries * sizeof(ErlDrvBinary *);
-    struct drv_task *t = bl_alloc(&engine->quota, sizeof *t + arrays + h->ref.len + plan.copied_bytes, err);
+    /* Not on the pool's quota: arguments are bounded by max_queue_bytes. */
+    struct drv_task *t = bl_alloc(NULL, sizeof *t + arrays + h->ref.len + plan.copied_bytes, err);
     if (!t) {
         __atomic_fetch_add(&engine->stats.refused_memory, 1, __ATOMIC_RELAXED);
         return NULL;
@@ -267,7 +271,6 @@ static struct drv_task *build(struct drv_port *port, ErlIOVec *ev, struct header
     t->port = port->term;
     t->caller = driver_caller(port->port);
     t->op = h->op;
-    bl_drv_writer_init(&t->result, &t->task.quota);
     t->spans = (struct bl_span *)(t + 1);
     t->span_count = plan.spans;
     t->binaries = (ErlDrvBinary **)(t->spans + plan.spans);

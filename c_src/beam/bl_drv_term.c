@@ -67,7 +67,10 @@ static void *arena(struct bl_drv_writer *w, size_t bytes)
 {
     const size_t rounded = (bytes + 7) & ~(size_t)7;
     struct bl_drv_chunk *c = w->chunks;
-    if (rounded < bytes) return NULL;
+    if (rounded <= sizeof w->small_bytes - w->small_used) {
+        w->small_used += rounded;
+        return w->small_bytes + w->small_used - rounded;
+    }
     if (!c || c->size - c->used < rounded) {
         const size_t size = rounded > CHUNK_BYTES ? rounded : CHUNK_BYTES;
         struct bl_error err;
@@ -91,11 +94,12 @@ static bool grow(struct bl_drv_writer *w, size_t more)
     if (w->capacity - w->count >= more) return true;
     const size_t capacity = (w->capacity + more) * 2 + 32;
     struct bl_error err;
-    ErlDrvTermData *terms = bl_realloc(w->quota, w->terms, capacity * sizeof *terms, &err);
+    ErlDrvTermData *terms = bl_realloc(w->quota, w->terms == w->small ? NULL : w->terms, capacity * sizeof *terms, &err);
     if (!terms) {
         bl_writer_fail(&w->base, &err);
         return false;
     }
+    if (w->terms == w->small) memcpy(terms, w->small, w->count * sizeof *terms);
     w->terms = terms;
     w->capacity = capacity;
     return true;
@@ -244,14 +248,21 @@ static const struct bl_writer_ops drv_ops = {
 
 /* ---- the surface --------------------------------------------------------------------- */
 
+static void start_over(struct bl_drv_writer *w)
+{
+    w->terms = w->small;
+    w->count = 0;
+    w->capacity = sizeof w->small / sizeof w->small[0];
+    w->chunks = NULL;
+    w->binaries = NULL;
+    w->small_used = 0;
+}
+
 void bl_drv_writer_init(struct bl_drv_writer *w, struct bl_quota *quota)
 {
     bl_writer_init(&w->base, &drv_ops);
     w->quota = quota;
-    w->terms = NULL;
-    w->count = w->capacity = 0;
-    w->chunks = NULL;
-    w->binaries = NULL;
+    start_over(w);
 }
 
 void bl_drv_writer_clear(struct bl_drv_writer *w)
@@ -264,11 +275,8 @@ void bl_drv_writer_clear(struct bl_drv_writer *w)
         next = c->next;
         bl_free(c);
     }
-    bl_free(w->terms);
-    w->terms = NULL;
-    w->chunks = NULL;
-    w->binaries = NULL;
-    w->count = w->capacity = 0;
+    if (w->terms != w->small) bl_free(w->terms);
+    start_over(w);
 }
 
 int bl_drv_send(struct bl_drv_writer *w, ErlDrvTermData port, ErlDrvTermData to)

@@ -20,10 +20,14 @@ struct bl_drv_binary;
 struct bl_drv_writer {
     struct bl_writer base;
     struct bl_quota *quota;
-    ErlDrvTermData *terms;
+    ErlDrvTermData *terms; /* `small`, or a block of its own */
     size_t count, capacity;
-    struct bl_drv_chunk *chunks;     /* what terms point to: floats, small binaries, external terms */
-    struct bl_drv_binary *binaries;  /* one reference each */
+    struct bl_drv_chunk *chunks;    /* what terms point to: floats, small binaries, external terms */
+    struct bl_drv_binary *binaries; /* one reference each */
+    /* Enough for most answers, without asking for memory. */
+    size_t small_used;
+    ErlDrvTermData small[48];
+    _Alignas(8) uint8_t small_bytes[256];
 };
 
 void bl_drv_writer_init(struct bl_drv_writer *w, struct bl_quota *quota);

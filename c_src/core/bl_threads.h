@@ -9,7 +9,9 @@
  * starved, and yet a job of a high class does not wait for a long queue of old low ones.
  *
  * Idle threads. One thread at a time spins for `spin_us`, the others park at once; an idle
- * pool uses no processor. A push wakes a parked thread only when no spinning one will see
+ * pool uses no processor. A thread that finds itself on the processor of the last push parks,
+ * too: spinning there would only keep the pusher from running (measured: it halves the time of
+ * a call into an idle pool). A push wakes a parked thread only when no spinning one will see
  * the job.
  */
 #ifndef BL_THREADS_H

@@ -35,8 +35,9 @@
 struct bl_task;
 
 struct bl_task_ops {
-    /* On a pool thread. BL_OK: the result waits in the skin's struct for `answer`. */
-    enum bl_status (*run)(struct bl_task *task, struct bl_error *err);
+    /* On a pool thread. Does the work, then calls bl_task_finish, once: with BL_OK `answer` is called from
+     * in there, or not at all, so the result may lie on the stack of `run`. */
+    void (*run)(struct bl_task *task);
     /* Sends. Exactly once, any thread, inside the gate; holds no lock. */
     void (*answer)(struct bl_task *task, enum bl_status status, const struct bl_error *err);
     /* Sends progress; pool thread, inside the gate, never after `answer`. */
@@ -101,7 +102,12 @@ struct bl_pool {
     uint64_t wake_at_ns; /* when the housekeeper wakes by itself */
     bool closing, nudged;
     unsigned stuck; /* threads to be stood in for */
-    struct bl_pool_stats stats; /* counters, atomic, relaxed */
+    /* Counters, atomic, relaxed. What submitting threads write is kept cache lines away from what the
+     * pool's threads write. */
+    char apart1[64];
+    uint64_t queue_bytes, submitted;
+    char apart2[64];
+    struct bl_pool_stats stats; /* the rest */
 };
 
 /* ---- pools ---- */
@@ -158,6 +164,8 @@ BL_API void bl_task_init(struct bl_task *task, const struct bl_task_ops *ops, st
 /* BL_OK: will be answered (or is). Otherwise refused: `answer` was not and will not be called.
  * The caller's reference stays the caller's in both cases. */
 BL_API enum bl_status bl_task_start(struct bl_task *task, struct bl_error *err);
+/* The operation ended; err tells about a status other than BL_OK. */
+BL_API void bl_task_finish(struct bl_task *task, enum bl_status status, struct bl_error *err);
 /* Answers in place of the operation: deadline, cancel, owner's death. False: too late. */
 BL_API bool bl_task_end_early(struct bl_task *task, enum bl_status status);
 /* Internal: for a source that is closing; its gate is shut and the task unlinked. */

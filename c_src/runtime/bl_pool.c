@@ -240,6 +240,8 @@ void bl_pool_stats(struct bl_pool *pool, struct bl_pool_stats *out)
     uint64_t *to = (uint64_t *)(void *)out;
     _Static_assert(sizeof *out % sizeof *to == 0, "copied word by word");
     for (size_t i = 0; i < sizeof *out / sizeof *to; i++) to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    out->queue_bytes = __atomic_load_n(&pool->queue_bytes, __ATOMIC_RELAXED);
+    out->submitted = __atomic_load_n(&pool->submitted, __ATOMIC_RELAXED);
     out->threads = bl_threads_count(pool->threads);
     out->parked = bl_threads_parked(pool->threads);
     bl_threads_queued(pool->threads, out->queued);

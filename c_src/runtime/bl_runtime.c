@@ -21,10 +21,12 @@ struct c_task {
 
 static struct c_task *c_task_of(struct bl_task *task) { return BL_CONTAINER(task, struct c_task, task); }
 
-static enum bl_status c_run(struct bl_task *task, struct bl_error *err)
+static void c_run(struct bl_task *task)
 {
     struct c_task *c = c_task_of(task);
-    return c->spec.run(&task->ctx, c->spec.arg, err);
+    struct bl_error err = {.status = BL_OK};
+    const enum bl_status status = c->spec.run(&task->ctx, c->spec.arg, &err);
+    bl_task_finish(task, status, &err);
 }
 
 static void c_answer(struct bl_task *task, enum bl_status status, const struct bl_error *err)

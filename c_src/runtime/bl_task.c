@@ -67,7 +67,7 @@ void bl_task_unref(struct bl_task *task)
 {
     if (__atomic_fetch_sub(&task->refs, 1, __ATOMIC_ACQ_REL) != 1) return;
     struct bl_source *source = task->source;
-    sub(&task->pool->stats.queue_bytes, task->options.argument_bytes);
+    sub(&task->pool->queue_bytes, task->options.argument_bytes);
     task->ops->release(task);
     bl_source_unref(source);
 }
@@ -93,8 +93,8 @@ static bool answer(struct bl_task *task, enum bl_status status, const struct bl_
     const enum claim got = claim(task, status);
     bool unlinked = false;
     if (got == CLAIMED) {
+        deliver(task, status, err); /* first: somebody waits for it */
         unlinked = bl_source_unlink(source, task);
-        deliver(task, status, err);
     }
     bl_gate_leave(source);
     if (unlinked) bl_task_unref(task);
@@ -147,8 +147,8 @@ static void send_progress(struct bl_ctx *ctx, const struct bl_field *fields, siz
         word = SENDING;
         if (!move(task, &word, OPEN)) {
             __atomic_store_n(&task->word, ANSWERED, __ATOMIC_RELEASE);
-            unlinked = bl_source_unlink(source, task);
             deliver(task, (enum bl_status)(word >> STATUS_SHIFT), NULL);
+            unlinked = bl_source_unlink(source, task);
         }
     }
     bl_gate_leave(source);
@@ -157,14 +157,10 @@ static void send_progress(struct bl_ctx *ctx, const struct bl_field *fields, siz
 
 /* ---- running ------------------------------------------------------------------------------ */
 
-static void run(struct bl_task *task)
+void bl_task_finish(struct bl_task *task, enum bl_status status, struct bl_error *err)
 {
     struct bl_pool *pool = task->pool;
     struct bl_pool_stats *stats = &pool->stats;
-    task->started_ns = bl_now_ns();
-    observe(&stats->wait_ns_sum, stats->wait_histogram, task->started_ns - task->submitted_ns);
-    struct bl_error err = {.status = BL_OK};
-    enum bl_status status = task->ops->run(task, &err);
     observe(&stats->run_ns_sum, stats->run_histogram, bl_now_ns() - task->started_ns);
     if (enter_phase(task, FINISHED) & EARLY) {
         sub(&stats->behind, 1);
@@ -172,18 +168,22 @@ static void run(struct bl_task *task)
         return;
     }
     sub(&stats->running, 1);
-    if (status != BL_OK && err.status != status) bl_fail(&err, status);
-    answer(task, status, &err);
+    if (status != BL_OK && err->status != status) bl_fail(err, status);
+    answer(task, status, err);
 }
 
 static void run_job(struct bl_job *job)
 {
     struct bl_task *task = BL_CONTAINER(job, struct bl_task, job);
-    add(&task->pool->stats.running, 1);
-    if (enter_phase(task, STARTED) & EARLY)
-        sub(&task->pool->stats.running, 1);
-    else
-        run(task);
+    struct bl_pool_stats *stats = &task->pool->stats;
+    add(&stats->running, 1);
+    if (enter_phase(task, STARTED) & EARLY) {
+        sub(&stats->running, 1);
+    } else {
+        task->started_ns = bl_now_ns();
+        observe(&stats->wait_ns_sum, stats->wait_histogram, task->started_ns - task->submitted_ns);
+        task->ops->run(task);
+    }
     bl_task_unref(task);
 }
 
@@ -213,7 +213,7 @@ void bl_task_init(struct bl_task *task, const struct bl_task_ops *ops, struct bl
         task->ctx.progress_distance_ns = (uint64_t)(options->progress_ms < 10 ? 10 : options->progress_ms) * 1000000;
     }
     __atomic_fetch_add(&source->refs, 1, __ATOMIC_RELAXED);
-    add(&pool->stats.queue_bytes, options->argument_bytes);
+    add(&pool->queue_bytes, options->argument_bytes);
     task->submitted_ns = task->job.queued_ns = bl_now_ns();
     if (options->timeout_ms < UINT64_MAX / 2 / 1000000) task->deadline_ns = task->submitted_ns + options->timeout_ms * 1000000;
 }
@@ -228,7 +228,7 @@ static enum bl_status admit(struct bl_task *task, struct bl_error *err)
 {
     struct bl_pool *pool = task->pool;
     struct bl_pool_stats *stats = &pool->stats;
-    if (__atomic_load_n(&stats->queue_bytes, __ATOMIC_RELAXED) > pool->config.max_queue_bytes)
+    if (__atomic_load_n(&pool->queue_bytes, __ATOMIC_RELAXED) > pool->config.max_queue_bytes)
         return refuse(task, &stats->refused_bytes, err);
     if (task->options.opaque && __atomic_load_n(&stats->behind, __ATOMIC_RELAXED) >= pool->config.max_behind)
         return refuse(task, &stats->refused_behind, err);
@@ -258,6 +258,6 @@ enum bl_status bl_task_start(struct bl_task *task, struct bl_error *err)
     bl_task_ref(task); /* the queue's, then the thread's */
     status = bl_threads_push(task->pool->threads, &task->job);
     if (status != BL_OK) return withdraw(task, status, err);
-    add(&task->pool->stats.submitted, 1);
+    add(&task->pool->submitted, 1);
     return BL_OK;
 }
