@@ -67,7 +67,7 @@ conformance: setup-test
 gpu-test: setup-test
 	$(call when_there,test/ring/gpu_run,there is no GPU backend yet)
 ##   make peers              install what benches compare with, into _build
-peers:
+peers: setup-build
 	$(call when_there,test/bench/peers,there are no peers yet)
 
 ##   make doc                the modules' documentation, as HTML in _build/doc
