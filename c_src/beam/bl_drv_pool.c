@@ -92,7 +92,7 @@ static const struct bl_op_table *open_library(const char *path, struct bl_error 
     if (!table)
         bl_fail_invalid(err, "path", "no beamline_operations in it");
     else if (table->abi != BL_OP_ABI)
-        bl_fail_invalid(err, "abi", "made for %u, this is %d", table->abi, BL_OP_ABI);
+        bl_fail_unsupported(err, "abi");
     else
         return table;
     return NULL;
@@ -109,7 +109,7 @@ enum bl_status drv_pool_load(struct bl_pool *engine, struct bl_reader *args, str
     memcpy(path, text.data, text.len);
     path[text.len] = '\0';
     const struct bl_op_table *table = open_library(path, err);
-    if (!table) return BL_INVALID;
+    if (!table) return err->status;
     status = add_operations(engine->skin, table->ops, table->count, err);
     if (status != BL_OK) return err->status;
     bl_write_list(result, table->count);

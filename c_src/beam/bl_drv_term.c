@@ -34,8 +34,9 @@ static int compare_name(const void *key, const void *entry)
 {
     const struct bl_span *name = key;
     const char *const *common = entry;
-    const int order = strncmp((const char *)name->data, *common, name->len);
-    return order != 0 ? order : (*common)[name->len] == '\0' ? 0 : -1;
+    const size_t len = strlen(*common), shorter = name->len < len ? name->len : len;
+    const int order = memcmp(name->data, *common, shorter);
+    return order != 0 ? order : name->len < len ? -1 : name->len > len;
 }
 
 /* Index, or -1. */

@@ -3,6 +3,8 @@
 
 #include <time.h>
 
+enum { SERIAL_CHUNKS = 256 };
+
 uint64_t bl_now_ns(void)
 {
     struct timespec t;
@@ -41,7 +43,7 @@ unsigned bl_ctx_lanes(struct bl_ctx *ctx) { return ctx ? ctx->lanes : 1; }
 
 enum bl_status bl_serial_for(struct bl_ctx *ctx, size_t count, size_t grain, bl_range_fn *body, void *arg, struct bl_error *err)
 {
-    const size_t step = grain > 0 ? grain : count;
+    const size_t step = grain > 0 ? grain : count / SERIAL_CHUNKS + 1; /* it polls between chunks */
     for (size_t begin = 0; begin < count;) {
         enum bl_status status = bl_ctx_check(ctx, err);
         if (status != BL_OK) return status;

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/syscall.h>
@@ -14,7 +15,30 @@ void bl_word_wait(uint32_t *word, uint32_t value) { syscall(SYS_futex, word, FUT
 
 void bl_word_wake(uint32_t *word, int count) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0); }
 
-int bl_thread_start(void *(*thread_main)(void *), void *arg, unsigned long stack_bytes, const char *name)
+void bl_thread_name(const char *name)
+{
+#ifdef __GLIBC__
+    if (name[0]) pthread_setname_np(pthread_self(), name);
+#else
+    (void)name;
+#endif
+}
+
+int bl_cpu(void) { return sched_getcpu(); }
+
+bool bl_thread_leave_cpu(void)
+{
+    cpu_set_t mine, others;
+    const int here = bl_cpu();
+    if (here < 0 || here >= CPU_SETSIZE || sched_getaffinity(0, sizeof mine, &mine) != 0) return false;
+    others = mine;
+    CPU_CLR((size_t)here, &others);
+    if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return false;
+    sched_setaffinity(0, sizeof mine, &mine);
+    return true;
+}
+
+int bl_thread_start(void *(*thread_main)(void *), void *arg, unsigned long stack_bytes)
 {
     pthread_attr_t attr;
     int rc = pthread_attr_init(&attr);
@@ -28,9 +52,6 @@ int bl_thread_start(void *(*thread_main)(void *), void *arg, unsigned long stack
         pthread_t thread;
         rc = pthread_create(&thread, &attr, thread_main, arg);
         pthread_sigmask(SIG_SETMASK, &old, NULL);
-#ifdef __GLIBC__
-        if (rc == 0 && name && name[0]) pthread_setname_np(thread, name);
-#endif
     }
     pthread_attr_destroy(&attr);
     return rc;

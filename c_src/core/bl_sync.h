@@ -5,6 +5,7 @@
 #ifndef BL_SYNC_H
 #define BL_SYNC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 static inline void bl_spin_hint(void)
@@ -20,8 +21,16 @@ static inline void bl_spin_hint(void)
 void bl_word_wait(uint32_t *word, uint32_t value);
 void bl_word_wake(uint32_t *word, int count);
 
+/* The processor that the caller runs on; -1: unknown. A few nanoseconds. */
+int bl_cpu(void);
+/* Moves the calling thread to another of the processors that it may use, and leaves its affinity as it
+ * was. False when there is no other one. */
+bool bl_thread_leave_cpu(void);
+
 /* A detached thread with all signals blocked, so that they go to the host's own threads.
  * stack_bytes 0: the system's default. Returns 0 or an errno. */
-int bl_thread_start(void *(*main)(void *), void *arg, unsigned long stack_bytes, const char *name);
+int bl_thread_start(void *(*main)(void *), void *arg, unsigned long stack_bytes);
+/* Names the calling thread, for debuggers; at most 15 bytes; empty: no name. */
+void bl_thread_name(const char *name);
 
 #endif

@@ -3,13 +3,14 @@
 #include "bl_threads.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "bl_ctx.h"
 #include "bl_loop.h"
 #include "bl_sync.h"
+
+enum { CROWDED_NS = 50000, CROWDED_TIMES = 16 };
 
 struct worker {
     struct bl_threads *threads;
@@ -28,7 +29,9 @@ struct bl_threads {
     struct bl_queue class[BL_CLASSES];
     unsigned overtaken;  /* starts in a row that passed over an aged job */
     unsigned spinning;
-    int pushed_on; /* processor of the last push */
+    int pushed_on;    /* processor of the last push */
+    uint64_t pushed_ns;
+    unsigned crowded; /* idle moments in a row on that processor, while pushes came fast */
     struct bl_link parked, loops;
     unsigned parked_count;
     unsigned alive;                  /* threads */
@@ -170,10 +173,29 @@ static void park(struct bl_threads *t, struct worker *self)
     pthread_mutex_lock(&t->lock);
 }
 
+/* Where the thread runs does spinning help? Not on the processor of the last push. A thread that meets its
+ * pusher there again and again at short intervals moves away first: the system wakes it where the pusher
+ * is, and then both share one processor while another is free. Lock held. */
+static bool good_place(struct bl_threads *t)
+{
+    if (bl_cpu() != t->pushed_on) {
+        t->crowded = 0;
+        return true;
+    }
+    const bool fast = bl_now_ns() - t->pushed_ns < CROWDED_NS;
+    t->crowded = fast ? t->crowded + 1 : 0;
+    if (t->crowded < CROWDED_TIMES) return false;
+    t->crowded = 0;
+    pthread_mutex_unlock(&t->lock);
+    const bool moved = bl_thread_leave_cpu();
+    pthread_mutex_lock(&t->lock);
+    return moved;
+}
+
 /* Waits for something to do, once; lock held on entry and return. */
 static void idle(struct bl_threads *t, struct worker *self, bool *may_spin)
 {
-    if (*may_spin && t->spinning == 0 && t->config.spin_us > 0 && sched_getcpu() != t->pushed_on) {
+    if (*may_spin && t->spinning == 0 && t->config.spin_us > 0 && good_place(t)) {
         t->spinning++;
         pthread_mutex_unlock(&t->lock);
         spin(t);
@@ -238,6 +260,7 @@ static void *worker_main(void *arg)
     struct bl_threads *t = arg;
     struct worker self = {.threads = t};
     bl_link_init(&self.parked);
+    bl_thread_name(t->config.name);
     bool may_spin = false; /* fresh threads of a pool nobody uses yet shall not spin */
     pthread_mutex_lock(&t->lock);
     for (;;) {
@@ -315,7 +338,8 @@ enum bl_status bl_threads_push(struct bl_threads *t, struct bl_job *job)
     if (status == BL_OK) {
         bl_queue_push(&t->class[job->priority], &job->link);
         job->queued = true;
-        t->pushed_on = sched_getcpu();
+        t->pushed_on = bl_cpu();
+        t->pushed_ns = job->queued_ns;
         __atomic_store_n(&t->queued, t->queued + 1, __ATOMIC_RELAXED);
         if (t->queued > t->spinning) w = unpark(t);
     }
@@ -348,24 +372,36 @@ void bl_threads_free(struct bl_threads *t) { drop(t); }
 
 static bool start_thread(struct bl_threads *t)
 {
-    return bl_thread_start(worker_main, t, t->config.stack_bytes, t->config.name) == 0;
+    return bl_thread_start(worker_main, t, t->config.stack_bytes) == 0;
 }
 
-void bl_threads_stuck(struct bl_threads *t)
+/* One more thread, if there should be one. False: there are enough, or the system has none to give. */
+static bool start_one(struct bl_threads *t)
 {
     pthread_mutex_lock(&t->lock);
-    t->stuck++;
     const bool start = !t->closing && t->alive < wanted(t);
     if (start) {
         t->alive++;
         t->refs++;
     }
     pthread_mutex_unlock(&t->lock);
-    if (!start || start_thread(t)) return;
-    pthread_mutex_lock(&t->lock); /* the system has no thread to give: go on with fewer */
-    t->alive--;
-    t->refs--;
+    if (!start || start_thread(t)) return start;
+    pthread_mutex_lock(&t->lock);
+    leave(t); /* in the name of the thread that is not there */
+    return false;
+}
+
+void bl_threads_fill(struct bl_threads *t)
+{
+    while (start_one(t)) continue;
+}
+
+void bl_threads_stuck(struct bl_threads *t)
+{
+    pthread_mutex_lock(&t->lock);
+    t->stuck++;
     pthread_mutex_unlock(&t->lock);
+    start_one(t);
 }
 
 void bl_threads_unstuck(struct bl_threads *t)
@@ -377,7 +413,13 @@ void bl_threads_unstuck(struct bl_threads *t)
     wake(w);
 }
 
-unsigned bl_threads_count(struct bl_threads *t) { return t->config.threads; }
+unsigned bl_threads_alive(struct bl_threads *t)
+{
+    pthread_mutex_lock(&t->lock);
+    const unsigned n = t->alive;
+    pthread_mutex_unlock(&t->lock);
+    return n;
+}
 
 unsigned bl_threads_parked(struct bl_threads *t)
 {
@@ -404,15 +446,8 @@ enum bl_status bl_threads_new(const struct bl_threads_config *config, struct bl_
     for (int c = 0; c < BL_CLASSES; c++) bl_queue_init(&t->class[c], config->capacity);
     bl_link_init(&t->parked);
     bl_link_init(&t->loops);
-    t->alive = config->threads;
-    t->refs = config->threads + 1;
-    for (unsigned i = 0; i < config->threads; i++) {
-        if (start_thread(t)) continue;
-        pthread_mutex_lock(&t->lock);
-        t->alive -= config->threads - i;
-        t->refs -= config->threads - i;
-        pthread_mutex_unlock(&t->lock);
-        bl_threads_close(t, NULL, NULL);
+    t->refs = 1;
+    if (!start_one(t)) {
         drop(t);
         return bl_fail(err, BL_NO_MEMORY);
     }

@@ -10,8 +10,9 @@
  *
  * Idle threads. One thread at a time spins for `spin_us`, the others park at once; an idle
  * pool uses no processor. A thread that finds itself on the processor of the last push parks,
- * too: spinning there would only keep the pusher from running (measured: it halves the time of
- * a call into an idle pool). A push wakes a parked thread only when no spinning one will see
+ * too, because spinning there would only keep the pusher from running (measured: this halves the
+ * time of a call into an idle pool); when that goes on at short intervals it moves to another
+ * processor. A push wakes a parked thread only when no spinning one will see
  * the job.
  */
 #ifndef BL_THREADS_H
@@ -41,7 +42,11 @@ struct bl_threads;
 
 /* The threads block all signals. BL_NO_MEMORY: the system gives no memory or no thread. The struct is
  * not accounted: it may outlive everything else of its pool by the end of a thread. */
+/* Starts one thread; bl_threads_fill the others. */
 enum bl_status bl_threads_new(const struct bl_threads_config *config, struct bl_threads **out, struct bl_error *err);
+/* Starts threads until there are as many as configured, or the system has none to give. Takes some
+ * 60 us each, so it is called from where that does not matter. */
+void bl_threads_fill(struct bl_threads *t);
 /* BL_BUSY: full. BL_CLOSED. Otherwise `run` will be called unless the job is removed first. */
 enum bl_status bl_threads_push(struct bl_threads *t, struct bl_job *job);
 /* true: it was waiting and will not run. */
@@ -58,7 +63,7 @@ void bl_threads_free(struct bl_threads *t);
 void bl_threads_stuck(struct bl_threads *t);
 void bl_threads_unstuck(struct bl_threads *t);
 
-unsigned bl_threads_count(struct bl_threads *t);  /* as configured */
+unsigned bl_threads_alive(struct bl_threads *t);  /* with stand-ins */
 unsigned bl_threads_parked(struct bl_threads *t);
 void bl_threads_queued(struct bl_threads *t, uint64_t out[BL_CLASSES]);
 

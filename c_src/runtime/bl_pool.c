@@ -13,7 +13,7 @@ void bl_task_options_init(struct bl_task_options *options)
     *options = (struct bl_task_options){.priority = BL_NORMAL, .timeout_ms = 60000};
 }
 
-enum { STACK_LEAST = 64 * 1024, BEHIND_MOST = 1024 };
+enum { STACK_LEAST = 64 * 1024, HOUSEKEEPER_STACK = 256 * 1024, BEHIND_MOST = 1024 };
 
 static unsigned online_cpus(void)
 {
@@ -103,6 +103,8 @@ static void sleep_until(struct bl_pool *pool, uint64_t ns)
 static void *housekeeper_main(void *arg)
 {
     struct bl_pool *pool = arg;
+    bl_thread_name(pool->config.name);
+    bl_threads_fill(pool->threads);
     pthread_mutex_lock(&pool->lock);
     while (!pool->closing) {
         pool->nudged = false;
@@ -187,7 +189,7 @@ static enum bl_status start_threads(struct bl_pool *pool, struct bl_error *err)
     enum bl_status status = bl_threads_new(&config, &pool->threads, err);
     if (status != BL_OK) return status;
     pool->refs = 3; /* the caller's, the threads', the housekeeper's */
-    if (bl_thread_start(housekeeper_main, pool, STACK_LEAST, c->name) == 0) return BL_OK;
+    if (bl_thread_start(housekeeper_main, pool, HOUSEKEEPER_STACK) == 0) return BL_OK;
     pool->refs = 2;
     bl_pool_shut(pool);
     return bl_fail(err, BL_NO_MEMORY);
@@ -242,7 +244,7 @@ void bl_pool_stats(struct bl_pool *pool, struct bl_pool_stats *out)
     for (size_t i = 0; i < sizeof *out / sizeof *to; i++) to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
     out->queue_bytes = __atomic_load_n(&pool->queue_bytes, __ATOMIC_RELAXED);
     out->submitted = __atomic_load_n(&pool->submitted, __ATOMIC_RELAXED);
-    out->threads = bl_threads_count(pool->threads);
+    out->threads = bl_threads_alive(pool->threads);
     out->parked = bl_threads_parked(pool->threads);
     bl_threads_queued(pool->threads, out->queued);
     out->memory_bytes = bl_quota_used(&pool->quota);

@@ -241,7 +241,8 @@ static void bury_owners(struct bl_source *source)
 void bl_source_drain(struct bl_source *source)
 {
     pthread_mutex_lock(&source->lock);
-    source->closed = source->drain = true;
+    source->closed = true;
+    __atomic_store_n(&source->drain, true, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&source->lock);
     bl_pool_nudge(source->pool);
 }
@@ -260,11 +261,23 @@ static struct bl_task *next_to_drain(struct bl_source *source, size_t *bucket)
     return task;
 }
 
+/* Passing a bucket over may leave open tasks behind: then once more. */
 static void drain(struct bl_source *source)
 {
-    size_t bucket = 0;
-    for (struct bl_task *task; (task = next_to_drain(source, &bucket)) != NULL; bl_task_unref(task))
-        if (!bl_task_end_early(task, BL_CLOSED)) bucket++;
+    bool again = __atomic_load_n(&source->drain, __ATOMIC_RELAXED);
+    while (again) {
+        size_t bucket = 0;
+        bool ended = false, passed = false;
+        for (struct bl_task *task; (task = next_to_drain(source, &bucket)) != NULL; bl_task_unref(task)) {
+            if (bl_task_end_early(task, BL_CLOSED)) {
+                ended = true;
+            } else {
+                passed = true;
+                bucket++;
+            }
+        }
+        again = ended && passed;
+    }
 }
 
 void bl_source_tidy(struct bl_source *source)

@@ -42,7 +42,7 @@ static void sub(uint64_t *counter, uint64_t n) { __atomic_fetch_sub(counter, n, 
 
 static void observe(uint64_t *sum, uint64_t histogram[40], uint64_t ns)
 {
-    const uint64_t us = ns / 1000;
+    const uint64_t us = (ns + 999) / 1000;
     unsigned bucket = us <= 1 ? 0 : 64 - (unsigned)__builtin_clzll(us - 1);
     add(sum, ns);
     add(&histogram[bucket < 39 ? bucket : 39], 1);
@@ -86,19 +86,17 @@ static void deliver(struct bl_task *task, enum bl_status status, const struct bl
     task->ops->answer(task, status, err);
 }
 
-static bool answer(struct bl_task *task, enum bl_status status, const struct bl_error *err)
+static void answer(struct bl_task *task, enum bl_status status, const struct bl_error *err)
 {
     struct bl_source *source = task->source;
-    if (!bl_gate_enter(source)) return false; /* bl_source_close answers */
-    const enum claim got = claim(task, status);
     bool unlinked = false;
-    if (got == CLAIMED) {
+    if (!bl_gate_enter(source)) return; /* bl_source_close answers */
+    if (claim(task, status) == CLAIMED) {
         deliver(task, status, err); /* first: somebody waits for it */
         unlinked = bl_source_unlink(source, task);
     }
     bl_gate_leave(source);
     if (unlinked) bl_task_unref(task);
-    return got != LATE;
 }
 
 /* Nobody waits for the operation any more: keep it from starting, or ask it to stop. */
@@ -106,29 +104,39 @@ static void abandon(struct bl_task *task, enum bl_status why)
 {
     struct bl_pool *pool = task->pool;
     bl_ctx_stop(&task->ctx, why);
+    add(&pool->stats.behind, 1); /* before the thread can count it down */
     const uint32_t before = enter_phase(task, EARLY);
-    if (before & FINISHED) return;
-    if (before & STARTED) {
+    if (!(before & FINISHED) && (before & STARTED)) {
         sub(&pool->stats.running, 1);
-        add(&pool->stats.behind, 1);
         if (task->options.opaque) bl_pool_stuck(pool);
-    } else if (bl_threads_remove(pool->threads, &task->job)) {
-        bl_task_unref(task); /* the queue's */
+        return;
     }
+    sub(&pool->stats.behind, 1);
+    if (before == 0 && bl_threads_remove(pool->threads, &task->job)) bl_task_unref(task); /* the queue's */
 }
 
+/* A waiting task gives its place in the queue back before its caller is told. */
 bool bl_task_end_early(struct bl_task *task, enum bl_status status)
 {
-    if (!answer(task, status, NULL)) return false;
-    abandon(task, status);
-    return true;
+    struct bl_source *source = task->source;
+    bool unlinked = false;
+    if (!bl_gate_enter(source)) return false;
+    const enum claim got = claim(task, status);
+    if (got != LATE) abandon(task, status);
+    if (got == CLAIMED) {
+        deliver(task, status, NULL);
+        unlinked = bl_source_unlink(source, task);
+    }
+    bl_gate_leave(source);
+    if (unlinked) bl_task_unref(task); /* the caller has one, too */
+    return got != LATE;
 }
 
 void bl_task_close(struct bl_task *task)
 {
     if (claim(task, BL_CLOSED) == CLAIMED) {
-        deliver(task, BL_CLOSED, NULL);
         abandon(task, BL_CLOSED);
+        deliver(task, BL_CLOSED, NULL);
     }
     bl_task_unref(task); /* the table's */
 }

@@ -150,7 +150,8 @@ BL_API unsigned bl_ctx_lanes(struct bl_ctx *ctx);
  * A body returns BL_OK, or a status that stops the loop; which chunk a lane gets is not
  * deterministic, so results must not depend on it. Returns when no body runs any more:
  * BL_OK, the first failing body's status, or bl_ctx_check's. `err` of the failing body
- * is returned. Loops may nest; an inner loop runs on the thread it is called from. */
+ * is returned. Loops may nest; an inner loop runs on the thread it is called from, always with
+ * lane 0: its scratch must belong to the outer body. */
 typedef enum bl_status bl_range_fn(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err);
 BL_API enum bl_status bl_parallel_for(struct bl_ctx *ctx, size_t count, size_t grain, bl_range_fn *body, void *arg, struct bl_error *err);
 

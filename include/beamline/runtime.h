@@ -36,7 +36,8 @@ struct bl_pool;
 /* BL_INVALID (a field out of range), BL_NO_MEMORY. */
 BL_API enum bl_status bl_pool_new(const struct bl_pool_config *config, struct bl_pool **out, struct bl_error *err);
 /* Closes: whatever is waiting or running is answered BL_CLOSED now, threads end as soon as
- * their operation notices. Does not wait; the memory goes when the last thread and task did. */
+ * their operation notices. Does not wait; the memory goes when the last thread and task did. The
+ * pool must not be used any more by any thread, except through tasks that are still held. */
 BL_API void bl_pool_close(struct bl_pool *pool);
 
 struct bl_task_options {
@@ -57,7 +58,7 @@ struct bl_task_spec {
      * `run`, or BL_TIMEOUT, BL_CANCELLED, BL_CLOSED, and then `run` may still be going on. Must be short, and
      * must not close the pool. May be NULL. */
     void (*answer)(void *arg, enum bl_status status, const struct bl_error *err);
-    /* Called from the thread that runs, never after `answer`. May be NULL. */
+    /* Called from the thread that runs, never after `answer`. Must not close the pool. May be NULL. */
     void (*progress)(void *arg, const struct bl_field *fields, size_t count);
     /* Called exactly once, last, when nobody uses `arg` any more. May be NULL. */
     void (*release)(void *arg);

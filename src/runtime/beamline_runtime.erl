@@ -147,7 +147,8 @@ await(Ref) -> await(Ref, infinity).
 %% @doc Waits for the answer; progress messages of the task are dropped.
 %%
 %% After `Timeout' milliseconds it gives up: the task is cancelled, its messages are removed from
-%% the mailbox, and the result is `{error, timeout}'. Must be called by the process that submitted.
+%% the mailbox, and the result is `{error, timeout}'. Must be called once, by the process that submitted:
+%% for another reference it waits up to five seconds more, for an answer that could be on its way.
 -spec await(reference(), timeout()) -> result().
 await(Ref, infinity) when is_reference(Ref) ->
     receive

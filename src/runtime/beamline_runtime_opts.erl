@@ -61,7 +61,7 @@ hardware_threads() ->
         unknown -> erlang:system_info(schedulers_online)
     end.
 
-thread_name(Name) -> iolist_to_binary(["bl_", string:replace(atom_to_list(Name), "beamline_", "")]).
+thread_name(Name) -> unicode:characters_to_binary(["bl_", string:replace(atom_to_list(Name), "beamline_", "")]).
 
 check(name, V) when is_atom(V) -> ok;
 check(isolation, V) when V =:= vm; V =:= os_process -> ok;

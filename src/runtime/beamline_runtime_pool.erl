@@ -78,7 +78,7 @@ init({Config, #{name := Name} = Rest}) ->
         {ok, Ports} ->
             publish(Pool, Ports),
             loaded(load(maps:get(operations, Rest), Pool), #state{pool = Pool, ports = Ports});
-        {error, {unsupported, _}} = Error ->
+        {error, {unsupported, {nif, _}}} = Error ->
             %% The node boots without its library; whoever calls is told.
             ets:insert(?TABLE, {{Pool, error}, Error}),
             {ok, #state{pool = Pool, ports = []}};
@@ -131,7 +131,7 @@ forget(Pool) -> ets:match_delete(?TABLE, {{Pool, '_'}, '_'}).
 load([], _Pool) ->
     ok;
 load([Path | Paths], Pool) ->
-    case beamline_runtime:call(Pool, load_operations, unicode:characters_to_binary(Path), #{}) of
+    case beamline_runtime:call(Pool, load_operations, unicode:characters_to_binary(filename:absname(Path)), #{}) of
         {ok, _Names} -> load(Paths, Pool);
         {error, _} = Error -> Error
     end.
