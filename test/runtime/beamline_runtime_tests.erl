@@ -63,7 +63,7 @@ every_term_survives_the_round_trip_test() ->
     beamline_test:start(),
     Terms = [
         0, -1, 255, 256, 1 bsl 31, -(1 bsl 31), 1 bsl 59, 1 bsl 63, 1 bsl 64, -(1 bsl 63), -(1 bsl 63) - 1, 1 bsl 1000,
-        0.0, -0.0, 1.5e300, atom, '', 'an atom é', true, [], "string", [1 | 2], lists:seq(1, 1000), [a, [b, [c]]],
+        0.0, -0.0, 1.5e300, atom, '', 'an atom é', true, 'ok\0x', 'ok\0', 'o', 'okk', 'error\0busy', [], "string", [1 | 2], lists:seq(1, 1000), [a, [b, [c]]],
         {}, {a}, list_to_tuple(lists:seq(1, 300)), #{}, #{a => #{b => [c]}}, <<>>, <<"small">>, <<5:3>>,
         binary:copy(<<"large">>, 10_000), self(), make_ref(), fun lists:map/2, fun(X) -> X end,
         hd(erlang:ports()), maps:from_list([{N, integer_to_binary(N)} || N <- lists:seq(1, 100)])
@@ -149,6 +149,13 @@ a_running_operation_is_stopped_at_the_deadline_test() ->
         {Ms, Result} = elapsed(fun() -> beamline_runtime:call(Pool, probe_wait, 60_000, #{timeout => 50}) end),
         ?assertEqual({error, timeout}, Result),
         ?assert(Ms < 250)
+    end).
+
+an_early_answer_leaves_the_slot_free_test() ->
+    with_pool(#{max_queue => 1}, fun(Pool) ->
+        Refs = occupy(Pool, 2),
+        [?assertEqual({error, timeout}, beamline_runtime:call(Pool, noop, x, #{timeout => 2})) || _ <- lists:seq(1, 20)],
+        release(Refs)
     end).
 
 a_deadline_of_zero_is_answered_once_test() ->
