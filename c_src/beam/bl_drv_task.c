@@ -73,7 +73,9 @@ static int send_error(ErlDrvTermData port, ErlDrvTermData to, const struct bl_sp
 static enum bl_status run_op(struct drv_task *t, struct bl_writer *w, struct bl_error *err)
 {
     struct bl_reader args;
-    bl_reader_init(&args, t->spans, t->span_count, NULL, &t->task.quota, err);
+    struct bl_term_limits limits = bl_term_limits_default;
+    limits.max_map_pairs = BL_DRV_MAP_PAIRS_MAX; /* what is passed on must fit a message */
+    bl_reader_init(&args, t->spans, t->span_count, &limits, &t->task.quota, err);
     const enum bl_status status = t->op == &drv_load_op ? drv_pool_load(t->task.pool, &args, w, err)
                                                         : t->op->run(&t->task.ctx, &args, w, err);
     bl_reader_clear(&args);
@@ -317,7 +319,9 @@ void drv_task_command(struct drv_port *port, ErlIOVec *ev)
     struct bl_error err;
     struct bl_reader r;
     struct header h;
-    bl_reader_init(&r, pieces, count, NULL, NULL, &err);
+    struct bl_term_limits limits = bl_term_limits_default;
+    limits.max_bytes = SIZE_MAX; /* of Args the operation's reader is the judge */
+    bl_reader_init(&r, pieces, count, &limits, NULL, &err);
     const enum bl_status status = read_header(drv_pool_engine(port->pool), &r, &h, &err);
     if (status == BL_OK)
         start(port, ev, &h);

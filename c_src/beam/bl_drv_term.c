@@ -215,12 +215,13 @@ static void write_span(struct bl_writer *base, const struct bl_span *span)
 
 static void write_raw(struct bl_writer *base, const struct bl_span *encoded) { put_external(self(base), encoded->data, encoded->len); }
 
-/* Reverse Polish: everything happens at the end of a container. */
+/* Reverse Polish: everything else happens at the end of a container. */
 static void write_begin(struct bl_writer *base, enum bl_term_type type, size_t count)
 {
-    (void)base;
-    (void)type;
-    (void)count;
+    if (type != BL_TERM_MAP || count <= BL_DRV_MAP_PAIRS_MAX) return;
+    struct bl_error err;
+    bl_fail_limit(&err, "map_keys", BL_DRV_MAP_PAIRS_MAX, count);
+    bl_writer_fail(base, &err);
 }
 
 static void write_end(struct bl_writer *base, enum bl_term_type type, size_t count)

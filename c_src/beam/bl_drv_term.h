@@ -10,6 +10,10 @@
 
 #include "beamline/term.h"
 
+/* The VM builds larger maps with the help of its scheduler's state, and crashes on a thread that is none
+ * (erts_qsort under erl_drv_send_term, OTP 25; 129 keys do it, as driver term and in external format). */
+enum { BL_DRV_MAP_PAIRS_MAX = 128 };
+
 /* Interns the atoms that are used most. Once, from the driver's init callback: driver_mk_atom
  * is not thread-safe. Other atoms travel in external format. */
 void bl_drv_atoms_init(void);

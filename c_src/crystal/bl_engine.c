@@ -343,8 +343,8 @@ static enum bl_status run_sw(struct bl_ctx *ctx, struct bl_engine *e, unsigned w
     run.job.start = e->start;
     run.job.count = e->count;
     run.job.scratch = e->scratch;
-    status = bl_parallel_for(ctx, e->search.block_count, 4, centres_body, &run, err);
-    if (status == BL_OK && (want & BL_WANT_FORCES)) status = bl_parallel_for(ctx, e->search.block_count, 8, forces_body, &run, err);
+    status = bl_parallel_for(ctx, e->search.block_count, 1, centres_body, &run, err);
+    if (status == BL_OK && (want & BL_WANT_FORCES)) status = bl_parallel_for(ctx, e->search.block_count, 1, forces_body, &run, err);
     return status;
 }
 

@@ -8,7 +8,7 @@ const struct bl_crystal_limits bl_crystal_limits_default = {
     .max_atoms = (size_t)8 << 20,
     .max_frames = 100000,
     .max_images = (size_t)64 << 20,
-    .max_neighbours = (size_t)2 << 30,
+    .max_neighbours = (size_t)1 << 28,
 };
 
 /* ---- life ------------------------------------------------------------------ */
@@ -61,6 +61,8 @@ enum bl_status bl_structure_add(struct bl_structure *s, void *field, size_t coun
     return BL_OK;
 }
 
+enum { SPECIES_MAX = 4096 }; /* looked up one by one */
+
 enum bl_status bl_structure_species(struct bl_structure *s, const char *symbol, size_t len, uint32_t *index, struct bl_error *err)
 {
     if (len == 0 || len >= BL_SYMBOL_SIZE || memchr(symbol, '\0', len))
@@ -73,6 +75,7 @@ enum bl_status bl_structure_species(struct bl_structure *s, const char *symbol, 
     }
     /* Room grows by doubling: at powers of two. */
     const size_t n = s->species_count;
+    if (n >= SPECIES_MAX) return bl_fail_limit(err, "species", SPECIES_MAX, n + 1);
     if ((n & (n - 1)) == 0) {
         void *p = bl_realloc(s->quota, s->species, (n ? 2 * n : 1) * sizeof *s->species, err);
         if (!p) return bl_alloc_status(err);

@@ -22,7 +22,9 @@ const struct bl_sw bl_sw_silicon = {.epsilon = 2.1683,
                                     .p = 4.0,
                                     .q = 0.0};
 
-enum { SCRATCH_ARRAYS = 9 };
+/* The work of one atom grows with the square of its neighbours: beyond this a block would run too long
+ * between two looks at the deadline, and no crystal comes near it. */
+enum { SCRATCH_ARRAYS = 9, NEIGHBOURS_MAX = 512 };
 
 static enum bl_status scratch_room(const struct bl_sw_job *job, struct bl_sw_scratch *x, size_t neighbours, struct bl_error *err)
 {
@@ -38,6 +40,7 @@ static enum bl_status scratch_room(const struct bl_sw_job *job, struct bl_sw_scr
 enum bl_status bl_sw_room(const struct bl_sw_job *job, struct bl_partials *p, struct bl_sw_scratch *x, size_t neighbours,
         struct bl_error *err)
 {
+    if (neighbours > NEIGHBOURS_MAX) return bl_fail_limit(err, "neighbours_per_atom", NEIGHBOURS_MAX, neighbours);
     const enum bl_status status = scratch_room(job, x, neighbours, err);
     if (status != BL_OK || p->used + neighbours <= p->capacity) return status;
     const size_t want = p->used + p->used / 2 + neighbours + 4 * BL_BLOCK;

@@ -180,10 +180,28 @@ void bl_task_finish(struct bl_task *task, enum bl_status status, struct bl_error
     answer(task, status, err);
 }
 
+static enum bl_status refuse(struct bl_task *task, uint64_t *counter, struct bl_error *err)
+{
+    add(counter, 1);
+    return bl_fail_busy(err, bl_pool_retry_after_ms(task->pool));
+}
+
+static bool too_much_behind(const struct bl_task *task)
+{
+    const struct bl_pool *pool = task->pool;
+    return task->options.opaque && __atomic_load_n(&pool->stats.behind, __ATOMIC_RELAXED) >= pool->config.max_behind;
+}
+
 static void run_job(struct bl_job *job)
 {
     struct bl_task *task = BL_CONTAINER(job, struct bl_task, job);
     struct bl_pool_stats *stats = &task->pool->stats;
+    if (too_much_behind(task)) { /* it was admitted before the others fell behind */
+        struct bl_error err;
+        answer(task, refuse(task, &stats->refused_behind, &err), &err);
+        bl_task_unref(task);
+        return;
+    }
     add(&stats->running, 1);
     if (enter_phase(task, STARTED) & EARLY) {
         sub(&stats->running, 1);
@@ -226,20 +244,13 @@ void bl_task_init(struct bl_task *task, const struct bl_task_ops *ops, struct bl
     if (options->timeout_ms < UINT64_MAX / 2 / 1000000) task->deadline_ns = task->submitted_ns + options->timeout_ms * 1000000;
 }
 
-static enum bl_status refuse(struct bl_task *task, uint64_t *counter, struct bl_error *err)
-{
-    add(counter, 1);
-    return bl_fail_busy(err, bl_pool_retry_after_ms(task->pool));
-}
-
 static enum bl_status admit(struct bl_task *task, struct bl_error *err)
 {
     struct bl_pool *pool = task->pool;
     struct bl_pool_stats *stats = &pool->stats;
     if (__atomic_load_n(&pool->queue_bytes, __ATOMIC_RELAXED) > pool->config.max_queue_bytes)
         return refuse(task, &stats->refused_bytes, err);
-    if (task->options.opaque && __atomic_load_n(&stats->behind, __ATOMIC_RELAXED) >= pool->config.max_behind)
-        return refuse(task, &stats->refused_behind, err);
+    if (too_much_behind(task)) return refuse(task, &stats->refused_behind, err);
     return BL_OK;
 }
 

@@ -52,9 +52,11 @@ no_port(Pool) ->
     end.
 
 why(Pool) ->
-    case ets:lookup(?TABLE, {Pool, error}) of
+    try ets:lookup(?TABLE, {Pool, error}) of
         [{_, Error}] -> Error;
         [] -> {error, closed}
+    catch
+        error:badarg -> {error, closed}
     end.
 
 -spec ports(beamline_runtime:pool()) -> [port()].

@@ -100,6 +100,31 @@ large_binaries_are_shared_not_copied_test() ->
     {binary, Held} = process_info(self(), binary),
     ?assertEqual(1, length(lists:usort([Address || {Address, Size, _} <- Held, Size =:= byte_size(Binary)]))).
 
+%% The VM cannot build them outside of a scheduler; see bl_drv_term.h.
+large_maps_are_refused_and_do_not_end_the_node_test() ->
+    beamline_test:start(),
+    Map = fun(N) -> maps:from_list([{X, X} || X <- lists:seq(1, N)]) end,
+    [?assertEqual({ok, Map(N)}, beamline_runtime:call(echo, Map(N))) || N <- lists:seq(30, 128)],
+    [
+        ?assertMatch({error, {limit, #{what := map_keys, limit := 128}}}, beamline_runtime:call(echo, T))
+     || T <- [Map(129), Map(100_000), [Map(129) | improper], {x, [#{y => Map(200)}]}, #{Map(129) => 1}]
+    ].
+
+random_small_maps_survive_the_round_trip_test() ->
+    beamline_test:start(),
+    [
+        begin
+            Map = maps:from_list([{crypto:strong_rand_bytes(8), N} || N <- lists:seq(1, 33 + N0 rem 96)]),
+            ?assertEqual({ok, Map}, beamline_runtime:call(echo, Map))
+        end
+     || N0 <- lists:seq(1, 500)
+    ].
+
+more_than_a_gigabyte_is_refused_as_a_value_test() ->
+    beamline_test:start(),
+    Large = binary:copy(<<7>>, 600 bsl 20),
+    ?assertMatch({error, {busy, _}}, beamline_runtime:call(echo, [Large, Large], #{timeout => 2000})).
+
 many_binaries_in_one_argument_test() ->
     beamline_test:start(),
     Many = [binary:copy(<<N:32>>, N) || N <- lists:seq(1, 600)],
@@ -152,8 +177,8 @@ a_running_operation_is_stopped_at_the_deadline_test() ->
     end).
 
 an_early_answer_leaves_the_slot_free_test() ->
-    with_pool(#{max_queue => 1}, fun(Pool) ->
-        Refs = occupy(Pool, 2),
+    with_pool(#{threads => 1, max_queue => 1}, fun(Pool) ->
+        Refs = occupy(Pool, 1),
         [?assertEqual({error, timeout}, beamline_runtime:call(Pool, noop, x, #{timeout => 2})) || _ <- lists:seq(1, 20)],
         release(Refs)
     end).
