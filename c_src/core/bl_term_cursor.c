@@ -8,8 +8,7 @@
 #include "bl_term.h"
 
 const struct bl_term_limits bl_term_limits_default = {
-    .max_bytes = (size_t)1 << 30, .max_depth = BL_WRITER_DEPTH, .max_terms = (size_t)16 << 20,
-    .max_map_pairs = SIZE_MAX};
+    .max_bytes = (size_t)1 << 30, .max_depth = BL_WRITER_DEPTH, .max_terms = (size_t)16 << 20};
 
 /* A block of memory that bl_reader_clear frees. */
 struct scratch {

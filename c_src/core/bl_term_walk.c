@@ -138,7 +138,8 @@ static enum bl_status pass_head(struct bl_reader *r, struct bl_window w, uint64_
     const uint64_t n = head == 1 ? 0 : head == 2 ? w.p[1] : etf_get32(w.p + 1);
     *children = w.p[0] == ETF_MAP ? 2 * n : w.p[0] == ETF_LIST ? n + 1 : n;
     if (*children > bl_bytes_left(r) - head) return bl_cut_short(r);
-    if (w.p[0] == ETF_MAP && n > r->limits.max_map_pairs) return bl_fail_limit(r->err, "map_keys", r->limits.max_map_pairs, n);
+    const size_t map_max = r->limits.max_map_pairs;
+    if (w.p[0] == ETF_MAP && map_max > 0 && n > map_max) return bl_fail_limit(r->err, "map_keys", map_max, n);
     if (*children > r->limits.max_terms - r->cursor.terms) return bl_too_many(r, *children);
     bl_advance(r, head);
     return BL_OK;

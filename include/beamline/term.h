@@ -29,7 +29,7 @@ struct bl_term_limits {
     size_t max_bytes;  /* of the encoded term; more: the first read is BL_LIMIT "term_bytes" */
     size_t max_depth;  /* of containers that are not empty, in skip, raw and copy; at most 64 */
     size_t max_terms;  /* elements in all: every atom, number, container, end of a list ... */
-    size_t max_map_pairs; /* of one map, in skip, raw and copy */
+    size_t max_map_pairs; /* of one map, in skip, raw and copy; 0: any */
 };
 /* 1 GiB, depth 64, 16 million terms, maps of any size. */
 BL_API extern const struct bl_term_limits bl_term_limits_default;

@@ -491,7 +491,7 @@ static struct bl_reader *limited(const void *bytes, size_t len, struct bl_term_l
 
 TEST(more_bytes_than_the_limit_are_refused_by_every_read)
 {
-    struct bl_reader *r = limited(BYTES("a\x01"), (struct bl_term_limits){1, 64, 100});
+    struct bl_reader *r = limited(BYTES("a\x01"), (struct bl_term_limits){1, 64, 100, 0});
     int64_t value;
     CHECK_INT(bl_read_type(r), BL_TERM_NONE);
     CHECK_INT(bl_read_int(r, &value), BL_LIMIT);
@@ -501,6 +501,18 @@ TEST(more_bytes_than_the_limit_are_refused_by_every_read)
     CHECK_INT(bl_read_skip(r), BL_LIMIT);
     CHECK_INT(bl_read_version(r), BL_LIMIT);
     CHECK_INT(bl_read_end(r), BL_LIMIT);
+    done();
+}
+
+TEST(the_keys_of_a_map_are_limited_where_it_is_passed_on)
+{
+    static const uint8_t map[] = {116, 0, 0, 0, 2, 97, 1, 97, 1, 97, 2, 97, 2};
+    struct bl_reader *r = limited(map, sizeof map, (struct bl_term_limits){1000, 64, 1000, 1});
+    CHECK_INT(bl_read_skip(r), BL_LIMIT);
+    CHECK_TEXT(input.err.subject, "map_keys");
+    done();
+    r = limited(map, sizeof map, (struct bl_term_limits){1000, 64, 1000, 2});
+    CHECK_INT(bl_read_skip(r), BL_OK);
     done();
 }
 
@@ -519,13 +531,13 @@ TEST(nesting_is_limited_without_using_the_stack)
     r = whole(nested, 2 * 64 + 1);
     CHECK_INT(bl_read_skip(r), BL_OK);
     done();
-    r = limited(nested, 2 * 64 + 1, (struct bl_term_limits){1000, 63, 1000});
+    r = limited(nested, 2 * 64 + 1, (struct bl_term_limits){1000, 63, 1000, 0});
     CHECK_INT(bl_read_skip(r), BL_LIMIT);
     CHECK_INT(input.err.limit, 63);
     CHECK_INT(input.err.asked, 64);
     done();
     memcpy(nested + 2 * 64, "h\x01j", 3);
-    r = limited(nested, 2 * 65 + 1, (struct bl_term_limits){1000, 1000, 1000});
+    r = limited(nested, 2 * 65 + 1, (struct bl_term_limits){1000, 1000, 1000, 0});
     CHECK_INT(bl_read_skip(r), BL_LIMIT);
     done();
     free(nested);
@@ -533,7 +545,7 @@ TEST(nesting_is_limited_without_using_the_stack)
 
 TEST(the_number_of_terms_is_limited)
 {
-    const struct bl_term_limits limits = {1000, 64, 4};
+    const struct bl_term_limits limits = {1000, 64, 4, 0};
     struct bl_reader *r = limited(BYTES("h\x03" "a\x01" "a\x02" "a\x03" "a\x04"), limits);
     CHECK_INT(bl_read_skip(r), BL_OK);
     CHECK_INT(bl_read_skip(r), BL_LIMIT);

@@ -63,7 +63,8 @@ every_term_survives_the_round_trip_test() ->
     beamline_test:start(),
     Terms = [
         0, -1, 255, 256, 1 bsl 31, -(1 bsl 31), 1 bsl 59, 1 bsl 63, 1 bsl 64, -(1 bsl 63), -(1 bsl 63) - 1, 1 bsl 1000,
-        0.0, -0.0, 1.5e300, atom, '', 'an atom é', true, 'ok\0x', 'ok\0', 'o', 'okk', 'error\0busy', [], "string", [1 | 2], lists:seq(1, 1000), [a, [b, [c]]],
+        0.0, -0.0, 1.5e300, atom, '', 'an atom é', true,
+        'ok\0x', 'ok\0', 'o', 'okk', 'error\0busy', [], "string", [1 | 2], lists:seq(1, 1000), [a, [b, [c]]],
         {}, {a}, list_to_tuple(lists:seq(1, 300)), #{}, #{a => #{b => [c]}}, <<>>, <<"small">>, <<5:3>>,
         binary:copy(<<"large">>, 10_000), self(), make_ref(), fun lists:map/2, fun(X) -> X end,
         hd(erlang:ports()), maps:from_list([{N, integer_to_binary(N)} || N <- lists:seq(1, 100)])
