@@ -83,7 +83,6 @@ static bool charge_one(struct bl_quota *quota, uint64_t bytes, struct bl_error *
     const uint64_t used = __atomic_add_fetch(&quota->used_bytes, bytes, __ATOMIC_RELAXED);
     if (quota->limit_bytes != 0 && (used > quota->limit_bytes || used < bytes)) {
         __atomic_sub_fetch(&quota->used_bytes, bytes, __ATOMIC_RELAXED);
-        __atomic_add_fetch(&quota->failures, 1, __ATOMIC_RELAXED);
         bl_fail_limit(err, quota->name, quota->limit_bytes, used);
         return false;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Intrusive doubly linked list, and a bounded first-in first-out queue over it. No locks:
- * whoever owns the list locks. A link that is in no list points to itself.
+ * Intrusive doubly linked list, and a counted first-in first-out queue over it. No locks and no
+ * bound: whoever owns the list locks and counts. A link that is in no list points to itself.
  */
 #ifndef BL_LIST_H
 #define BL_LIST_H
@@ -38,23 +38,19 @@ static inline void bl_link_remove(struct bl_link *l)
 
 struct bl_queue {
     struct bl_link head;
-    size_t length, capacity;
+    size_t length;
 };
 
-static inline void bl_queue_init(struct bl_queue *q, size_t capacity)
+static inline void bl_queue_init(struct bl_queue *q)
 {
     bl_link_init(&q->head);
     q->length = 0;
-    q->capacity = capacity;
 }
 
-/* false when full, the queue unchanged. */
-static inline bool bl_queue_push(struct bl_queue *q, struct bl_link *l)
+static inline void bl_queue_push(struct bl_queue *q, struct bl_link *l)
 {
-    if (q->length >= q->capacity) return false;
     bl_link_append(&q->head, l);
     q->length++;
-    return true;
 }
 
 static inline struct bl_link *bl_queue_first(const struct bl_queue *q) { return q->length > 0 ? q->head.next : NULL; }

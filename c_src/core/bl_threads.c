@@ -3,8 +3,6 @@
 #include "bl_threads.h"
 
 #include <pthread.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "bl_ctx.h"
 #include "bl_loop.h"
@@ -13,7 +11,6 @@
 enum { CROWDED_NS = 50000, CROWDED_TIMES = 16 };
 
 struct worker {
-    struct bl_threads *threads;
     struct bl_link parked; /* in threads->parked while it sleeps or is about to */
     uint32_t woken;        /* futex word */
 };
@@ -258,7 +255,7 @@ static unsigned wanted(const struct bl_threads *t)
 static void *worker_main(void *arg)
 {
     struct bl_threads *t = arg;
-    struct worker self = {.threads = t};
+    struct worker self = {.woken = 0};
     bl_link_init(&self.parked);
     bl_thread_name(t->config.name);
     bool may_spin = false; /* fresh threads of a pool nobody uses yet shall not spin */
@@ -443,7 +440,7 @@ enum bl_status bl_threads_new(const struct bl_threads_config *config, struct bl_
     t->pushed_on = -1;
     pthread_mutex_init(&t->lock, NULL);
     t->config = *config;
-    for (int c = 0; c < BL_CLASSES; c++) bl_queue_init(&t->class[c], config->capacity);
+    for (int c = 0; c < BL_CLASSES; c++) bl_queue_init(&t->class[c]);
     bl_link_init(&t->parked);
     bl_link_init(&t->loops);
     t->refs = 1;

@@ -51,6 +51,13 @@ static struct bl_task *find(struct bl_source *source, const uint8_t *name, size_
     return NULL;
 }
 
+/* The first task from a bucket on, which moves along; NULL: none. */
+static struct bl_task *first_from(const struct bl_source *source, size_t *bucket)
+{
+    while (*bucket < BL_BUCKETS && bl_link_is_alone(&source->bucket[*bucket])) ++*bucket;
+    return *bucket < BL_BUCKETS ? BL_CONTAINER(source->bucket[*bucket].next, struct bl_task, bucket) : NULL;
+}
+
 /* ---- the timing wheel ----------------------------------------------------------- */
 
 /* Rounded up: never early. */
@@ -250,13 +257,9 @@ void bl_source_drain(struct bl_source *source)
 /* With a reference. Tasks that somebody else is answering just now are passed over: they leave by themselves. */
 static struct bl_task *next_to_drain(struct bl_source *source, size_t *bucket)
 {
-    struct bl_task *task = NULL;
     pthread_mutex_lock(&source->lock);
-    while (*bucket < BL_BUCKETS && bl_link_is_alone(&source->bucket[*bucket])) ++*bucket;
-    if (source->drain && *bucket < BL_BUCKETS) {
-        task = BL_CONTAINER(source->bucket[*bucket].next, struct bl_task, bucket);
-        bl_task_ref(task);
-    }
+    struct bl_task *task = first_from(source, bucket);
+    if (task) bl_task_ref(task);
     pthread_mutex_unlock(&source->lock);
     return task;
 }
@@ -319,13 +322,9 @@ void bl_source_unref(struct bl_source *source)
 
 static struct bl_task *take_any(struct bl_source *source, size_t *bucket)
 {
-    struct bl_task *task = NULL;
     pthread_mutex_lock(&source->lock);
-    while (*bucket < BL_BUCKETS && bl_link_is_alone(&source->bucket[*bucket])) ++*bucket;
-    if (*bucket < BL_BUCKETS) {
-        task = BL_CONTAINER(source->bucket[*bucket].next, struct bl_task, bucket);
-        unlink_locked(task);
-    }
+    struct bl_task *task = first_from(source, bucket);
+    if (task) unlink_locked(task);
     pthread_mutex_unlock(&source->lock);
     return task;
 }

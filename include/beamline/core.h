@@ -94,7 +94,7 @@ struct bl_quota {
     const char *name;        /* static; the `what` of {limit, ...} */
     uint64_t limit_bytes;    /* 0: none of its own */
     /* Private; changed atomically. */
-    uint64_t used_bytes, peak_bytes, failures;
+    uint64_t used_bytes, peak_bytes;
     int64_t fail_countdown; /* fault injection: 0 = off; the n-th allocation from now fails */
 };
 

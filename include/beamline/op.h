@@ -42,8 +42,7 @@ struct bl_op_table {
     const struct bl_op *ops; /* static */
 };
 
-/* A user's shared object exports exactly this symbol. Called once when a pool loads it. */
-#define BL_OP_ENTRY beamline_operations
+/* A user's shared object exports `beamline_operations`, a function of this type. Called once when a pool loads it. */
 typedef const struct bl_op_table *bl_op_entry_fn(void);
 
 #ifdef __cplusplus
