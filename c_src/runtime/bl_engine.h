@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The engine behind a pool, as its skins see it (the C API, the port driver, later the OS
+ * The engine behind a pool, as its skins see it (the C API, the VM, later the OS
  * process). doc/runtime.md tells the whole story; in short:
  *
  *   pool    threads, quota, statistics, one housekeeper thread that watches deadlines
- *   source  where tasks come from and answers go to: one per port, one for C. Closing it
+ *   source  where tasks come from: one per scheduler thread of a VM, one for C. Closing it
  *           answers everything that came through it.
  *   owner   whose death cancels tasks: one per calling process of a source
  *   task    embedded by the skin in its own struct
@@ -17,10 +17,6 @@
  *
  * Whoever moves OPEN to ANSWERED answers; all others drop what they have. So there is exactly
  * one answer, and no progress message after it.
- *
- * The gate of a source. A sender is inside the gate from before it moves the word until
- * its message is out. Closing shuts the gate and waits for those inside (the length of one send),
- * so that after it nobody has claimed an answer that he can no longer send.
  */
 #ifndef BL_ENGINE_H
 #define BL_ENGINE_H
@@ -38,9 +34,9 @@ struct bl_task_ops {
     /* On a pool thread. Does the work, then calls bl_task_finish, once: with BL_OK `answer` is called from
      * in there, or not at all, so the result may lie on the stack of `run`. */
     void (*run)(struct bl_task *task);
-    /* Sends. Exactly once, any thread, inside the gate; holds no lock. */
+    /* Sends. Exactly once, any thread; holds no lock. */
     void (*answer)(struct bl_task *task, enum bl_status status, const struct bl_error *err);
-    /* Sends progress; pool thread, inside the gate, never after `answer`. */
+    /* Sends progress; pool thread, never after `answer`. */
     void (*progress)(struct bl_task *task, const struct bl_field *fields, size_t count);
     /* Nobody knows the task any more: free it. Any thread. */
     void (*release)(struct bl_task *task);
@@ -64,11 +60,10 @@ struct bl_task {
     struct bl_quota quota;
     uint32_t refs, word, phase; /* atomic */
     uint64_t submitted_ns, started_ns, deadline_ns;
-    /* Its name, for cancel: bytes in the skin's struct. */
-    const uint8_t *name;
-    size_t name_bytes;
+    uint64_t key; /* its name, for cancel */
     /* Under the source's lock. */
     bool linked;
+    uint16_t slot_number;
     struct bl_link bucket, slot, owned;
 };
 
@@ -78,10 +73,13 @@ struct bl_source {
     struct bl_pool *pool;
     struct bl_link link;  /* in the pool's sources, under the pool's lock */
     pthread_mutex_t lock; /* table, wheel and owners; held for a few dozen instructions */
-    uint32_t gate, refs;  /* atomic */
-    bool closed, drain;
+    uint32_t refs;        /* atomic */
+    bool closed;
+    void *skin;           /* what the skin hangs on it, freed with the source */
+    void (*close_skin)(void *skin); /* the source closes: give up its owners. May be NULL */
+    void (*free_skin)(void *skin);  /* may be NULL */
     struct bl_link dead_owners;
-    struct bl_link bucket[BL_BUCKETS]; /* unanswered tasks by name */
+    struct bl_link bucket[BL_BUCKETS]; /* unanswered tasks by key */
     /* Timing wheel, 1 ms a slot; a task of a later round stays in its slot until its tick. */
     struct bl_link slot[BL_SLOTS];
     uint64_t slots_used[BL_SLOTS / 64];
@@ -100,7 +98,8 @@ struct bl_pool {
     pthread_cond_t wake;
     struct bl_link sources;
     uint64_t wake_at_ns; /* when the housekeeper wakes by itself */
-    bool closing, nudged;
+    uint64_t seen;       /* tasks submitted when it last looked */
+    bool ending, closing, nudged;
     unsigned stuck; /* threads to be stood in for */
     /* Counters, atomic, relaxed. What submitting threads write is kept cache lines away from what the
      * pool's threads write. */
@@ -118,8 +117,11 @@ BL_API void bl_pool_ref(struct bl_pool *pool);
 BL_API void bl_pool_unref(struct bl_pool *pool);
 /* Threads end when their work did. Sources must be closed by their owners. */
 BL_API void bl_pool_shut(struct bl_pool *pool);
+/* Ends a pool in constant time: the housekeeper closes all its sources, whoever made them, and shuts it. Gives up
+ * the caller's references to the pool and its sources. */
+BL_API void bl_pool_end(struct bl_pool *pool);
 /* Cancels the task of that name, whichever source it came from. */
-BL_API bool bl_pool_cancel(struct bl_pool *pool, const uint8_t *name, size_t bytes);
+BL_API bool bl_pool_cancel(struct bl_pool *pool, uint64_t key);
 /* When a refused caller might try again: the queue's length times the mean run time. */
 BL_API uint64_t bl_pool_retry_after_ms(struct bl_pool *pool);
 /* Internal: makes sure that the housekeeper looks at `deadline_ns`. */
@@ -132,29 +134,26 @@ void bl_pool_stuck(struct bl_pool *pool);
 /* ---- sources ---- */
 
 BL_API enum bl_status bl_source_new(struct bl_pool *pool, struct bl_source **out, struct bl_error *err);
-/* Answers everything unanswered with BL_CLOSED; afterwards no function of bl_task_ops but
- * `release` is called for its tasks. Gives up the caller's reference. Waits only for sends in progress. */
+/* Answers everything unanswered with BL_CLOSED and takes no more. Gives up the caller's reference.
+ * Waits for nothing: what another thread is answering just now, that thread answers. */
 BL_API void bl_source_close(struct bl_source *source);
 /* Answers the task of that name with BL_CANCELLED, if it is here and unanswered. */
-BL_API bool bl_source_cancel(struct bl_source *source, const uint8_t *name, size_t bytes);
-/* Takes no more tasks, and has the housekeeper answer what is there with BL_CLOSED: before
- * bl_source_close, so that this has little to do on the thread that calls it. */
-BL_API void bl_source_drain(struct bl_source *source);
-/* Takes the owner over: the housekeeper cancels its tasks and frees it. Constant time. */
+BL_API bool bl_source_cancel(struct bl_source *source, uint64_t key);
+/* Takes the owner over: the housekeeper cancels its tasks and frees it. Constant time (unless the source is
+ * closed: then the few tasks that others are answering just now are detached here). */
 BL_API void bl_source_owner_died(struct bl_source *source, struct bl_owner *owner);
 BL_API void bl_owner_init(struct bl_owner *owner, void (*free)(struct bl_owner *owner));
 /* True while tasks of it are unanswered. */
 BL_API bool bl_source_owner_busy(struct bl_source *source, struct bl_owner *owner);
 /* Internal, for the housekeeper: answers what is overdue; the next time to look, UINT64_MAX: never. */
 uint64_t bl_source_expire(struct bl_source *source, uint64_t now_ns);
-/* Internal, for the housekeeper: cancels what belongs to dead owners, closes what is to be drained. */
+/* Internal, for the housekeeper: cancels what belongs to dead owners. */
 void bl_source_tidy(struct bl_source *source);
 bool bl_source_link(struct bl_source *source, struct bl_task *task);
 /* true: this call took it out; the table's reference is the caller's now. */
 bool bl_source_unlink(struct bl_source *source, struct bl_task *task);
-bool bl_gate_enter(struct bl_source *source);
-void bl_gate_leave(struct bl_source *source);
-void bl_source_unref(struct bl_source *source);
+BL_API void bl_source_ref(struct bl_source *source);
+BL_API void bl_source_unref(struct bl_source *source);
 
 /* ---- tasks ---- */
 
@@ -168,8 +167,8 @@ BL_API enum bl_status bl_task_start(struct bl_task *task, struct bl_error *err);
 BL_API void bl_task_finish(struct bl_task *task, enum bl_status status, struct bl_error *err);
 /* Answers in place of the operation: deadline, cancel, owner's death. False: too late. */
 BL_API bool bl_task_end_early(struct bl_task *task, enum bl_status status);
-/* Internal: for a source that is closing; its gate is shut and the task unlinked. */
-void bl_task_close(struct bl_task *task);
+/* Internal: nobody has claimed its answer. */
+bool bl_task_is_open(const struct bl_task *task);
 void bl_task_ref(struct bl_task *task);
 BL_API void bl_task_unref(struct bl_task *task);
 

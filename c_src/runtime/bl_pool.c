@@ -13,7 +13,7 @@ void bl_task_options_init(struct bl_task_options *options)
     *options = (struct bl_task_options){.priority = BL_NORMAL, .timeout_ms = 60000};
 }
 
-enum { STACK_LEAST = 64 * 1024, HOUSEKEEPER_STACK = 256 * 1024, BEHIND_MOST = 1024 };
+enum { STACK_LEAST = 64 * 1024, HOUSEKEEPER_STACK = 256 * 1024, BEHIND_MOST = 1024, ROUND_NS = 1000000000 };
 
 static unsigned online_cpus(void)
 {
@@ -51,16 +51,26 @@ static struct bl_source *next_source(struct bl_pool *pool, struct bl_source *bef
     struct bl_link *l = before ? before->link.next : pool->sources.next;
     *cut = before && l == &before->link;
     struct bl_source *source = *cut || l == &pool->sources ? NULL : BL_CONTAINER(l, struct bl_source, link);
-    if (source) __atomic_fetch_add(&source->refs, 1, __ATOMIC_RELAXED);
+    if (source) bl_source_ref(source);
     pthread_mutex_unlock(&pool->lock);
     if (before) bl_source_unref(before);
     return source;
 }
 
+/* When the housekeeper looks again if no deadline asks for it: while tasks come, every second, so that the usual
+ * deadline, which is far, wakes nobody. An idle pool has no timer. */
+static uint64_t next_round(struct bl_pool *pool, uint64_t now)
+{
+    const uint64_t submitted = __atomic_load_n(&pool->submitted, __ATOMIC_RELAXED);
+    const bool idle = submitted == pool->seen;
+    pool->seen = submitted;
+    return idle ? UINT64_MAX : now + ROUND_NS;
+}
+
 static uint64_t look_after_sources(struct bl_pool *pool)
 {
     const uint64_t now = bl_now_ns();
-    uint64_t next = UINT64_MAX;
+    uint64_t next = next_round(pool, now);
     bool cut;
     for (struct bl_source *source = next_source(pool, NULL, &cut); source; source = next_source(pool, source, &cut)) {
         bl_source_tidy(source);
@@ -70,12 +80,12 @@ static uint64_t look_after_sources(struct bl_pool *pool)
     return cut ? now : next;
 }
 
-bool bl_pool_cancel(struct bl_pool *pool, const uint8_t *name, size_t bytes)
+bool bl_pool_cancel(struct bl_pool *pool, uint64_t key)
 {
     bool cut, done = false;
     do {
         for (struct bl_source *source = next_source(pool, NULL, &cut); source; source = next_source(pool, source, &cut))
-            done = done || bl_source_cancel(source, name, bytes);
+            done = done || bl_source_cancel(source, key);
     } while (cut && !done);
     return done;
 }
@@ -99,6 +109,21 @@ static void sleep_until(struct bl_pool *pool, uint64_t ns)
     pthread_cond_timedwait(&pool->wake, &pool->lock, &at);
 }
 
+/* Lock held on entry and return. */
+static void end(struct bl_pool *pool)
+{
+    while (!bl_link_is_alone(&pool->sources)) {
+        struct bl_source *source = BL_CONTAINER(pool->sources.next, struct bl_source, link);
+        pthread_mutex_unlock(&pool->lock);
+        bl_source_close(source); /* takes it out of the list */
+        pthread_mutex_lock(&pool->lock);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    bl_pool_shut(pool);
+    bl_pool_unref(pool); /* of the one that asked for the end */
+    pthread_mutex_lock(&pool->lock);
+}
+
 /* Deadlines, dead owners, stand-ins: what must not wait for a pool thread nor keep a caller's. */
 static void *housekeeper_main(void *arg)
 {
@@ -107,6 +132,10 @@ static void *housekeeper_main(void *arg)
     bl_threads_fill(pool->threads);
     pthread_mutex_lock(&pool->lock);
     while (!pool->closing) {
+        if (pool->ending) {
+            end(pool);
+            break;
+        }
         pool->nudged = false;
         add_stand_ins(pool);
         /* While it looks around, every newly armed deadline nudges it to look again. */
@@ -172,6 +201,14 @@ void bl_pool_shut(struct bl_pool *pool)
     pthread_cond_signal(&pool->wake);
     pthread_mutex_unlock(&pool->lock);
     if (first) bl_threads_close(pool->threads, threads_ended, pool);
+}
+
+void bl_pool_end(struct bl_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->ending = true;
+    nudge(pool);
+    pthread_mutex_unlock(&pool->lock);
 }
 
 static enum bl_status start_threads(struct bl_pool *pool, struct bl_error *err)

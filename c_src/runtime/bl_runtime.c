@@ -16,7 +16,6 @@ struct c_task {
     pthread_cond_t answered;
     bool done;
     struct bl_error error; /* the answer, its status included */
-    uintptr_t name;        /* its own address: unique while it lives */
 };
 
 static struct c_task *c_task_of(struct bl_task *task) { return BL_CONTAINER(task, struct c_task, task); }
@@ -108,9 +107,7 @@ enum bl_status bl_task_submit(struct bl_pool *pool, const struct bl_task_spec *s
     if (!c) return BL_NO_MEMORY;
     init_condition(c);
     bl_task_init(&c->task, spec->progress ? &c_ops : &c_ops_quiet, pool->own, options);
-    c->name = (uintptr_t)c;
-    c->task.name = (const uint8_t *)&c->name;
-    c->task.name_bytes = sizeof c->name;
+    c->task.key = (uintptr_t)c; /* unique while it lives */
     c->spec = *spec;
     enum bl_status status = bl_task_start(&c->task, err);
     if (status != BL_OK) c->spec.release = NULL; /* nothing was taken */

@@ -1,61 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <sched.h>
-#include <string.h>
-
 #include "bl_engine.h"
 #include "bl_sync.h"
 
-/* ---- the gate --------------------------------------------------------------- */
+/* ---- the table ---------------------------------------------------------------- */
 
-#define GATE_SHUT UINT32_C(0x80000000)
-
-bool bl_gate_enter(struct bl_source *source)
+/* Keys are hashes or numbers in a row: both spread by a multiplication. */
+static struct bl_link *bucket_of(struct bl_source *source, uint64_t key)
 {
-    if (!(__atomic_fetch_add(&source->gate, 1, __ATOMIC_ACQUIRE) & GATE_SHUT)) return true;
-    bl_gate_leave(source);
-    return false;
+    return &source->bucket[(key * UINT64_C(0x9e3779b97f4a7c15) >> 32) % BL_BUCKETS];
 }
 
-void bl_gate_leave(struct bl_source *source) { __atomic_fetch_sub(&source->gate, 1, __ATOMIC_RELEASE); }
-
-/* Those inside are sending one message each. A thread that lost its processor inside may cost
- * a time slice, hence the yield. */
-static void shut_gate(struct bl_source *source)
+static struct bl_task *find(struct bl_source *source, uint64_t key)
 {
-    __atomic_fetch_or(&source->gate, GATE_SHUT, __ATOMIC_ACQ_REL);
-    for (unsigned i = 0; __atomic_load_n(&source->gate, __ATOMIC_ACQUIRE) != GATE_SHUT; i++) {
-        if (i % 256 == 255)
-            sched_yield();
-        else
-            bl_spin_hint();
-    }
-}
-
-/* ---- the table of names ------------------------------------------------------- */
-
-/* FNV-1a. Names are references of one node: the last bytes differ, all are mixed. */
-static struct bl_link *bucket_of(struct bl_source *source, const uint8_t *name, size_t bytes)
-{
-    uint64_t h = UINT64_C(14695981039346656037);
-    for (size_t i = 0; i < bytes; i++) h = (h ^ name[i]) * UINT64_C(1099511628211);
-    return &source->bucket[(h ^ h >> 32) % BL_BUCKETS];
-}
-
-static struct bl_task *find(struct bl_source *source, const uint8_t *name, size_t bytes)
-{
-    struct bl_link *head = bucket_of(source, name, bytes);
+    struct bl_link *head = bucket_of(source, key);
     for (struct bl_link *l = head->next; l != head; l = l->next) {
         struct bl_task *task = BL_CONTAINER(l, struct bl_task, bucket);
-        if (task->name_bytes == bytes && memcmp(task->name, name, bytes) == 0) return task;
+        if (task->key == key) return task;
     }
     return NULL;
-}
-
-/* The first task from a bucket on, which moves along; NULL: none. */
-static struct bl_task *first_from(const struct bl_source *source, size_t *bucket)
-{
-    while (*bucket < BL_BUCKETS && bl_link_is_alone(&source->bucket[*bucket])) ++*bucket;
-    return *bucket < BL_BUCKETS ? BL_CONTAINER(source->bucket[*bucket].next, struct bl_task, bucket) : NULL;
 }
 
 /* ---- the timing wheel ----------------------------------------------------------- */
@@ -68,8 +30,14 @@ static void arm(struct bl_source *source, struct bl_task *task)
     uint64_t tick = tick_of(task->deadline_ns);
     if (tick <= source->tick) tick = source->tick + 1; /* overdue: the next look finds it */
     const size_t slot = tick % BL_SLOTS;
+    task->slot_number = (uint16_t)slot;
     bl_link_append(&source->slot[slot], &task->slot);
     source->slots_used[slot / 64] |= UINT64_C(1) << slot % 64;
+}
+
+static void note_empty(struct bl_source *source, size_t slot)
+{
+    if (bl_link_is_alone(&source->slot[slot])) source->slots_used[slot / 64] &= ~(UINT64_C(1) << slot % 64);
 }
 
 /* Distance from `from` (exclusive) to the next slot in use; 0 when none is. */
@@ -98,7 +66,7 @@ static void collect(struct bl_source *source, size_t slot, uint64_t now_ns, stru
         bl_link_remove(l);
         bl_link_append(overdue, l);
     }
-    if (bl_link_is_alone(head)) source->slots_used[slot / 64] &= ~(UINT64_C(1) << slot % 64);
+    note_empty(source, slot);
 }
 
 uint64_t bl_source_expire(struct bl_source *source, uint64_t now_ns)
@@ -141,7 +109,7 @@ bool bl_source_link(struct bl_source *source, struct bl_task *task)
     const bool open = !source->closed;
     if (open) {
         task->linked = true;
-        bl_link_append(bucket_of(source, task->name, task->name_bytes), &task->bucket);
+        bl_link_append(bucket_of(source, task->key), &task->bucket);
         if (task->owner) {
             bl_link_append(&task->owner->tasks, &task->owned);
             task->owner->count++;
@@ -152,12 +120,13 @@ bool bl_source_link(struct bl_source *source, struct bl_task *task)
     return open;
 }
 
-static bool unlink_locked(struct bl_task *task)
+static bool unlink_locked(struct bl_source *source, struct bl_task *task)
 {
     if (!task->linked) return false;
     task->linked = false;
     bl_link_remove(&task->bucket);
-    bl_link_remove(&task->slot); /* its bit in slots_used stays until the wheel comes by */
+    bl_link_remove(&task->slot);
+    note_empty(source, task->slot_number);
     if (task->owner) {
         bl_link_remove(&task->owned);
         task->owner->count--;
@@ -168,15 +137,15 @@ static bool unlink_locked(struct bl_task *task)
 bool bl_source_unlink(struct bl_source *source, struct bl_task *task)
 {
     pthread_mutex_lock(&source->lock);
-    const bool was_linked = unlink_locked(task);
+    const bool was_linked = unlink_locked(source, task);
     pthread_mutex_unlock(&source->lock);
     return was_linked;
 }
 
-bool bl_source_cancel(struct bl_source *source, const uint8_t *name, size_t bytes)
+bool bl_source_cancel(struct bl_source *source, uint64_t key)
 {
     pthread_mutex_lock(&source->lock);
-    struct bl_task *task = find(source, name, bytes);
+    struct bl_task *task = find(source, key);
     if (task) bl_task_ref(task);
     pthread_mutex_unlock(&source->lock);
     if (!task) return false;
@@ -199,14 +168,6 @@ bool bl_source_owner_busy(struct bl_source *source, struct bl_owner *owner)
     const bool busy = owner->count > 0;
     pthread_mutex_unlock(&source->lock);
     return busy;
-}
-
-void bl_source_owner_died(struct bl_source *source, struct bl_owner *owner)
-{
-    pthread_mutex_lock(&source->lock);
-    bl_link_append(&source->dead_owners, &owner->dead);
-    pthread_mutex_unlock(&source->lock);
-    bl_pool_nudge(source->pool);
 }
 
 /* Detached first, so that nothing points to the owner afterwards: also not a task whose answer another
@@ -245,49 +206,19 @@ static void bury_owners(struct bl_source *source)
     }
 }
 
-void bl_source_drain(struct bl_source *source)
+void bl_source_owner_died(struct bl_source *source, struct bl_owner *owner)
 {
     pthread_mutex_lock(&source->lock);
-    source->closed = true;
-    __atomic_store_n(&source->drain, true, __ATOMIC_RELAXED);
+    bl_link_append(&source->dead_owners, &owner->dead);
+    const bool closed = source->closed;
     pthread_mutex_unlock(&source->lock);
-    bl_pool_nudge(source->pool);
+    if (closed)
+        bury_owners(source); /* there is no housekeeper any more; nor many tasks */
+    else
+        bl_pool_nudge(source->pool);
 }
 
-/* With a reference. Tasks that somebody else is answering just now are passed over: they leave by themselves. */
-static struct bl_task *next_to_drain(struct bl_source *source, size_t *bucket)
-{
-    pthread_mutex_lock(&source->lock);
-    struct bl_task *task = first_from(source, bucket);
-    if (task) bl_task_ref(task);
-    pthread_mutex_unlock(&source->lock);
-    return task;
-}
-
-/* Passing a bucket over may leave open tasks behind: then once more. */
-static void drain(struct bl_source *source)
-{
-    bool again = __atomic_load_n(&source->drain, __ATOMIC_RELAXED);
-    while (again) {
-        size_t bucket = 0;
-        bool ended = false, passed = false;
-        for (struct bl_task *task; (task = next_to_drain(source, &bucket)) != NULL; bl_task_unref(task)) {
-            if (bl_task_end_early(task, BL_CLOSED)) {
-                ended = true;
-            } else {
-                passed = true;
-                bucket++;
-            }
-        }
-        again = ended && passed;
-    }
-}
-
-void bl_source_tidy(struct bl_source *source)
-{
-    bury_owners(source);
-    drain(source);
-}
+void bl_source_tidy(struct bl_source *source) { bury_owners(source); }
 
 /* ---- life ------------------------------------------------------------------------------ */
 
@@ -310,23 +241,34 @@ enum bl_status bl_source_new(struct bl_pool *pool, struct bl_source **out, struc
     return BL_OK;
 }
 
+void bl_source_ref(struct bl_source *source) { __atomic_fetch_add(&source->refs, 1, __ATOMIC_RELAXED); }
+
 void bl_source_unref(struct bl_source *source)
 {
     if (__atomic_fetch_sub(&source->refs, 1, __ATOMIC_ACQ_REL) != 1) return;
     struct bl_pool *pool = source->pool;
-    bury_owners(source); /* without tasks by now */
+    if (source->free_skin) source->free_skin(source->skin);
     pthread_mutex_destroy(&source->lock);
     bl_free(source);
     bl_pool_unref(pool);
 }
 
-static struct bl_task *take_any(struct bl_source *source, size_t *bucket)
+/* The first task from a bucket on that nobody answers yet, with a reference; the bucket moves along. */
+static struct bl_task *next_open(struct bl_source *source, size_t *bucket)
 {
+    struct bl_task *open = NULL;
     pthread_mutex_lock(&source->lock);
-    struct bl_task *task = first_from(source, bucket);
-    if (task) unlink_locked(task);
+    for (; *bucket < BL_BUCKETS; ++*bucket) {
+        struct bl_link *head = &source->bucket[*bucket];
+        for (struct bl_link *l = head->next; l != head && !open; l = l->next) {
+            struct bl_task *task = BL_CONTAINER(l, struct bl_task, bucket);
+            if (bl_task_is_open(task)) open = task;
+        }
+        if (open) break;
+    }
+    if (open) bl_task_ref(open);
     pthread_mutex_unlock(&source->lock);
-    return task;
+    return open;
 }
 
 void bl_source_close(struct bl_source *source)
@@ -335,12 +277,14 @@ void bl_source_close(struct bl_source *source)
     pthread_mutex_lock(&source->lock);
     source->closed = true;
     pthread_mutex_unlock(&source->lock);
-    shut_gate(source);
     size_t bucket = 0;
-    for (struct bl_task *task; (task = take_any(source, &bucket)) != NULL;) bl_task_close(task);
+    for (struct bl_task *task; (task = next_open(source, &bucket)) != NULL; bl_task_unref(task))
+        bl_task_end_early(task, BL_CLOSED);
+    if (source->close_skin) source->close_skin(source->skin);
+    bury_owners(source);
     pthread_mutex_lock(&pool->lock);
     bl_link_remove(&source->link);
     pthread_mutex_unlock(&pool->lock);
     bl_source_unref(source); /* the list's */
-    bl_source_unref(source); /* the caller's */
+    bl_source_unref(source); /* the maker's */
 }

@@ -74,7 +74,7 @@ void bl_task_unref(struct bl_task *task)
 
 /* ---- answering --------------------------------------------------------------------------- */
 
-/* The word is ours and the gate open (or shut and drained by ourselves). */
+/* The word is ours. */
 static void deliver(struct bl_task *task, enum bl_status status, const struct bl_error *err)
 {
     struct bl_error plain;
@@ -88,15 +88,9 @@ static void deliver(struct bl_task *task, enum bl_status status, const struct bl
 
 static void answer(struct bl_task *task, enum bl_status status, const struct bl_error *err)
 {
-    struct bl_source *source = task->source;
-    bool unlinked = false;
-    if (!bl_gate_enter(source)) return; /* bl_source_close answers */
-    if (claim(task, status) == CLAIMED) {
-        deliver(task, status, err); /* first: somebody waits for it */
-        unlinked = bl_source_unlink(source, task);
-    }
-    bl_gate_leave(source);
-    if (unlinked) bl_task_unref(task);
+    if (claim(task, status) != CLAIMED) return;
+    deliver(task, status, err); /* first: somebody waits for it */
+    if (bl_source_unlink(task->source, task)) bl_task_unref(task); /* never the last: the running thread has one */
 }
 
 /* Nobody waits for the operation any more: keep it from starting, or ask it to stop. */
@@ -118,27 +112,19 @@ static void abandon(struct bl_task *task, enum bl_status why)
 /* A waiting task gives its place in the queue back before its caller is told. */
 bool bl_task_end_early(struct bl_task *task, enum bl_status status)
 {
-    struct bl_source *source = task->source;
-    bool unlinked = false;
-    if (!bl_gate_enter(source)) return false;
     const enum claim got = claim(task, status);
     if (got != LATE) abandon(task, status);
     if (got == CLAIMED) {
         deliver(task, status, NULL);
-        unlinked = bl_source_unlink(source, task);
+        if (bl_source_unlink(task->source, task)) bl_task_unref(task); /* the caller has one, too */
     }
-    bl_gate_leave(source);
-    if (unlinked) bl_task_unref(task); /* the caller has one, too */
     return got != LATE;
 }
 
-void bl_task_close(struct bl_task *task)
+bool bl_task_is_open(const struct bl_task *task)
 {
-    if (claim(task, BL_CLOSED) == CLAIMED) {
-        abandon(task, BL_CLOSED);
-        deliver(task, BL_CLOSED, NULL);
-    }
-    bl_task_unref(task); /* the table's */
+    const uint32_t word = __atomic_load_n(&task->word, __ATOMIC_ACQUIRE);
+    return word == OPEN || word == SENDING;
 }
 
 /* ---- progress ---------------------------------------------------------------------------- */
@@ -146,21 +132,14 @@ void bl_task_close(struct bl_task *task)
 static void send_progress(struct bl_ctx *ctx, const struct bl_field *fields, size_t count)
 {
     struct bl_task *task = BL_CONTAINER(ctx, struct bl_task, ctx);
-    struct bl_source *source = task->source;
-    if (!bl_gate_enter(source)) return;
     uint32_t word = OPEN;
-    bool unlinked = false;
-    if (move(task, &word, SENDING)) {
-        task->ops->progress(task, fields, count);
-        word = SENDING;
-        if (!move(task, &word, OPEN)) {
-            __atomic_store_n(&task->word, ANSWERED, __ATOMIC_RELEASE);
-            deliver(task, (enum bl_status)(word >> STATUS_SHIFT), NULL);
-            unlinked = bl_source_unlink(source, task);
-        }
-    }
-    bl_gate_leave(source);
-    if (unlinked) bl_task_unref(task); /* never the last: the running thread has one */
+    if (!move(task, &word, SENDING)) return;
+    task->ops->progress(task, fields, count);
+    word = SENDING;
+    if (move(task, &word, OPEN)) return;
+    __atomic_store_n(&task->word, ANSWERED, __ATOMIC_RELEASE);
+    deliver(task, (enum bl_status)(word >> STATUS_SHIFT), NULL);
+    if (bl_source_unlink(task->source, task)) bl_task_unref(task); /* never the last: the running thread has one */
 }
 
 /* ---- running ------------------------------------------------------------------------------ */

@@ -96,7 +96,6 @@
 -define(DEFAULT_POOL, beamline_runtime).
 %% What the VM itself may add to a deadline before `call' stops believing in an answer.
 -define(GRACE, 5_000).
--define(MAX_PIECES, 1024).
 
 %% @equiv submit(beamline_runtime, Op, Args, #{})
 -spec submit(op(), term()) -> {ok, reference()}.
@@ -112,33 +111,28 @@ submit(Op, Args, Opts) -> submit(?DEFAULT_POOL, Op, Args, Opts).
 %% a wrong type.
 -spec submit(pool(), op(), term(), task_options()) -> {ok, reference()}.
 submit(Pool, Op, Args, Opts) when is_atom(Op), (is_atom(Pool) orelse is_pid(Pool)) ->
-    Wire = beamline_runtime_opts:task(Opts),
+    Options = beamline_runtime_opts:task(Opts),
     Ref = make_ref(),
-    _ = case beamline_runtime_pool:port(Pool) of
-        {error, _} = Error -> refuse(Ref, Error);
-        Port -> command(Port, Ref, encode({Ref, Op, Wire, Args}))
-    end,
-    {ok, Ref};
+    case start(beamline_runtime_pool:id(Pool), Ref, Op, Options, Args) of
+        ok ->
+            {ok, Ref};
+        {error, _} = Error ->
+            self() ! {beamline, Ref, Error},
+            {ok, Ref}
+    end;
 submit(_, _, _, _) ->
     error(badarg).
 
-%% Large binaries by reference. A term with very many of them is cheaper in one piece: the
-%% port's callback looks at each piece, and must be short.
-encode(Command) ->
-    Pieces = erlang:term_to_iovec(Command),
-    case length(Pieces) =< ?MAX_PIECES of
-        true -> Pieces;
-        false -> term_to_binary(Command)
+start({error, _} = Error, _Ref, _Op, _Options, _Args) ->
+    Error;
+start(Id, Ref, Op, Options, Args) ->
+    case beamline_runtime_nif:submit(Id, Ref, Op, Options, Args) of
+        large ->
+            {Pieces, Pinned} = beamline_runtime_args:pieces(Args),
+            beamline_runtime_nif:submit_pieces(Id, Ref, Op, Options, Pieces, Pinned);
+        Result ->
+            Result
     end.
-
-command(Port, Ref, Data) ->
-    case beamline_runtime_drv:command(Port, Data) of
-        ok -> ok;
-        busy -> refuse(Ref, {error, {busy, 1}});
-        closed -> refuse(Ref, {error, closed})
-    end.
-
-refuse(Ref, Error) -> self() ! {beamline, Ref, Error}.
 
 %% @equiv await(Ref, infinity)
 -spec await(reference()) -> result().
@@ -207,16 +201,13 @@ with_grace(Ms) -> min(Ms + ?GRACE, 16#FFFFFFFF).
 %% `{error, closed}': it is not in flight (any more); its answer, if it had one, is in the mailbox.
 -spec cancel(reference()) -> ok | {error, closed}.
 cancel(Ref) when is_reference(Ref) ->
-    Asked = lists:any(fun(Pool) -> cancel_in(beamline_runtime_pool:port(Pool), Ref) end, beamline_runtime_pool:pools()),
+    Asked = lists:any(fun(Id) -> beamline_runtime_nif:cancel(Id, Ref) end, beamline_runtime_pool:ids()),
     case Asked of
         true -> ok;
         false -> {error, closed}
     end;
 cancel(_) ->
     error(badarg).
-
-cancel_in({error, _}, _Ref) -> false;
-cancel_in(Port, Ref) -> beamline_runtime_drv:cancel(Port, Ref).
 
 %% @equiv info(beamline_runtime)
 -spec info() -> map() | {error, reason()}.
@@ -232,7 +223,7 @@ info() -> info(?DEFAULT_POOL).
 -spec info(pool()) -> map() | {error, reason()}.
 info(Pool) ->
     case ask(Pool, fun beamline_runtime_drv:info/1) of
-        {ok, Info} -> Info#{pool => Pool, isolation => vm, version => beamline_runtime_drv:version()};
+        {ok, Info} -> Info#{pool => Pool, isolation => vm, version => beamline_native:version()};
         {error, _} = Error -> Error
     end.
 

@@ -1,147 +1,65 @@
 %% SPDX-License-Identifier: Apache-2.0
 %% @private
-%% The loader of the port driver, and its commands. Nothing here raises when the library is
+%% The loader of the port driver, and its commands: a port is a pool. Nothing here raises when the library is
 %% missing or broken: every function answers `{error, {unsupported, {nif, Why}}}'.
 -module(beamline_runtime_drv).
 
--export([open/0, create/2, attach/2, command/2, cancel/2, info/1, operations/1, drain/1]).
--export([version/0]).
+-export([open/1, info/1, operations/1]).
 
-%% The version compiled into the beam files; the driver's name and the driver itself carry theirs.
--define(VERSION, "0.1.0").
-
-%% As in c_src/beam/bl_runtime_drv.h.
+%% As in c_src/beam/bl_runtime_drv.c.
 -define(DRV_VERSION, 1).
 -define(DRV_CREATE, 2).
--define(DRV_ATTACH, 3).
--define(DRV_CANCEL, 4).
--define(DRV_INFO, 5).
--define(DRV_OPERATIONS, 6).
--define(DRV_DRAIN, 7).
+-define(DRV_INFO, 3).
+-define(DRV_OPERATIONS, 4).
 
 -type reason() :: beamline_runtime:reason().
--type id() :: non_neg_integer().
--export_type([id/0]).
 
--spec version() -> string().
-version() -> ?VERSION.
-
-%% A port owned by the caller, without a pool yet.
--spec open() -> {ok, port()} | {error, reason()}.
-open() ->
-    Name = "beamline_runtime_drv-" ++ ?VERSION,
-    case load(whole(priv_dir(), [Name, "libbeamline-" ++ ?VERSION]), Name) of
-        ok -> open(Name);
-        {error, Why} -> unsupported(Why)
+%% A pool that lives as long as its port, and a port that belongs to the caller. Numbers by name; see bl_rt_info.c.
+-spec open(#{atom() => non_neg_integer() | binary()}) -> {ok, port(), beamline_runtime_nif:id()} | {error, reason()}.
+open(Config) ->
+    case load(beamline_native:library("beamline_runtime_drv")) of
+        {ok, Name} -> open(Name, Config);
+        {error, Why} -> beamline_native:unsupported(Why)
     end.
 
-open(Name) ->
-    try open_port({spawn_driver, Name}, [binary]) of
-        Port -> check_version(Port)
-    catch
-        error:Why -> unsupported(Why)
-    end.
-
-check_version(Port) ->
-    case control(Port, ?DRV_VERSION, <<>>) of
-        {ok, <<?VERSION>>} ->
-            {ok, Port};
-        Other ->
-            port_close(Port),
-            unsupported({version, ?VERSION, Other})
-    end.
-
-load({error, _} = Error, _Name) ->
-    Error;
-load(Dir, Name) ->
+load({ok, Dir, Name}) ->
     case erl_ddll:load_driver(Dir, Name) of
-        ok -> ok;
-        {error, already_loaded} -> ok;
-        {error, permanent} -> ok;
+        ok -> {ok, Name};
+        {error, already_loaded} -> {ok, Name};
+        {error, permanent} -> {ok, Name};
         {error, Why} -> {error, unicode:characters_to_binary(erl_ddll:format_error(Why))}
-    end.
+    end;
+load({error, _} = Error) ->
+    Error.
 
-%% The dynamic loader maps a library that was cut short and dies of SIGBUS, and the node with it.
-%% An ELF file is whole if its section headers, which come last, are inside.
-whole({error, _} = Error, _Names) ->
-    Error;
-whole(Dir, Names) ->
-    case [File || Name <- Names, File <- [filename:join(Dir, Name ++ ".so")], is_cut_short(File)] of
-        [] -> Dir;
-        [File | _] -> {error, unicode:characters_to_binary([File, ": file too short"])}
-    end.
-
-is_cut_short(File) ->
-    case file:open(File, [read, raw, binary]) of
-        {ok, Io} ->
-            Head = file:pread(Io, 0, 64),
-            ok = file:close(Io),
-            ends_after(Head) > filelib:file_size(File);
-        {error, _} ->
-            false
-    end.
-
-%% 64-bit little-endian ELF; what is none the loader refuses by itself.
-ends_after({ok, <<16#7F, "ELF", 2, 1, _:34/binary, At:64/little, _:10/binary, Size:16/little, N:16/little, _/binary>>}) ->
-    At + Size * N;
-ends_after(_) ->
-    0.
-
-%% `BEAMLINE_PRIV' names another folder: sanitized builds never go to priv/.
-priv_dir() ->
-    case os:getenv("BEAMLINE_PRIV", "") of
-        "" ->
-            case code:priv_dir(beamline) of
-                {error, bad_name} -> beside_ebin();
-                Dir -> Dir
-            end;
-        Dir ->
-            Dir
-    end.
-
-beside_ebin() ->
-    case code:which(?MODULE) of
-        File when is_list(File) -> filename:join([filename:dirname(filename:dirname(File)), "priv"]);
-        _ -> {error, <<"priv folder of beamline not found">>}
-    end.
-
-unsupported(Why) -> {error, {unsupported, {nif, Why}}}.
-
-%% Gives the port a new pool. Numbers by name; see bl_drv_pool.c.
--spec create(port(), #{atom() => non_neg_integer() | binary()}) -> {ok, id()} | {error, reason()}.
-create(Port, Config) -> control(Port, ?DRV_CREATE, term_to_binary(Config)).
-
-%% Gives the port the pool of another one.
--spec attach(port(), id()) -> {ok, id()} | {error, reason()}.
-attach(Port, Id) -> control(Port, ?DRV_ATTACH, term_to_binary(Id)).
-
-%% `busy': the port has more commands queued than it may; nothing was taken.
--spec command(port(), iodata()) -> ok | busy | closed.
-command(Port, Data) ->
-    try port_command(Port, Data, [nosuspend]) of
-        true -> ok;
-        false -> busy
+open(Name, Config) ->
+    try open_port({spawn_driver, Name}, [binary]) of
+        Port -> create(Port, Config, control(Port, ?DRV_VERSION, <<>>), beamline_runtime_nif:version())
     catch
-        error:badarg -> closed
+        error:Why -> beamline_native:unsupported(Why)
     end.
 
-%% True when this call answered the task.
--spec cancel(port(), reference()) -> boolean().
-cancel(Port, Ref) ->
-    case control(Port, ?DRV_CANCEL, term_to_binary(Ref)) of
-        {ok, Done} -> Done;
-        {error, _} -> false
-    end.
+create(Port, Config, Driver, Nif) ->
+    Version = beamline_native:version(),
+    Binary = list_to_binary(Version),
+    Created = case {Driver, Nif} of
+        {{ok, Text}, Version} when Text =:= Binary -> control(Port, ?DRV_CREATE, term_to_binary(Config));
+        {{ok, _}, {error, _}} -> Nif;
+        _ -> beamline_native:unsupported({version, Version, Driver, Nif})
+    end,
+    opened(Port, Created).
+
+opened(Port, {ok, Id}) ->
+    {ok, Port, Id};
+opened(Port, {error, _} = Error) ->
+    port_close(Port),
+    Error.
 
 -spec info(port()) -> {ok, map()} | {error, reason()}.
 info(Port) -> control(Port, ?DRV_INFO, <<>>).
 
 -spec operations(port()) -> {ok, [atom()]} | {error, reason()}.
 operations(Port) -> control(Port, ?DRV_OPERATIONS, <<>>).
-
-%% The port takes no more tasks, and those it has are answered `{error, closed}' soon, off the schedulers.
--spec drain(port()) -> {ok, true} | {error, reason()}.
-drain(Port) -> control(Port, ?DRV_DRAIN, <<>>).
 
 control(Port, Command, Data) ->
     try erlang:port_control(Port, Command, Data) of

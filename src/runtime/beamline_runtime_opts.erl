@@ -8,9 +8,10 @@
 -define(DEFAULT_TIMEOUT, 60_000).
 -define(MAX_TIMEOUT, 16#FFFFFFFFFFFF).
 
+-export_type([wire_options/0]).
 -type wire_options() :: 0 | {0..3, integer(), non_neg_integer(), non_neg_integer(), non_neg_integer()}.
 
-%% The third element of a command (bl_drv_task.c).
+%% As bl_runtime_nif.c reads them.
 -spec task(beamline_runtime:task_options()) -> wire_options().
 task(Opts) when map_size(Opts) =:= 0 ->
     0;

@@ -1,22 +1,19 @@
 %% SPDX-License-Identifier: Apache-2.0
 %% @private
-%% Owns the ports of one pool: one per scheduler, so that callers do not queue for a port. When
-%% this process ends, for whatever reason, the VM closes the ports, and the driver answers
-%% `{error, closed}' to everything in flight.
+%% Owns the port that is a pool. When this process ends, for whatever reason, the VM closes the port, and
+%% everything in flight is answered `{error, closed}'.
 %%
-%% Callers find the ports in an ETS table of the application, without asking this process:
-%%     {Pool, SchedulerId} -> Port        {Pool, error} -> {error, Reason}
+%% Callers find a pool in an ETS table of the application, by name or pid, without asking this process:
+%%     {Pool, Id, Port} | {Pool, {error, Reason}, none}
 -module(beamline_runtime_pool).
 -behaviour(gen_server).
 
--export([start_link/1, new_table/0, port/1, ports/1, pools/0]).
+-export([start_link/1, new_table/0, id/1, ids/0, port/1, pools/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -define(TABLE, beamline_runtime_pools).
--define(DRAIN_MS, 2).
--define(DRAIN_TRIES, 500).
 
--record(state, {pool :: beamline_runtime:pool(), ports :: [port()]}).
+-record(state, {pool :: beamline_runtime:pool(), port :: port() | none}).
 
 -spec start_link(beamline_runtime:pool_options()) -> {ok, pid()} | {error, term()}.
 start_link(Opts) ->
@@ -33,39 +30,38 @@ new_table() ->
         ets:new(?TABLE, [named_table, public, set, {read_concurrency, true}]),
     ok.
 
-%% The port for the scheduler that the caller runs on.
+%% What the NIFs call the pool.
+-spec id(beamline_runtime:pool()) -> beamline_runtime_nif:id() | {error, beamline_runtime:reason()}.
+id(Pool) -> element_of(Pool, 2).
+
 -spec port(beamline_runtime:pool()) -> port() | {error, beamline_runtime:reason()}.
 port(Pool) ->
+    case element_of(Pool, 3) of
+        none -> id(Pool);
+        Port -> Port
+    end.
+
+element_of(Pool, N) ->
     try
-        ets:lookup_element(?TABLE, {Pool, erlang:system_info(scheduler_id)}, 2)
-    catch
-        error:badarg -> no_port(Pool)
-    end.
-
-%% A dirty scheduler has a number of its own, above all others.
-no_port(Pool) ->
-    try ets:lookup(?TABLE, {Pool, 1}) of
-        [{_, Port}] -> Port;
-        [] -> why(Pool)
+        ets:lookup_element(?TABLE, Pool, N)
     catch
         error:badarg -> {error, closed}
     end.
 
-why(Pool) ->
-    try ets:lookup(?TABLE, {Pool, error}) of
-        [{_, Error}] -> Error;
-        [] -> {error, closed}
-    catch
-        error:badarg -> {error, closed}
-    end.
+%% Of all pools.
+-spec ids() -> [beamline_runtime_nif:id()].
+ids() -> lists:usort(select({{'_', '$1', '_'}, [{is_integer, '$1'}], ['$1']})).
 
--spec ports(beamline_runtime:pool()) -> [port()].
-ports(Pool) -> ets:select(?TABLE, [{{{Pool, '$1'}, '$2'}, [{is_integer, '$1'}], ['$2']}]).
-
+%% All pools, each by the name that it was given, or its pid.
 -spec pools() -> [beamline_runtime:pool()].
 pools() ->
+    Names = select({{'$1', '_', '_'}, [{is_atom, '$1'}], ['$1']}),
+    Named = [whereis(Name) || Name <- Names],
+    Names ++ [Pid || Pid <- select({{'$1', '_', '_'}, [{is_pid, '$1'}], ['$1']}), not lists:member(Pid, Named)].
+
+select(Clause) ->
     try
-        ets:select(?TABLE, [{{{'$1', 1}, '_'}, [], ['$1']}, {{{'$1', error}, '_'}, [], ['$1']}])
+        ets:select(?TABLE, [Clause])
     catch
         error:badarg -> []
     end.
@@ -74,16 +70,15 @@ pools() ->
 init({Config, #{name := Name} = Rest}) ->
     process_flag(trap_exit, true),
     Pool = pool_name(Name),
-    forget(Pool),
     forget_dead(),
     case open(Rest, Config) of
-        {ok, Ports} ->
-            publish(Pool, Ports),
-            loaded(load(maps:get(operations, Rest), Pool), #state{pool = Pool, ports = Ports});
+        {ok, Port, Id} ->
+            publish(Pool, Id, Port),
+            loaded(load(maps:get(operations, Rest), Pool), #state{pool = Pool, port = Port});
         {error, {unsupported, {nif, _}}} = Error ->
             %% The node boots without its library; whoever calls is told.
-            ets:insert(?TABLE, {{Pool, error}, Error}),
-            {ok, #state{pool = Pool, ports = []}};
+            publish(Pool, Error, none),
+            {ok, #state{pool = Pool, port = none}};
         {error, Reason} ->
             {stop, Reason}
     end.
@@ -97,37 +92,17 @@ loaded({error, Reason}, #state{pool = Pool}) ->
     forget(Pool),
     {stop, Reason}.
 
-open(#{isolation := os_process}, _Config) ->
-    {error, {unsupported, os_process}};
-open(#{isolation := vm}, Config) ->
-    case beamline_runtime_drv:open() of
-        {ok, First} -> open_others(First, beamline_runtime_drv:create(First, Config));
-        {error, _} = Error -> Error
-    end.
+open(#{isolation := os_process}, _Config) -> {error, {unsupported, os_process}};
+open(#{isolation := vm}, Config) -> beamline_runtime_drv:open(Config).
 
-open_others(First, {ok, Id}) -> open_others(erlang:system_info(schedulers) - 1, Id, [First]);
-open_others(_First, {error, _} = Error) -> Error.
+publish(Pool, Id, Port) -> ets:insert(?TABLE, [{Key, Id, Port} || Key <- lists:usort([Pool, self()])]).
 
-open_others(0, _Id, Ports) ->
-    {ok, lists:reverse(Ports)};
-open_others(N, Id, Ports) ->
-    case beamline_runtime_drv:open() of
-        {ok, Port} -> attached(beamline_runtime_drv:attach(Port, Id), N, Id, [Port | Ports]);
-        {error, _} = Error -> Error
-    end.
-
-attached({ok, Id}, N, Id, Ports) -> open_others(N - 1, Id, Ports);
-attached({error, _} = Error, _N, _Id, _Ports) -> Error.
-
-publish(Pool, Ports) ->
-    ets:insert(?TABLE, [{{Pool, N}, Port} || {N, Port} <- lists:zip(lists:seq(1, length(Ports)), Ports)]).
-
-%% A pool that was killed could not unlist its ports.
+%% A pool that was killed could not unlist itself.
 forget_dead() ->
-    [ets:delete(?TABLE, Key) || {Key, Port} <- ets:tab2list(?TABLE), is_port(Port), erlang:port_info(Port, id) =:= undefined],
+    [ets:delete(?TABLE, Key) || {Key, _, Port} <- ets:tab2list(?TABLE), is_port(Port), erlang:port_info(Port, id) =:= undefined],
     ok.
 
-forget(Pool) -> ets:match_delete(?TABLE, {{Pool, '_'}, '_'}).
+forget(Pool) -> lists:foreach(fun(Key) -> ets:delete(?TABLE, Key) end, [Pool, self()]).
 
 %% A user's operations; a task of the pool itself, because opening a library may block.
 load([], _Pool) ->
@@ -146,38 +121,23 @@ handle_cast(_Request, State) -> {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 %% A port never closes by itself; somebody did it with port_close or exit.
-handle_info({'EXIT', Port, Reason}, #state{ports = Ports} = State) when is_port(Port) ->
-    case lists:member(Port, Ports) of
-        true -> {stop, {port_closed, Reason}, State};
-        false -> {noreply, State}
-    end;
+handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
+    {stop, {port_closed, Reason}, State};
+handle_info({'EXIT', Other, _Reason}, State) when is_port(Other) ->
+    {noreply, State};
 handle_info({'EXIT', _Pid, Reason}, State) ->
     {stop, Reason, State};
 handle_info(_Message, State) ->
     {noreply, State}.
 
-%% First unlisted: nobody finds a port that is closing. Then drained, so that closing them is short; what
-%% is not drained within the bound is answered by the closing itself.
+%% First unlisted: nobody finds a pool that is closing.
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{pool = Pool, ports = Ports}) ->
+terminate(_Reason, #state{pool = Pool, port = Port}) ->
     forget(Pool),
-    lists:foreach(fun beamline_runtime_drv:drain/1, Ports),
-    wait_until_empty(Ports, ?DRAIN_TRIES),
-    lists:foreach(fun close/1, Ports).
+    close(Port).
 
-wait_until_empty([Port | _] = Ports, Tries) when Tries > 0 ->
-    case beamline_runtime_drv:info(Port) of
-        {ok, #{queued := #{low := 0, normal := 0, high := 0, critical := 0}, running := 0}} ->
-            ok;
-        {ok, _} ->
-            receive after ?DRAIN_MS -> ok end,
-            wait_until_empty(Ports, Tries - 1);
-        {error, _} ->
-            ok
-    end;
-wait_until_empty(_, _) ->
-    ok.
-
+close(none) ->
+    ok;
 close(Port) ->
     try port_close(Port) of
         true -> ok

@@ -12,6 +12,7 @@
 run() ->
     {ok, Pid} = beamline_runtime:start_link(#{name => ?POOL, threads => 1}),
     ok = roundtrip_idle(),
+    ok = roundtrip_idle_c(),
     ok = roundtrip_idle_port(),
     ok = roundtrip_busy(),
     ok = zero_copy(),
@@ -21,7 +22,16 @@ run() ->
 
 %% ---- an empty task ------------------------------------------------------------
 
-%% The pool's thread was parked and the scheduler idle, as both threads of the floor were.
+%% From C to C: the pool's thread was parked and the caller asleep, as both threads of the floor were.
+roundtrip_idle_c() ->
+    beamline_bench:compare(#{
+        name => "runtime/roundtrip_idle_c", unit => "us", better => lower, goal => 1.3,
+        against => "floor_condvar",
+        value => fun() -> hd(beamline_bench:program("bench_roundtrip", ["300"])) / 1000 end,
+        floor => fun() -> hd(beamline_bench:program("floor_condvar", ["300"])) / 1000 end
+    }).
+
+%% From Erlang, where the VM's scheduler sleeps and wakes as well.
 roundtrip_idle() ->
     beamline_bench:compare(#{
         name => "runtime/roundtrip_idle", unit => "us", better => lower, goal => 1.3,

@@ -101,15 +101,18 @@ large_binaries_are_shared_not_copied_test() ->
     {binary, Held} = process_info(self(), binary),
     ?assertEqual(1, length(lists:usort([Address || {Address, Size, _} <- Held, Size =:= byte_size(Binary)]))).
 
-%% The VM cannot build them outside of a scheduler; see bl_drv_term.h.
-large_maps_are_refused_and_do_not_end_the_node_test() ->
+large_maps_survive_the_round_trip_test() ->
     beamline_test:start(),
     Map = fun(N) -> maps:from_list([{X, X} || X <- lists:seq(1, N)]) end,
-    [?assertEqual({ok, Map(N)}, beamline_runtime:call(echo, Map(N))) || N <- lists:seq(30, 128)],
-    [
-        ?assertMatch({error, {limit, #{what := map_keys, limit := 128}}}, beamline_runtime:call(echo, T))
-     || T <- [Map(129), Map(100_000), [Map(129) | improper], {x, [#{y => Map(200)}]}, #{Map(129) => 1}]
-    ].
+    [?assertEqual({ok, Map(N)}, beamline_runtime:call(echo, Map(N))) || N <- lists:seq(30, 200) ++ [100_000]],
+    Nested = [{x, [#{y => Map(200)}]}, #{Map(129) => 1}, #{1 => Map(1000), 2 => Map(33)}],
+    ?assertEqual({ok, Nested}, beamline_runtime:call(echo, Nested)).
+
+%% The VM cannot build it outside of a scheduler; see bl_nif_term.h.
+a_large_map_in_an_improper_list_is_refused_and_does_not_end_the_node_test() ->
+    beamline_test:start(),
+    Map = maps:from_list([{X, X} || X <- lists:seq(1, 129)]),
+    ?assertMatch({error, {limit, #{what := map_keys, limit := 128}}}, beamline_runtime:call(echo, [Map | improper])).
 
 random_small_maps_survive_the_round_trip_test() ->
     beamline_test:start(),
@@ -136,8 +139,7 @@ many_binaries_in_one_argument_test() ->
 an_unknown_operation_says_its_name_test() ->
     beamline_test:start(),
     ?assertEqual({error, {unsupported, no_such_operation}}, beamline_runtime:call(no_such_operation, x)),
-    Long = list_to_atom(lists:duplicate(255, $x)),
-    ?assertMatch({error, {unsupported, _}}, beamline_runtime:call(Long, x)).
+    [?assertEqual({error, {unsupported, Op}}, beamline_runtime:call(Op, x)) || Op <- [list_to_atom(lists:duplicate(255, $x)), 'π', '']].
 
 wrong_arguments_are_errors_with_the_place_test() ->
     with_pool(#{}, fun(Pool) ->
@@ -381,6 +383,42 @@ stopped_with(Reason) ->
     eventually(fun() -> beamline_runtime:call(doomed_pool, noop, x, #{}) =:= {error, closed} end),
     no_message().
 
+%% The callback that closes a pool hands over, and a deaf operation keeps nobody.
+a_pool_with_a_long_queue_ends_at_once_test_() ->
+    {timeout, 60, fun() ->
+        beamline_test:start(),
+        Probes = beamline_test:built_file("runtime/probe_operations.so"),
+        {ok, Pid} = beamline_runtime:start_link(#{name => doomed_pool, threads => 1, operations => [Probes]}),
+        unlink(Pid),
+        {ok, Deaf} = beamline_runtime:submit(doomed_pool, probe_deaf, 300, #{}),
+        Refs = [element(2, beamline_runtime:submit(doomed_pool, noop, x, #{})) || _ <- lists:seq(1, 9_990)],
+        Monitor = monitor(process, Pid),
+        {Ms, _} = elapsed(fun() -> exit(Pid, kill), receive {'DOWN', Monitor, process, Pid, killed} -> ok end end),
+        ?assert(Ms < 100),
+        [?assertEqual({error, closed}, beamline_runtime:await(R, 5000)) || R <- [Deaf | Refs]],
+        no_message()
+    end}.
+
+%% The answer goes to the reference that the caller holds, whatever the node is called meanwhile.
+distribution_may_start_and_stop_while_tasks_run_test_() ->
+    {timeout, 60, fun() ->
+        Script =
+            "{ok, _} = application:ensure_all_started(beamline), "
+            "{ok, _} = beamline_runtime:start_link(#{name => p, threads => 2, operations => [\"" ++
+            beamline_test:built_file("runtime/probe_operations.so") ++ "\"]}), "
+            "Submit = fun() -> [element(2, beamline_runtime:submit(p, probe_wait, 400, #{progress => 50})) || _ <- [1, 2]] end, "
+            "Await = fun(Rs) -> [{ok, ok} = beamline_runtime:await(R, 5000) || R <- Rs] end, "
+            "A = Submit(), {ok, _} = net_kernel:start([list_to_atom(\"beamline_test@127.0.0.1\"), longnames]), "
+            "Await(A), B = Submit(), ok = net_kernel:stop(), Await(B), "
+            "io:format(\"answered\"), halt().",
+        Command = "erl -noshell -start_epmd false -epmd_module beamline_runtime_test_epmd -pa " ++
+            lists:join(" ", [filename:absname(P) || P <- code:get_path(), filelib:is_file(P ++ "/beamline.app") orelse
+                is_in(P, "beamline_runtime_test_epmd.beam")]) ++ " -eval '" ++ Script ++ "'",
+        ?assertEqual("answered", os:cmd(lists:flatten(Command)))
+    end}.
+
+is_in(Dir, File) -> filelib:is_file(filename:join(Dir, File)).
+
 a_pool_under_a_supervisor_comes_back_test() ->
     quiet(fun() ->
         beamline_test:start(),
@@ -401,7 +439,7 @@ a_port_that_is_closed_by_force_restarts_the_pool_test() ->
         beamline_test:start(),
         {ok, Sup} = start_supervisor([beamline_runtime:child_spec(#{name => supervised_pool, threads => 1})]),
         Old = whereis(supervised_pool),
-        exit(hd(beamline_runtime_pool:ports(supervised_pool)), kill),
+        exit(beamline_runtime_pool:port(supervised_pool), kill),
         eventually(fun() -> whereis(supervised_pool) =/= Old andalso beamline_runtime:call(supervised_pool, noop, x, #{}) =:= {ok, ok} end),
         stop(Sup)
     end).
@@ -412,6 +450,12 @@ an_unnamed_pool_is_called_by_its_pid_test() ->
     ?assertEqual({ok, x}, beamline_runtime:call(Pid, echo, x, #{})),
     stop(Pid),
     ?assertEqual({error, closed}, beamline_runtime:call(Pid, echo, x, #{})).
+
+a_named_pool_answers_to_its_pid_too_test() ->
+    with_pool(#{}, fun(Pool) ->
+        ?assertEqual({ok, x}, beamline_runtime:call(whereis(Pool), echo, x, #{})),
+        ?assertNot(lists:member(whereis(Pool), beamline_runtime_pool:pools()))
+    end).
 
 other_names_for_the_number_of_threads_test_() ->
     Online = erlang:system_info(schedulers_online),
@@ -487,21 +531,46 @@ a_library_that_is_none_stops_the_pool_with_the_reason_test() ->
 
 garbage_on_the_port_is_ignored_test() ->
     with_pool(#{}, fun(Pool) ->
-        Port = hd(beamline_runtime_pool:ports(Pool)),
-        Good = term_to_binary({make_ref(), noop, 0, x}),
-        Garbage = [<<>>, <<131>>, <<0>>, crypto:strong_rand_bytes(1000), term_to_binary(x), term_to_binary({a, b, c, d}),
-                   term_to_binary({make_ref(), noop, {9, 9, 9, 9, 9}, x}), term_to_binary({make_ref(), "noop", 0, x}),
-                   term_to_binary({binary:copy(<<0>>, 10_000), noop, 0, x}),
-                   term_to_binary({make_ref(), noop, {1, -5, 0, 0, 0}, x}, [compressed])]
-                  ++ [binary:part(Good, 0, N) || N <- lists:seq(0, byte_size(Good) - 2)],
-        [port_command(Port, G) || G <- Garbage],
-        %% 7 drains the port, and does.
+        Port = beamline_runtime_pool:port(Pool),
+        [catch port_command(Port, G) || G <- [<<>>, <<131>>, crypto:strong_rand_bytes(1000)]],
         [
             catch erlang:port_control(Port, N, G)
-         || N <- lists:seq(0, 12), N =/= 7, G <- [<<>>, <<1>>, <<131>>, crypto:strong_rand_bytes(50)]
+         || N <- lists:seq(0, 12), G <- [<<>>, <<1>>, <<131>>, crypto:strong_rand_bytes(50)]
         ],
         flush(),
         ?assertEqual({ok, ok}, beamline_runtime:call(Pool, noop, x, #{}))
+    end).
+
+garbage_for_the_nifs_is_refused_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Id = beamline_runtime_pool:id(Pool),
+        Ref = make_ref(),
+        Good = term_to_binary(lists:seq(1, 200)),
+        Options = [x, {9, 9, 9, 9, 9}, {1, 2, 3}, {4, 1, 0, 0, 0}, {1, -5, -1, 0, 0}, {1, 1, 1, 1 bsl 40, 0}, []],
+        [?assertError(badarg, beamline_runtime_nif:submit(Id, Ref, noop, O, x)) || O <- Options],
+        [?assertError(badarg, beamline_runtime_nif:submit(I, R, Op, 0, x)) || {I, R, Op} <- [
+            {x, Ref, noop}, {-1, Ref, noop}, {Id, self(), noop}, {Id, Ref, "noop"}
+        ]],
+        Gone = [0, Id + 1, Id + (1 bsl 32), (1 bsl 64) - 1],
+        [?assertEqual({error, closed}, beamline_runtime_nif:submit(I, Ref, noop, 0, x)) || I <- Gone],
+        [?assertMatch({error, {invalid, _}}, beamline_runtime_nif:submit_pieces(Id, Ref, noop, 0, P, 0)) || P <- [
+            [], x, [x], [<<1:3>>], <<>>, [<<>>], [<<131>>], [<<131, 97, 1>> | x]
+        ]],
+        [
+            begin
+                R = make_ref(),
+                ok = beamline_runtime_nif:submit_pieces(Id, R, echo, 0, [binary:part(Good, 0, N)], 0),
+                ?assertMatch({error, {syntax, _}}, beamline_runtime:await(R, 5000))
+            end
+         || N <- lists:seq(2, byte_size(Good) - 1)
+        ],
+        flush()
+    end).
+
+references_have_names_of_their_own_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Refs = occupy(Pool, 2) ++ [element(2, beamline_runtime:submit(Pool, probe_wait, 60_000, #{})) || _ <- lists:seq(1, 5000)],
+        release(lists:reverse(Refs))
     end).
 
 flush() -> receive _ -> flush() after 50 -> ok end.
@@ -542,7 +611,10 @@ same_version_reload_and_purge_while_tasks_run_test() ->
                 {module, M} = code:load_file(M),
                 code:purge(M)
             end
-         || M <- [beamline_runtime_drv, beamline_runtime_opts, beamline_runtime]
+         || M <- [
+                beamline_native, beamline_runtime_drv, beamline_runtime_nif, beamline_runtime_args, beamline_runtime_opts,
+                beamline_runtime
+            ]
         ],
         ?assertMatch(#{running := 2}, beamline_runtime:info(Pool)),
         release(Refs)

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bl_nif_term.h"
+
+enum {
+    CHARGE_STEP = 4096,   /* small terms are charged in steps of so many bytes */
+    HEAP_BINARY = 64,     /* up to here a binary lies in the message itself */
+    RAW_ON_STACK = 512,
+    RAW_UNCHECKED = 256,  /* too short for a map that the VM cannot build here */
+    TUPLE_MOST = (1 << 24) - 1,
+    MAGIC = 131,          /* version byte of the external term format */
+};
+
+static struct bl_nif_writer *self(struct bl_writer *w) { return (struct bl_nif_writer *)w; }
+
+/* ---- memory: accounted as the VM will hold it ---------------------------------- */
+
+static bool charge(struct bl_nif_writer *w, uint64_t bytes)
+{
+    struct bl_error err;
+    if (bl_quota_charge(w->quota, bytes, &err) == BL_OK) {
+        w->charged += bytes;
+        return true;
+    }
+    bl_writer_fail(&w->base, &err);
+    return false;
+}
+
+static void owe(struct bl_nif_writer *w, size_t words)
+{
+    w->owed += words * sizeof(ERL_NIF_TERM);
+    if (w->owed < CHARGE_STEP) return;
+    const uint64_t bytes = w->owed;
+    w->owed = 0;
+    charge(w, bytes);
+}
+
+static bool grow(struct bl_nif_writer *w)
+{
+    const size_t capacity = w->capacity * 2;
+    struct bl_error err;
+    ERL_NIF_TERM *terms = bl_realloc(w->quota, w->terms == w->small ? NULL : w->terms, capacity * sizeof *terms, &err);
+    if (!terms) {
+        bl_writer_fail(&w->base, &err);
+        return false;
+    }
+    if (w->terms == w->small) memcpy(terms, w->small, sizeof w->small);
+    w->terms = terms;
+    w->capacity = capacity;
+    return true;
+}
+
+static void push(struct bl_nif_writer *w, ERL_NIF_TERM term, size_t words)
+{
+    owe(w, words);
+    if (w->count < w->capacity || grow(w)) w->terms[w->count++] = term;
+}
+
+static void fail_invalid(struct bl_nif_writer *w, const char *why)
+{
+    struct bl_error err;
+    bl_fail_invalid(&err, "result", "%s", why);
+    bl_writer_fail(&w->base, &err);
+}
+
+/* ---- simple terms ---------------------------------------------------------------- */
+
+static void write_atom(struct bl_writer *base, const char *name, size_t len)
+{
+    push(self(base), enif_make_atom_len(self(base)->env, name, len), 0);
+}
+
+static void write_integer(struct bl_writer *base, int64_t value)
+{
+    push(self(base), enif_make_int64(self(base)->env, value), 0);
+}
+
+static void write_uinteger(struct bl_writer *base, uint64_t value)
+{
+    push(self(base), enif_make_uint64(self(base)->env, value), 2);
+}
+
+static void write_real(struct bl_writer *base, double value)
+{
+    push(self(base), enif_make_double(self(base)->env, value), 2);
+}
+
+/* The bytes are filled in after the term was made: nobody else can see it before the message is sent. */
+static uint8_t *write_binary(struct bl_writer *base, size_t len)
+{
+    struct bl_nif_writer *w = self(base);
+    ERL_NIF_TERM term;
+    if (len <= HEAP_BINARY) {
+        uint8_t *data = enif_make_new_binary(w->env, len, &term);
+        push(w, term, 2 + len / sizeof term);
+        return base->error.status == BL_OK ? data : NULL;
+    }
+    ErlNifBinary binary;
+    if (!charge(w, len)) return NULL;
+    if (!enif_alloc_binary(len, &binary)) {
+        struct bl_error err;
+        bl_fail(&err, BL_NO_MEMORY);
+        bl_writer_fail(base, &err);
+        return NULL;
+    }
+    uint8_t *data = binary.data;
+    push(w, enif_make_binary(w->env, &binary), 6);
+    return base->error.status == BL_OK ? data : NULL;
+}
+
+static void write_span(struct bl_writer *base, const struct bl_span *span)
+{
+    struct bl_nif_writer *w = self(base);
+    const struct bl_nif_kept *kept = span->owner;
+    if (span->len > HEAP_BINARY) {
+        push(w, enif_make_sub_binary(w->env, kept->term, (size_t)(span->data - kept->data), span->len), 6);
+        return;
+    }
+    uint8_t *p = write_binary(base, span->len);
+    if (p) memcpy(p, span->data, span->len);
+}
+
+/* A map too large for this thread may hide in it. */
+static bool is_buildable(struct bl_nif_writer *w, const struct bl_span *encoded)
+{
+    if (encoded->len <= RAW_UNCHECKED) return true;
+    struct bl_term_limits limits = bl_term_limits_default;
+    limits.max_map_pairs = BL_NIF_MAP_PAIRS_AT_ONCE;
+    struct bl_error err;
+    struct bl_reader r;
+    bl_reader_init(&r, encoded, 1, &limits, NULL, &err);
+    const bool ok = bl_read_skip(&r) == BL_OK;
+    bl_reader_clear(&r);
+    if (!ok) bl_writer_fail(&w->base, &err);
+    return ok;
+}
+
+static void write_raw(struct bl_writer *base, const struct bl_span *encoded)
+{
+    struct bl_nif_writer *w = self(base);
+    uint8_t small[RAW_ON_STACK], *bytes = small;
+    struct bl_error err;
+    if (!is_buildable(w, encoded)) return;
+    if (encoded->len >= sizeof small && !(bytes = bl_alloc(w->quota, encoded->len + 1, &err))) {
+        bl_writer_fail(base, &err);
+        return;
+    }
+    bytes[0] = MAGIC;
+    memcpy(bytes + 1, encoded->data, encoded->len);
+    ERL_NIF_TERM term;
+    if (enif_binary_to_term(w->env, bytes, encoded->len + 1, &term, 0) == 0)
+        fail_invalid(w, "an external term that the VM refuses");
+    else
+        push(w, term, encoded->len / sizeof term);
+    if (bytes != small) bl_free(bytes);
+}
+
+/* ---- containers: everything happens at the end, when all terms are on the stack ------ */
+
+static void write_begin(struct bl_writer *base, enum bl_term_type type, size_t count)
+{
+    const size_t most = type == BL_TERM_TUPLE ? TUPLE_MOST : UINT32_MAX;
+    if (count <= most) return;
+    struct bl_error err;
+    bl_fail_limit(&err, "elements", most, count);
+    bl_writer_fail(base, &err);
+}
+
+/* Keys and values alternate in `pairs`. */
+static bool map_at_once(ErlNifEnv *env, const ERL_NIF_TERM *pairs, size_t count, ERL_NIF_TERM *map)
+{
+    ERL_NIF_TERM keys[BL_NIF_MAP_PAIRS_AT_ONCE], values[BL_NIF_MAP_PAIRS_AT_ONCE];
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = pairs[2 * i];
+        values[i] = pairs[2 * i + 1];
+    }
+    return enif_make_map_from_arrays(env, keys, values, count, map);
+}
+
+static bool map_by_key(ErlNifEnv *env, const ERL_NIF_TERM *pairs, size_t count, ERL_NIF_TERM *map)
+{
+    size_t size = 0;
+    *map = enif_make_new_map(env);
+    for (size_t i = 0; i < count; i++)
+        if (!enif_make_map_put(env, *map, pairs[2 * i], pairs[2 * i + 1], map)) return false;
+    return enif_get_map_size(env, *map, &size) && size == count;
+}
+
+static void end_map(struct bl_nif_writer *w, size_t count)
+{
+    ERL_NIF_TERM map = 0;
+    const ERL_NIF_TERM *pairs = w->terms + w->count - 2 * count;
+    const bool large = count > BL_NIF_MAP_PAIRS_AT_ONCE;
+    if (large ? !map_by_key(w->env, pairs, count, &map) : !map_at_once(w->env, pairs, count, &map)) {
+        fail_invalid(w, "a key stands in a map twice");
+        return;
+    }
+    w->untidy = w->untidy || large;
+    w->count -= 2 * count;
+    push(w, map, 3 + 3 * count);
+}
+
+static void write_end(struct bl_writer *base, enum bl_term_type type, size_t count)
+{
+    struct bl_nif_writer *w = self(base);
+    if (type == BL_TERM_MAP) {
+        end_map(w, count);
+        return;
+    }
+    const ERL_NIF_TERM *terms = w->terms + w->count - count;
+    const bool is_tuple = type == BL_TERM_TUPLE;
+    const ERL_NIF_TERM term = is_tuple ? enif_make_tuple_from_array(w->env, terms, (unsigned)count)
+                                       : enif_make_list_from_array(w->env, terms, (unsigned)count);
+    w->count -= count;
+    push(w, term, is_tuple ? 1 + count : 2 * count);
+}
+
+static const struct bl_writer_ops nif_ops = {
+    .atom = write_atom,
+    .integer = write_integer,
+    .uinteger = write_uinteger,
+    .real = write_real,
+    .binary = write_binary,
+    .span = write_span,
+    .raw = write_raw,
+    .begin = write_begin,
+    .end = write_end,
+};
+
+/* ---- the surface --------------------------------------------------------------------- */
+
+void bl_nif_writer_init(struct bl_nif_writer *w, ErlNifEnv *env, struct bl_quota *quota)
+{
+    bl_writer_init(&w->base, &nif_ops);
+    w->quota = quota;
+    w->env = env;
+    w->terms = w->small;
+    w->count = 0;
+    w->capacity = sizeof w->small / sizeof w->small[0];
+    w->charged = w->owed = 0;
+    w->untidy = false;
+}
+
+void bl_nif_writer_clear(struct bl_nif_writer *w)
+{
+    if (w->charged > 0) bl_quota_release(w->quota, w->charged);
+    if (w->terms != w->small) bl_free(w->terms);
+    w->charged = 0;
+    w->terms = w->small;
+}
+
+ERL_NIF_TERM bl_nif_writer_term(const struct bl_nif_writer *w) { return w->terms[0]; }

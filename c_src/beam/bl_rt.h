@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Inside of the runtime's skin: one shared object that is a port driver and a NIF library.
+ *
+ *   bl_runtime_drv.c    the port driver: a port is a pool, and lives as long as its process
+ *   bl_runtime_nif.c    the NIFs: a task goes in, a cancel goes in
+ *   bl_rt_pool.c        the table of pools; their sources, one per scheduler thread
+ *   bl_rt_ops.c         the operations of a pool, a user's too
+ *   bl_rt_info.c        configuration in, statistics out
+ *   bl_rt_task.c        one task: from the caller's terms to the answer's
+ *   bl_rt_owner.c       calling processes and their monitors
+ *   bl_nif_term.c       terms of an answer
+ *
+ * Pools are named by {Generation, Slot} packed into one number, never by a pointer.
+ */
+#ifndef BL_RT_H
+#define BL_RT_H
+
+#include <erl_nif.h>
+
+#include "beamline/op.h"
+#include "bl_engine.h"
+
+/* ---- bl_rt_pool.c ---- */
+
+struct rt_ops;
+struct rt_owners;
+struct rt_task;
+
+struct rt_pool {
+    struct bl_pool *engine;
+    struct rt_ops *ops;
+    unsigned slot, source_count;
+    struct bl_source *source[];
+};
+
+/* Skin of a source. */
+struct rt_source {
+    struct bl_source *engine;
+    struct rt_owners *owners;
+    pthread_mutex_t lock;  /* spare tasks */
+    struct rt_task *spare; /* blocks to be used again */
+    unsigned spare_count;
+};
+
+enum bl_status rt_pool_create(const struct bl_pool_config *config, struct rt_pool **out, uint64_t *id, struct bl_error *err);
+/* From the port's closing; constant time. What is in flight is answered by the pool's housekeeper. */
+void rt_pool_end(struct rt_pool *pool);
+/* The pool of that name, which stays until rt_pool_leave. NULL: gone. */
+struct rt_pool *rt_pool_enter(uint64_t id);
+void rt_pool_leave(struct rt_pool *pool);
+/* The source of the calling thread. */
+struct rt_source *rt_pool_source(struct rt_pool *pool);
+
+/* ---- bl_rt_ops.c ---- */
+
+/* The built-in operations and load_operations. NULL: no memory. */
+struct rt_ops *rt_ops_new(struct bl_error *err);
+void rt_ops_free(struct rt_ops *ops);
+const struct bl_op *rt_ops_find(struct rt_ops *ops, const char *name);
+void rt_ops_list(struct rt_ops *ops, struct bl_writer *w);
+/* Runs an operation; load_operations, which needs `ops`, as well. */
+enum bl_status rt_ops_run(struct rt_ops *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
+                          struct bl_writer *result, struct bl_error *err);
+
+/* ---- bl_rt_info.c ---- */
+
+enum bl_status rt_read_config(struct bl_reader *r, struct bl_pool_config *config);
+void rt_pool_info(struct rt_pool *pool, struct bl_writer *w);
+
+/* ---- bl_rt_owner.c ---- */
+
+bool rt_owners_load(ErlNifEnv *env);
+struct rt_owners *rt_owners_new(struct bl_source *source, struct bl_error *err);
+/* The source closes: gives up all owners. */
+void rt_owners_close(struct rt_owners *owners);
+void rt_owners_free(struct rt_owners *owners);
+/* The caller's entry, monitored. NULL: the process is dying. */
+struct bl_owner *rt_owners_get(struct rt_owners *owners, ErlNifEnv *env, const ErlNifPid *pid);
+
+/* ---- bl_rt_task.c ---- */
+
+/* The NIF that this thread is in; NULL on threads that are not the VM's. */
+extern __thread ErlNifEnv *rt_calling;
+
+void rt_tasks_load(ErlNifEnv *env);
+/* What the caller gave, in its own environment. */
+struct rt_request {
+    ErlNifEnv *env;
+    ErlNifPid caller;
+    ERL_NIF_TERM ref;
+    const struct bl_op *op;
+    struct bl_task_options options;
+    uint64_t fail_nth;
+};
+/* `args`: a small term. BL_LIMIT with nothing in err: not small enough, give it as pieces. Otherwise BL_OK, or
+ * refused with the reason in err. */
+enum bl_status rt_task_start_small(struct rt_pool *pool, struct rt_request *request, ERL_NIF_TERM args, struct bl_error *err);
+/* `pieces`: a list of binaries that are the argument in external format; what they pin beyond their own bytes. */
+enum bl_status rt_task_start_pieces(struct rt_pool *pool, struct rt_request *request, ERL_NIF_TERM pieces, uint64_t pinned,
+                                    struct bl_error *err);
+/* Cancels by the caller's reference. */
+bool rt_task_cancel(struct rt_pool *pool, ERL_NIF_TERM ref);
+/* Source's spare blocks. */
+void rt_tasks_free_spare(struct rt_source *source);
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Setting up a monitor costs more than the rest of a submission together, so it is kept from one
+ * task of a process to the next. Entries without tasks are given up when there are many.
+ *
+ * An entry is a NIF resource, because the VM monitors for those. It holds a reference to its source;
+ * the table's reference to it ends when the process died, or it was swept out, or the source closed.
+ */
+#include "bl_rt.h"
+
+enum { OWNER_BUCKETS = 512, OWNERS_KEPT = 256, OWNERS_SWEPT = 8 };
+
+struct owner {
+    struct bl_owner tasks;
+    struct bl_link bucket, age; /* age: the one used longest ago first; under the table's lock */
+    struct rt_owners *table;
+    bool listed;
+    ErlNifPid pid;
+    ErlNifMonitor monitor;
+};
+
+struct rt_owners {
+    struct bl_source *source;
+    pthread_mutex_t lock;
+    struct bl_link bucket[OWNER_BUCKETS];
+    struct bl_link age;
+    size_t count;
+};
+
+static ErlNifResourceType *owner_type;
+
+static struct bl_link *bucket_of(struct rt_owners *o, const ErlNifPid *pid)
+{
+    return &o->bucket[(pid->pid >> 4 ^ pid->pid >> 13) % OWNER_BUCKETS];
+}
+
+/* Lock held. */
+static struct owner *find(struct rt_owners *o, const ErlNifPid *pid)
+{
+    struct bl_link *head = bucket_of(o, pid);
+    for (struct bl_link *l = head->next; l != head; l = l->next) {
+        struct owner *owner = BL_CONTAINER(l, struct owner, bucket);
+        if (owner->pid.pid == pid->pid) return owner;
+    }
+    return NULL;
+}
+
+static void put(struct rt_owners *o, struct owner *owner)
+{
+    bl_link_append(bucket_of(o, &owner->pid), &owner->bucket);
+    bl_link_append(&o->age, &owner->age);
+    owner->listed = true;
+    o->count++;
+}
+
+/* Lock held. False: another was faster. */
+static bool take_out(struct rt_owners *o, struct owner *owner)
+{
+    if (!owner->listed) return false;
+    bl_link_remove(&owner->bucket);
+    bl_link_remove(&owner->age);
+    owner->listed = false;
+    o->count--;
+    return true;
+}
+
+static void touch(struct rt_owners *o, struct owner *owner)
+{
+    bl_link_remove(&owner->age);
+    bl_link_append(&o->age, &owner->age);
+}
+
+static void free_owner(struct bl_owner *tasks) { enif_release_resource(BL_CONTAINER(tasks, struct owner, tasks)); }
+
+/* One of the oldest, which has no tasks: out of the table; NULL: none found. Lock held. */
+static struct owner *unused(struct rt_owners *o)
+{
+    for (int i = 0; i < OWNERS_SWEPT && o->count > OWNERS_KEPT; i++) {
+        struct owner *owner = BL_CONTAINER(o->age.next, struct owner, age);
+        if (!bl_source_owner_busy(o->source, &owner->tasks)) {
+            take_out(o, owner);
+            return owner;
+        }
+        touch(o, owner);
+    }
+    return NULL;
+}
+
+struct bl_owner *rt_owners_get(struct rt_owners *o, ErlNifEnv *env, const ErlNifPid *pid)
+{
+    pthread_mutex_lock(&o->lock);
+    struct owner *owner = find(o, pid);
+    struct owner *old = owner ? NULL : unused(o);
+    if (owner) touch(o, owner);
+    pthread_mutex_unlock(&o->lock);
+    if (owner) return &owner->tasks;
+    if (old) {
+        enif_demonitor_process(env, old, &old->monitor);
+        enif_release_resource(old);
+    }
+    owner = enif_alloc_resource(owner_type, sizeof *owner);
+    memset(owner, 0, sizeof *owner);
+    bl_owner_init(&owner->tasks, free_owner);
+    owner->table = o;
+    owner->pid = *pid;
+    bl_source_ref(o->source);
+    if (enif_monitor_process(env, owner, pid, &owner->monitor) != 0) {
+        enif_release_resource(owner);
+        return NULL;
+    }
+    pthread_mutex_lock(&o->lock);
+    put(o, owner);
+    pthread_mutex_unlock(&o->lock);
+    return &owner->tasks;
+}
+
+/* Constant time: the housekeeper does the rest. */
+static void owner_down(ErlNifEnv *env, void *object, ErlNifPid *pid, ErlNifMonitor *monitor)
+{
+    (void)env, (void)pid, (void)monitor;
+    struct owner *owner = object;
+    struct rt_owners *o = owner->table;
+    pthread_mutex_lock(&o->lock);
+    const bool mine = take_out(o, owner);
+    pthread_mutex_unlock(&o->lock);
+    if (mine) bl_source_owner_died(o->source, &owner->tasks);
+}
+
+static void owner_destroy(ErlNifEnv *env, void *object)
+{
+    (void)env;
+    bl_source_unref(((struct owner *)object)->table->source);
+}
+
+void rt_owners_close(struct rt_owners *o)
+{
+    for (;;) {
+        pthread_mutex_lock(&o->lock);
+        struct owner *owner = bl_link_is_alone(&o->age) ? NULL : BL_CONTAINER(o->age.next, struct owner, age);
+        if (owner) take_out(o, owner);
+        pthread_mutex_unlock(&o->lock);
+        if (!owner) return;
+        enif_demonitor_process(NULL, owner, &owner->monitor);
+        bl_source_owner_died(o->source, &owner->tasks);
+    }
+}
+
+struct rt_owners *rt_owners_new(struct bl_source *source, struct bl_error *err)
+{
+    struct rt_owners *o = bl_alloc(NULL, sizeof *o, err);
+    if (!o) return NULL;
+    o->source = source;
+    pthread_mutex_init(&o->lock, NULL);
+    for (int i = 0; i < OWNER_BUCKETS; i++) bl_link_init(&o->bucket[i]);
+    bl_link_init(&o->age);
+    o->count = 0;
+    return o;
+}
+
+void rt_owners_free(struct rt_owners *o)
+{
+    if (!o) return;
+    pthread_mutex_destroy(&o->lock);
+    bl_free(o);
+}
+
+bool rt_owners_load(ErlNifEnv *env)
+{
+    ErlNifResourceTypeInit init = {.dtor = owner_destroy, .down = owner_down, .members = 3};
+    const ErlNifResourceFlags flags = ERL_NIF_RT_CREATE | ERL_NIF_RT_TAKEOVER;
+    ErlNifResourceType *type = enif_init_resource_type(env, "beamline_owner", &init, flags, NULL);
+    if (type) owner_type = type;
+    return type != NULL;
+}

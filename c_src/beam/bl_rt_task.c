@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A small argument term is encoded here and now, into the task's own block. Any other comes as pieces
+ * (term_to_iovec): small ones are copied into the block, large ones are kept by reference in the
+ * task's environment. The answer is built in that environment too, and goes with it.
+ *
+ *     [ struct rt_task | spans | kept | copied bytes ... ]
+ *
+ * Blocks of the usual size, environments included, are used again.
+ *
+ * Who touches the environment: the caller until the task is queued, then the thread that runs it. Whoever
+ * answers in its place reads the reference in it, no more, and builds in an environment of his own.
+ */
+#include "bl_nif_term.h"
+#include "bl_rt.h"
+
+enum {
+    ROOM = 1024,            /* of a usual block */
+    SPARE_MOST = 1024,       /* blocks kept for later, per source */
+    SMALL_NODES = 64,       /* a small argument: terms in all, */
+    SMALL_BINARY = 64,      /* bytes of one binary, */
+    SMALL_BYTES = ROOM - 64, /* bytes encoded */
+    KEEP_FROM = 256,        /* pieces from here on are kept by reference */
+    PIECES_MOST = 4096,
+};
+
+struct rt_task {
+    struct bl_task task; /* first */
+    struct rt_source *home;
+    struct rt_task *next; /* among the spare ones */
+    bool usual;           /* of size ROOM: can be used again */
+    ErlNifEnv *env;
+    ErlNifPid caller;
+    ERL_NIF_TERM ref; /* in env */
+    const struct bl_op *op;
+    struct bl_nif_writer *result; /* on the stack of task_run */
+    size_t span_count;
+    struct bl_span *spans; /* of Args, without version byte */
+    _Alignas(8) uint8_t room[];
+};
+
+__thread ErlNifEnv *rt_calling;
+
+static ERL_NIF_TERM am_beamline, am_ok, am_error, am_progress;
+
+static struct rt_task *self(struct bl_task *task) { return BL_CONTAINER(task, struct rt_task, task); }
+
+/* ---- messages: {beamline, Ref, {Kind, Term}} ------------------------------------------ */
+
+/* Sends and empties `env`. `ref` may be in another environment. */
+static void send_message(const struct rt_task *t, ErlNifEnv *env, ERL_NIF_TERM ref, ERL_NIF_TERM kind, ERL_NIF_TERM term)
+{
+    const ERL_NIF_TERM message = enif_make_tuple3(env, am_beamline, ref, enif_make_tuple2(env, kind, term));
+    enif_send(rt_calling, &t->caller, env, message); /* false: the caller is dead */
+}
+
+/* In an environment of its own. What cannot be written is not sent: progress only. */
+static void send_apart(const struct rt_task *t, ERL_NIF_TERM kind, void (*write)(struct bl_writer *w, const void *what), const void *what)
+{
+    ErlNifEnv *env = enif_alloc_env();
+    struct bl_nif_writer w;
+    bl_nif_writer_init(&w, env, NULL); /* not accounted: it is small, and must be told also when the quota is used up */
+    write(&w.base, what);
+    if (bl_writer_done(&w.base)) send_message(t, env, enif_make_copy(env, t->ref), kind, bl_nif_writer_term(&w));
+    bl_nif_writer_clear(&w);
+    enif_free_env(env);
+}
+
+static void write_error(struct bl_writer *w, const void *err) { bl_write_reason(w, err); }
+
+static void send_error(const struct rt_task *t, const struct bl_error *err) { send_apart(t, am_error, write_error, err); }
+
+struct progress {
+    const struct bl_field *fields;
+    size_t count;
+};
+
+static void write_progress(struct bl_writer *w, const void *what)
+{
+    const struct progress *p = what;
+    bl_write_map(w, p->count);
+    for (const struct bl_field *f = p->fields; f < p->fields + p->count; f++) {
+        bl_write_atom(w, f->key);
+        if (f->type == BL_FIELD_INT)
+            bl_write_int(w, f->value.i);
+        else
+            bl_write_float(w, f->value.f);
+    }
+    bl_write_end(w);
+}
+
+/* ---- what the engine calls --------------------------------------------------------- */
+
+static void task_run(struct bl_task *task)
+{
+    struct rt_task *t = self(task);
+    const struct rt_pool *pool = task->pool->skin;
+    struct bl_error err = {.status = BL_OK};
+    struct bl_nif_writer w;
+    struct bl_reader args;
+    bl_nif_writer_init(&w, t->env, &task->quota);
+    bl_reader_init(&args, t->spans, t->span_count, NULL, &task->quota, &err);
+    enum bl_status status = rt_ops_run(pool->ops, t->op, &task->ctx, &args, &w.base, &err);
+    bl_reader_clear(&args);
+    if (status == BL_OK) status = bl_writer_status(&w.base, &err);
+    if (status == BL_OK && !bl_writer_done(&w.base)) status = bl_fail_invalid(&err, "result", "the operation wrote no whole term");
+    if (status != BL_OK) bl_nif_writer_clear(&w); /* gives its memory back before the answer */
+    t->result = &w;
+    bl_task_finish(task, status, &err);
+    bl_nif_writer_clear(&w);
+}
+
+/* Garbage that a large map left is not for the caller to hold. */
+static void send_tidied(struct rt_task *t)
+{
+    ErlNifEnv *env = enif_alloc_env();
+    send_message(t, env, enif_make_copy(env, t->ref), am_ok, enif_make_copy(env, bl_nif_writer_term(t->result)));
+    enif_free_env(env);
+}
+
+static void task_answer(struct bl_task *task, enum bl_status status, const struct bl_error *err)
+{
+    struct rt_task *t = self(task);
+    if (status != BL_OK)
+        send_error(t, err);
+    else if (t->result->untidy)
+        send_tidied(t);
+    else
+        send_message(t, t->env, t->ref, am_ok, bl_nif_writer_term(t->result));
+}
+
+static void task_progress(struct bl_task *task, const struct bl_field *fields, size_t count)
+{
+    const struct progress p = {.fields = fields, .count = count};
+    send_apart(self(task), am_progress, write_progress, &p);
+}
+
+/* ---- blocks ------------------------------------------------------------------------- */
+
+static void free_block(struct rt_task *t)
+{
+    enif_free_env(t->env);
+    bl_free(t);
+}
+
+static void task_release(struct bl_task *task)
+{
+    struct rt_task *t = self(task);
+    struct rt_source *home = t->home;
+    if (t->usual) {
+        enif_clear_env(t->env);
+        pthread_mutex_lock(&home->lock);
+        const bool room = home->spare_count < SPARE_MOST;
+        if (room) {
+            t->next = home->spare;
+            home->spare = t;
+            home->spare_count++;
+        }
+        pthread_mutex_unlock(&home->lock);
+        if (room) return;
+    }
+    free_block(t);
+}
+
+void rt_tasks_free_spare(struct rt_source *source)
+{
+    for (struct rt_task *t = source->spare, *next; t; t = next) {
+        next = t->next;
+        free_block(t);
+    }
+}
+
+static const struct bl_task_ops ops = {
+    .run = task_run, .answer = task_answer, .progress = task_progress, .release = task_release};
+
+static struct rt_task *spare_block(struct rt_source *source)
+{
+    pthread_mutex_lock(&source->lock);
+    struct rt_task *t = source->spare;
+    if (t) {
+        source->spare = t->next;
+        source->spare_count--;
+    }
+    pthread_mutex_unlock(&source->lock);
+    return t;
+}
+
+/* With room for `bytes`, an empty environment, and nothing of a task yet. Not on the pool's quota: arguments
+ * are bounded by max_queue_bytes. */
+static struct rt_task *block(struct rt_source *source, size_t bytes, struct bl_error *err)
+{
+    const bool usual = bytes <= ROOM;
+    struct rt_task *t = usual ? spare_block(source) : NULL;
+    if (t) return t;
+    t = bl_alloc(NULL, sizeof *t + (usual ? ROOM : bytes), err);
+    if (!t) {
+        __atomic_fetch_add(&source->engine->pool->stats.refused_memory, 1, __ATOMIC_RELAXED);
+        return NULL;
+    }
+    t->env = enif_alloc_env();
+    t->home = source;
+    t->usual = usual;
+    return t;
+}
+
+/* ---- starting --------------------------------------------------------------------------- */
+
+/* A reference's name in the table: 64 bits of hash. The reference itself cannot be asked there, because it
+ * leaves with the answer. */
+static uint64_t key_of(ERL_NIF_TERM ref)
+{
+    return enif_hash(ERL_NIF_INTERNAL_HASH, ref, 1) << 32 | (enif_hash(ERL_NIF_INTERNAL_HASH, ref, 2) & UINT32_MAX);
+}
+
+/* Gives up the block in any case. */
+static enum bl_status start(struct rt_task *t, struct rt_request *request, uint64_t held_bytes, struct bl_error *err)
+{
+    struct rt_source *home = t->home;
+    request->options.argument_bytes = held_bytes;
+    request->options.opaque = (request->op->flags & BL_OP_OPAQUE) != 0;
+    struct bl_owner *owner = rt_owners_get(home->owners, request->env, &request->caller);
+    bl_task_init(&t->task, &ops, home->engine, &request->options);
+    t->caller = request->caller;
+    t->ref = enif_make_copy(t->env, request->ref);
+    t->op = request->op;
+    t->task.key = key_of(request->ref);
+    t->task.owner = owner;
+    if (request->fail_nth > 0) bl_quota_fail_nth(&t->task.quota, request->fail_nth);
+    /* A caller that is dying has nobody to be told. */
+    const enum bl_status status = owner ? bl_task_start(&t->task, err) : bl_fail(err, BL_CANCELLED);
+    bl_task_unref(&t->task);
+    return status;
+}
+
+/* ---- a small argument -------------------------------------------------------------------- */
+
+static bool is_small(ErlNifEnv *env, ERL_NIF_TERM term, int *nodes);
+
+static bool is_small_list(ErlNifEnv *env, ERL_NIF_TERM list, int *nodes)
+{
+    ERL_NIF_TERM head;
+    while (enif_get_list_cell(env, list, &head, &list))
+        if (!is_small(env, head, nodes)) return false;
+    return enif_is_empty_list(env, list) || is_small(env, list, nodes);
+}
+
+static bool is_small_map(ErlNifEnv *env, ERL_NIF_TERM map, int *nodes)
+{
+    ErlNifMapIterator it;
+    size_t size;
+    if (!enif_get_map_size(env, map, &size) || size > SMALL_NODES) return false;
+    if (!enif_map_iterator_create(env, map, &it, ERL_NIF_MAP_ITERATOR_FIRST)) return false;
+    ERL_NIF_TERM key, value;
+    bool small = true;
+    for (; small && enif_map_iterator_get_pair(env, &it, &key, &value); enif_map_iterator_next(env, &it))
+        small = is_small(env, key, nodes) && is_small(env, value, nodes);
+    enif_map_iterator_destroy(env, &it);
+    return small;
+}
+
+static bool is_small_tuple(ErlNifEnv *env, ERL_NIF_TERM tuple, int *nodes)
+{
+    const ERL_NIF_TERM *element;
+    int arity;
+    if (!enif_get_tuple(env, tuple, &arity, &element)) return false;
+    for (int i = 0; i < arity; i++)
+        if (!is_small(env, element[i], nodes)) return false;
+    return true;
+}
+
+/* Cheap to encode at once: few terms, no large binary, nothing unusual. Its depth is bounded by `nodes`. */
+static bool is_small(ErlNifEnv *env, ERL_NIF_TERM term, int *nodes)
+{
+    ErlNifBinary binary;
+    ErlNifSInt64 i;
+    if (--*nodes < 0) return false;
+    switch (enif_term_type(env, term)) {
+    case ERL_NIF_TERM_TYPE_ATOM:
+    case ERL_NIF_TERM_TYPE_FLOAT:
+    case ERL_NIF_TERM_TYPE_PID:
+    case ERL_NIF_TERM_TYPE_REFERENCE: return true;
+    case ERL_NIF_TERM_TYPE_INTEGER: return enif_get_int64(env, term, &i);
+    case ERL_NIF_TERM_TYPE_BITSTRING: return enif_inspect_binary(env, term, &binary) && binary.size <= SMALL_BINARY;
+    case ERL_NIF_TERM_TYPE_TUPLE: return is_small_tuple(env, term, nodes);
+    case ERL_NIF_TERM_TYPE_LIST: return is_small_list(env, term, nodes);
+    case ERL_NIF_TERM_TYPE_MAP: return is_small_map(env, term, nodes);
+    default: return false;
+    }
+}
+
+enum bl_status rt_task_start_small(struct rt_pool *pool, struct rt_request *request, ERL_NIF_TERM args, struct bl_error *err)
+{
+    int nodes = SMALL_NODES;
+    ErlNifBinary encoded;
+    err->status = BL_OK;
+    if (!is_small(request->env, args, &nodes)) return BL_LIMIT;
+    if (!enif_term_to_binary(request->env, args, &encoded)) return bl_fail(err, BL_NO_MEMORY);
+    enum bl_status status = BL_LIMIT;
+    if (encoded.size <= SMALL_BYTES) {
+        struct rt_task *t = block(rt_pool_source(pool), ROOM, err);
+        status = err->status;
+        if (t) {
+            t->spans = (struct bl_span *)t->room;
+            t->span_count = 1;
+            uint8_t *bytes = t->room + sizeof *t->spans;
+            memcpy(bytes, encoded.data + 1, encoded.size - 1);
+            *t->spans = (struct bl_span){.data = bytes, .len = encoded.size - 1};
+            status = start(t, request, encoded.size, err);
+        }
+    }
+    enif_release_binary(&encoded);
+    return status;
+}
+
+/* ---- an argument in pieces ------------------------------------------------------------------ */
+
+struct plan {
+    size_t spans, kept, copied_bytes, bytes;
+};
+
+/* Walks over the pieces. With `t` NULL it only counts; else it fills t's arrays. Both walks decide alike.
+ * False: not a list of binaries. */
+static bool walk(ErlNifEnv *env, ERL_NIF_TERM pieces, struct plan *plan, struct rt_task *t, struct bl_nif_kept *kept, uint8_t *bytes)
+{
+    *plan = (struct plan){0};
+    bool joined = false; /* the last span is a copy: the next copy goes right behind it */
+    ERL_NIF_TERM piece;
+    ErlNifBinary b;
+    while (enif_get_list_cell(env, pieces, &piece, &pieces)) {
+        if (!enif_inspect_binary(env, piece, &b) || plan->spans + plan->kept > PIECES_MOST) return false;
+        plan->bytes += b.size;
+        if (b.size < KEEP_FROM) {
+            if (t) {
+                memcpy(bytes + plan->copied_bytes, b.data, b.size);
+                if (joined)
+                    t->spans[plan->spans - 1].len += b.size;
+                else
+                    t->spans[plan->spans] = (struct bl_span){.data = bytes + plan->copied_bytes, .len = b.size};
+            }
+            plan->spans += !joined;
+            plan->copied_bytes += b.size;
+            joined = true;
+        } else {
+            if (t) {
+                struct bl_nif_kept *k = &kept[plan->kept];
+                k->term = enif_make_copy(t->env, piece);
+                if (!enif_inspect_binary(t->env, k->term, &b)) return false;
+                k->data = b.data;
+                t->spans[plan->spans] = (struct bl_span){.data = b.data, .len = b.size, .owner = k};
+            }
+            plan->spans++;
+            plan->kept++;
+            joined = false;
+        }
+    }
+    return enif_is_empty_list(env, pieces);
+}
+
+enum bl_status rt_task_start_pieces(struct rt_pool *pool, struct rt_request *request, ERL_NIF_TERM pieces, uint64_t pinned,
+                                    struct bl_error *err)
+{
+    struct plan plan;
+    if (!walk(request->env, pieces, &plan, NULL, NULL, NULL) || plan.bytes < 2)
+        return bl_fail_invalid(err, "arguments", "not in external term format");
+    const size_t arrays = plan.spans * sizeof(struct bl_span) + plan.kept * sizeof(struct bl_nif_kept);
+    struct rt_task *t = block(rt_pool_source(pool), arrays + plan.copied_bytes, err);
+    if (!t) return err->status;
+    t->spans = (struct bl_span *)t->room;
+    t->span_count = plan.spans;
+    struct bl_nif_kept *kept = (struct bl_nif_kept *)(t->spans + plan.spans);
+    walk(request->env, pieces, &plan, t, kept, (uint8_t *)(kept + plan.kept));
+    t->spans[0].data++; /* the version byte */
+    t->spans[0].len--;
+    return start(t, request, plan.bytes + pinned, err);
+}
+
+/* ---- the rest --------------------------------------------------------------------------------- */
+
+bool rt_task_cancel(struct rt_pool *pool, ERL_NIF_TERM ref)
+{
+    const uint64_t key = key_of(ref);
+    return bl_source_cancel(rt_pool_source(pool)->engine, key) || bl_pool_cancel(pool->engine, key);
+}
+
+void rt_tasks_load(ErlNifEnv *env)
+{
+    am_beamline = enif_make_atom(env, "beamline");
+    am_ok = enif_make_atom(env, "ok");
+    am_error = enif_make_atom(env, "error");
+    am_progress = enif_make_atom(env, "progress");
+}

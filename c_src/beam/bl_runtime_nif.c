@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The fast lane of the runtime: a task goes in through a NIF and its answer comes straight from the pool's thread.
+ * Every entry is short: it reads a few terms, links a task into lists.
+ */
+#include "beamline.h"
+#include "bl_nif_term.h"
+#include "bl_rt.h"
+
+static ERL_NIF_TERM am_ok, am_error, am_large, am_true, am_false, am_unsupported;
+
+/* ---- what Erlang gives -------------------------------------------------------------- */
+
+/* 0 (all defaults) or {Priority 0..3, TimeoutMs | -1, MemoryLimit | 0, ProgressMs | 0, FailNth | 0}. */
+static bool get_options(ErlNifEnv *env, ERL_NIF_TERM term, struct rt_request *request)
+{
+    struct bl_task_options *o = &request->options;
+    const ERL_NIF_TERM *e;
+    int arity, priority;
+    ErlNifSInt64 timeout;
+    ErlNifUInt64 memory, fail;
+    bl_task_options_init(o);
+    request->fail_nth = 0;
+    if (!enif_get_tuple(env, term, &arity, &e)) return enif_is_number(env, term);
+    if (arity != 5 || !enif_get_int(env, e[0], &priority) || !enif_get_int64(env, e[1], &timeout) ||
+        !enif_get_uint64(env, e[2], &memory) || !enif_get_uint(env, e[3], &o->progress_ms) || !enif_get_uint64(env, e[4], &fail))
+        return false;
+    if (priority < 0 || priority >= BL_PRIORITY_COUNT) return false;
+    o->priority = (enum bl_priority)priority;
+    o->timeout_ms = timeout < 0 ? BL_NO_TIMEOUT : (uint64_t)timeout;
+    o->memory_limit = memory;
+    request->fail_nth = fail;
+    return true;
+}
+
+/* {error, Reason} */
+static ERL_NIF_TERM make_error(ErlNifEnv *env, const struct bl_error *err)
+{
+    struct bl_nif_writer w;
+    bl_nif_writer_init(&w, env, NULL);
+    bl_write_reason(&w.base, err);
+    const ERL_NIF_TERM reason = bl_writer_done(&w.base) ? bl_nif_writer_term(&w) : enif_make_atom(env, "no_memory");
+    bl_nif_writer_clear(&w);
+    return enif_make_tuple2(env, am_error, reason);
+}
+
+static ERL_NIF_TERM make_status(ErlNifEnv *env, enum bl_status status)
+{
+    struct bl_error err;
+    bl_fail(&err, status);
+    return make_error(env, &err);
+}
+
+/* ---- entries -------------------------------------------------------------------------- */
+
+typedef enum bl_status start_fn(struct rt_pool *pool, struct rt_request *request, const ERL_NIF_TERM argv[], struct bl_error *err);
+
+static enum bl_status start_small(struct rt_pool *pool, struct rt_request *request, const ERL_NIF_TERM argv[], struct bl_error *err)
+{
+    return rt_task_start_small(pool, request, argv[4], err);
+}
+
+static enum bl_status start_pieces(struct rt_pool *pool, struct rt_request *request, const ERL_NIF_TERM argv[], struct bl_error *err)
+{
+    ErlNifUInt64 pinned;
+    if (!enif_get_uint64(request->env, argv[5], &pinned)) return bl_fail_invalid(err, "pinned", "not a number of bytes");
+    return rt_task_start_pieces(pool, request, argv[4], pinned, err);
+}
+
+/* (PoolId, Ref, Op, Options, ...) -> ok | large | {error, Reason} */
+static ERL_NIF_TERM submit(ErlNifEnv *env, const ERL_NIF_TERM argv[], start_fn *start)
+{
+    struct rt_request request = {.env = env, .ref = argv[1]};
+    char name[256];
+    ErlNifUInt64 id;
+    struct bl_error err;
+    if (!enif_get_uint64(env, argv[0], &id) || !enif_is_ref(env, argv[1]) || !enif_is_atom(env, argv[2]) ||
+        !get_options(env, argv[3], &request) || !enif_self(env, &request.caller))
+        return enif_make_badarg(env);
+    struct rt_pool *pool = rt_pool_enter(id);
+    if (!pool) return make_status(env, BL_CLOSED);
+    /* Operations have ASCII names. */
+    if (enif_get_atom(env, argv[2], name, sizeof name, ERL_NIF_LATIN1)) request.op = rt_ops_find(pool->ops, name);
+    const enum bl_status status = request.op ? start(pool, &request, argv, &err) : BL_UNSUPPORTED;
+    rt_pool_leave(pool);
+    if (status == BL_OK) return am_ok;
+    if (!request.op) return enif_make_tuple2(env, am_error, enif_make_tuple2(env, am_unsupported, argv[2]));
+    return status == BL_LIMIT && err.status == BL_OK ? am_large : make_error(env, &err);
+}
+
+static ERL_NIF_TERM submit_small(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return submit(env, argv, start_small);
+}
+
+static ERL_NIF_TERM submit_pieces(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    return submit(env, argv, start_pieces);
+}
+
+/* (PoolId, Ref) -> boolean() */
+static ERL_NIF_TERM cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    ErlNifUInt64 id;
+    if (!enif_get_uint64(env, argv[0], &id) || !enif_is_ref(env, argv[1])) return enif_make_badarg(env);
+    struct rt_pool *pool = rt_pool_enter(id);
+    if (!pool) return am_false;
+    rt_calling = env; /* the answer is sent from here */
+    const bool done = rt_task_cancel(pool, argv[1]);
+    rt_calling = NULL;
+    rt_pool_leave(pool);
+    return done ? am_true : am_false;
+}
+
+static ERL_NIF_TERM version(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc, (void)argv;
+    return enif_make_string(env, bl_version(), ERL_NIF_LATIN1);
+}
+
+/* ---- loading ----------------------------------------------------------------------------- */
+
+static int load(ErlNifEnv *env, void **data, ERL_NIF_TERM expected)
+{
+    (void)data;
+    char text[32];
+    if (enif_get_string(env, expected, text, sizeof text, ERL_NIF_LATIN1) < 1 || strcmp(text, BL_VERSION) != 0 ||
+        strcmp(bl_version(), BL_VERSION) != 0)
+        return 1; /* beam, skin and core of different versions */
+    am_ok = enif_make_atom(env, "ok");
+    am_error = enif_make_atom(env, "error");
+    am_large = enif_make_atom(env, "large");
+    am_true = enif_make_atom(env, "true");
+    am_false = enif_make_atom(env, "false");
+    am_unsupported = enif_make_atom(env, "unsupported");
+    rt_tasks_load(env);
+    return rt_owners_load(env) ? 0 : 2;
+}
+
+static int upgrade(ErlNifEnv *env, void **data, void **old_data, ERL_NIF_TERM expected)
+{
+    (void)old_data;
+    return load(env, data, expected);
+}
+
+static ErlNifFunc functions[] = {
+    {"submit", 5, submit_small, 0},
+    {"submit_pieces", 6, submit_pieces, 0},
+    {"cancel", 2, cancel, 0},
+    {"version", 0, version, 0},
+};
+
+ERL_NIF_INIT(beamline_runtime_nif, functions, load, NULL, upgrade, NULL)
