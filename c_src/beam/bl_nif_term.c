@@ -249,3 +249,117 @@ void bl_nif_writer_clear(struct bl_nif_writer *w)
 }
 
 ERL_NIF_TERM bl_nif_writer_term(const struct bl_nif_writer *w) { return w->terms[0]; }
+
+/* ---- reading ---------------------------------------------------------------------------- */
+
+struct small {
+    ErlNifEnv *env;
+    struct bl_writer *w;
+    int nodes; /* terms still allowed; bounds the depth too */
+};
+
+static bool copy_small(struct small *s, ERL_NIF_TERM term);
+
+static bool copy_atom(struct small *s, ERL_NIF_TERM term)
+{
+    char name[256];
+    const int bytes = enif_get_atom(s->env, term, name, sizeof name, ERL_NIF_LATIN1);
+    for (int i = 0; i < bytes - 1; i++)
+        if ((unsigned char)name[i] > 127 || name[i] == '\0') return false; /* the writer wants UTF-8 that ends with NUL */
+    if (bytes > 0) bl_write_atom(s->w, name);
+    return bytes > 0;
+}
+
+static bool copy_integer(struct small *s, ERL_NIF_TERM term)
+{
+    ErlNifSInt64 i;
+    if (!enif_get_int64(s->env, term, &i)) return false;
+    bl_write_int(s->w, i);
+    return true;
+}
+
+static bool copy_float(struct small *s, ERL_NIF_TERM term)
+{
+    double d;
+    if (!enif_get_double(s->env, term, &d)) return false;
+    bl_write_float(s->w, d);
+    return true;
+}
+
+static bool copy_binary(struct small *s, ERL_NIF_TERM term)
+{
+    ErlNifBinary b;
+    if (!enif_inspect_binary(s->env, term, &b) || b.size > BL_NIF_SMALL_BINARY) return false;
+    bl_write_binary(s->w, b.data, b.size);
+    return true;
+}
+
+static bool copy_tuple(struct small *s, ERL_NIF_TERM tuple)
+{
+    const ERL_NIF_TERM *element;
+    int arity;
+    if (!enif_get_tuple(s->env, tuple, &arity, &element)) return false;
+    bl_write_tuple(s->w, (size_t)arity);
+    for (int i = 0; i < arity; i++)
+        if (!copy_small(s, element[i])) return false;
+    bl_write_end(s->w);
+    return true;
+}
+
+/* The length of a short proper list; -1: it is none. Does not walk over a long one. */
+static int short_length(struct small *s, ERL_NIF_TERM list)
+{
+    ERL_NIF_TERM head;
+    int n = 0;
+    while (n <= s->nodes && enif_get_list_cell(s->env, list, &head, &list)) n++;
+    return enif_is_empty_list(s->env, list) ? n : -1;
+}
+
+static bool copy_list(struct small *s, ERL_NIF_TERM list)
+{
+    ERL_NIF_TERM head;
+    const int length = short_length(s, list);
+    if (length < 0) return false;
+    bl_write_list(s->w, (size_t)length);
+    while (enif_get_list_cell(s->env, list, &head, &list))
+        if (!copy_small(s, head)) return false;
+    bl_write_end(s->w);
+    return true;
+}
+
+static bool copy_map(struct small *s, ERL_NIF_TERM map)
+{
+    ErlNifMapIterator it;
+    ERL_NIF_TERM key, value;
+    size_t pairs;
+    if (!enif_get_map_size(s->env, map, &pairs) || pairs > BL_NIF_SMALL_NODES) return false;
+    if (!enif_map_iterator_create(s->env, map, &it, ERL_NIF_MAP_ITERATOR_FIRST)) return false;
+    bl_write_map(s->w, pairs);
+    bool small = true;
+    for (; small && enif_map_iterator_get_pair(s->env, &it, &key, &value); enif_map_iterator_next(s->env, &it))
+        small = copy_small(s, key) && copy_small(s, value);
+    enif_map_iterator_destroy(s->env, &it);
+    if (small) bl_write_end(s->w);
+    return small;
+}
+
+static bool copy_small(struct small *s, ERL_NIF_TERM term)
+{
+    if (--s->nodes < 0) return false;
+    switch (enif_term_type(s->env, term)) {
+    case ERL_NIF_TERM_TYPE_ATOM: return copy_atom(s, term);
+    case ERL_NIF_TERM_TYPE_INTEGER: return copy_integer(s, term);
+    case ERL_NIF_TERM_TYPE_FLOAT: return copy_float(s, term);
+    case ERL_NIF_TERM_TYPE_BITSTRING: return copy_binary(s, term);
+    case ERL_NIF_TERM_TYPE_TUPLE: return copy_tuple(s, term);
+    case ERL_NIF_TERM_TYPE_LIST: return copy_list(s, term);
+    case ERL_NIF_TERM_TYPE_MAP: return copy_map(s, term);
+    default: return false;
+    }
+}
+
+bool bl_nif_write_small(ErlNifEnv *env, ERL_NIF_TERM term, struct bl_writer *w)
+{
+    struct small s = {.env = env, .w = w, .nodes = BL_NIF_SMALL_NODES};
+    return copy_small(&s, term) && bl_writer_done(w);
+}

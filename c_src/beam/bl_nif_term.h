@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The NIF-term back end of the term writer: builds a term in an environment that belongs to
- * no process. Any thread that has the environment to itself.
+ * NIF terms: a back end of the term writer that builds a term in an environment that belongs to no
+ * process (any thread that has the environment to itself), and the other way round for small ones.
  */
 #ifndef BL_NIF_TERM_H
 #define BL_NIF_TERM_H
@@ -37,5 +37,14 @@ void bl_nif_writer_init(struct bl_nif_writer *w, ErlNifEnv *env, struct bl_quota
 void bl_nif_writer_clear(struct bl_nif_writer *w);
 /* The term; only when the writer is done. */
 ERL_NIF_TERM bl_nif_writer_term(const struct bl_nif_writer *w);
+
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+enum { BL_NIF_SMALL_NODES = 64, BL_NIF_SMALL_BINARY = 64 };
+
+/* Writes a small term of the calling process: few terms, short binaries, nothing unusual. False: it is not small, or
+ * the writer has failed; what was written is of no use then. Bounded time. */
+bool bl_nif_write_small(ErlNifEnv *env, ERL_NIF_TERM term, struct bl_writer *w);
 
 #endif

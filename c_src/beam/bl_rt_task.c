@@ -17,9 +17,7 @@
 enum {
     ROOM = 1024,            /* of a usual block */
     SPARE_MOST = 1024,       /* blocks kept for later, per source */
-    SMALL_NODES = 64,       /* a small argument: terms in all, */
-    SMALL_BINARY = 64,      /* bytes of one binary, */
-    SMALL_BYTES = ROOM - 64, /* bytes encoded */
+    TOUCHED = 512,          /* bytes of a block that every task needs */
     KEEP_FROM = 256,        /* pieces from here on are kept by reference */
     PIECES_MOST = 4096,
 };
@@ -89,11 +87,18 @@ static void write_progress(struct bl_writer *w, const void *what)
     bl_write_end(w);
 }
 
+/* Its lines are in the cache of the thread that ran the last task in it: asks for all at once. */
+static void touch(const struct rt_task *t)
+{
+    for (size_t i = 0; i < TOUCHED; i += 64) __builtin_prefetch((const char *)t + i, 1);
+}
+
 /* ---- what the engine calls --------------------------------------------------------- */
 
 static void task_run(struct bl_task *task)
 {
     struct rt_task *t = self(task);
+    touch(t);
     const struct rt_pool *pool = task->pool->skin;
     struct bl_error err = {.status = BL_OK};
     struct bl_nif_writer w;
@@ -143,24 +148,26 @@ static void free_block(struct rt_task *t)
     bl_free(t);
 }
 
-static void task_release(struct bl_task *task)
+/* Keeps the block for later, or frees it. */
+static void recycle(struct rt_task *t)
 {
-    struct rt_task *t = self(task);
     struct rt_source *home = t->home;
+    bool room = false;
     if (t->usual) {
         enif_clear_env(t->env);
         pthread_mutex_lock(&home->lock);
-        const bool room = home->spare_count < SPARE_MOST;
+        room = home->spare_count < SPARE_MOST;
         if (room) {
             t->next = home->spare;
             home->spare = t;
             home->spare_count++;
         }
         pthread_mutex_unlock(&home->lock);
-        if (room) return;
     }
-    free_block(t);
+    if (!room) free_block(t);
 }
+
+static void task_release(struct bl_task *task) { recycle(self(task)); }
 
 void rt_tasks_free_spare(struct rt_source *source)
 {
@@ -191,7 +198,10 @@ static struct rt_task *block(struct rt_source *source, size_t bytes, struct bl_e
 {
     const bool usual = bytes <= ROOM;
     struct rt_task *t = usual ? spare_block(source) : NULL;
-    if (t) return t;
+    if (t) {
+        touch(t);
+        return t;
+    }
     t = bl_alloc(NULL, sizeof *t + (usual ? ROOM : bytes), err);
     if (!t) {
         __atomic_fetch_add(&source->engine->pool->stats.refused_memory, 1, __ATOMIC_RELAXED);
@@ -234,82 +244,21 @@ static enum bl_status start(struct rt_task *t, struct rt_request *request, uint6
 
 /* ---- a small argument -------------------------------------------------------------------- */
 
-static bool is_small(ErlNifEnv *env, ERL_NIF_TERM term, int *nodes);
-
-static bool is_small_list(ErlNifEnv *env, ERL_NIF_TERM list, int *nodes)
-{
-    ERL_NIF_TERM head;
-    while (enif_get_list_cell(env, list, &head, &list))
-        if (!is_small(env, head, nodes)) return false;
-    return enif_is_empty_list(env, list) || is_small(env, list, nodes);
-}
-
-static bool is_small_map(ErlNifEnv *env, ERL_NIF_TERM map, int *nodes)
-{
-    ErlNifMapIterator it;
-    size_t size;
-    if (!enif_get_map_size(env, map, &size) || size > SMALL_NODES) return false;
-    if (!enif_map_iterator_create(env, map, &it, ERL_NIF_MAP_ITERATOR_FIRST)) return false;
-    ERL_NIF_TERM key, value;
-    bool small = true;
-    for (; small && enif_map_iterator_get_pair(env, &it, &key, &value); enif_map_iterator_next(env, &it))
-        small = is_small(env, key, nodes) && is_small(env, value, nodes);
-    enif_map_iterator_destroy(env, &it);
-    return small;
-}
-
-static bool is_small_tuple(ErlNifEnv *env, ERL_NIF_TERM tuple, int *nodes)
-{
-    const ERL_NIF_TERM *element;
-    int arity;
-    if (!enif_get_tuple(env, tuple, &arity, &element)) return false;
-    for (int i = 0; i < arity; i++)
-        if (!is_small(env, element[i], nodes)) return false;
-    return true;
-}
-
-/* Cheap to encode at once: few terms, no large binary, nothing unusual. Its depth is bounded by `nodes`. */
-static bool is_small(ErlNifEnv *env, ERL_NIF_TERM term, int *nodes)
-{
-    ErlNifBinary binary;
-    ErlNifSInt64 i;
-    if (--*nodes < 0) return false;
-    switch (enif_term_type(env, term)) {
-    case ERL_NIF_TERM_TYPE_ATOM:
-    case ERL_NIF_TERM_TYPE_FLOAT:
-    case ERL_NIF_TERM_TYPE_PID:
-    case ERL_NIF_TERM_TYPE_REFERENCE: return true;
-    case ERL_NIF_TERM_TYPE_INTEGER: return enif_get_int64(env, term, &i);
-    case ERL_NIF_TERM_TYPE_BITSTRING: return enif_inspect_binary(env, term, &binary) && binary.size <= SMALL_BINARY;
-    case ERL_NIF_TERM_TYPE_TUPLE: return is_small_tuple(env, term, nodes);
-    case ERL_NIF_TERM_TYPE_LIST: return is_small_list(env, term, nodes);
-    case ERL_NIF_TERM_TYPE_MAP: return is_small_map(env, term, nodes);
-    default: return false;
-    }
-}
-
 enum bl_status rt_task_start_small(struct rt_pool *pool, struct rt_request *request, ERL_NIF_TERM args, struct bl_error *err)
 {
-    int nodes = SMALL_NODES;
-    ErlNifBinary encoded;
-    err->status = BL_OK;
-    if (!is_small(request->env, args, &nodes)) return BL_LIMIT;
-    if (!enif_term_to_binary(request->env, args, &encoded)) return bl_fail(err, BL_NO_MEMORY);
-    enum bl_status status = BL_LIMIT;
-    if (encoded.size <= SMALL_BYTES) {
-        struct rt_task *t = block(rt_pool_source(pool), ROOM, err);
-        status = err->status;
-        if (t) {
-            t->spans = (struct bl_span *)t->room;
-            t->span_count = 1;
-            uint8_t *bytes = t->room + sizeof *t->spans;
-            memcpy(bytes, encoded.data + 1, encoded.size - 1);
-            *t->spans = (struct bl_span){.data = bytes, .len = encoded.size - 1};
-            status = start(t, request, encoded.size, err);
-        }
+    struct rt_task *t = block(rt_pool_source(pool), ROOM, err);
+    if (!t) return BL_NO_MEMORY;
+    t->spans = (struct bl_span *)t->room;
+    t->span_count = 1;
+    struct bl_etf_writer w;
+    bl_etf_writer_init_fixed(&w, t->room + sizeof *t->spans, ROOM - sizeof *t->spans);
+    if (!bl_nif_write_small(request->env, args, &w.base)) {
+        recycle(t);
+        err->status = BL_OK;
+        return BL_LIMIT;
     }
-    enif_release_binary(&encoded);
-    return status;
+    *t->spans = (struct bl_span){.data = w.data, .len = w.len};
+    return start(t, request, w.len, err);
 }
 
 /* ---- an argument in pieces ------------------------------------------------------------------ */

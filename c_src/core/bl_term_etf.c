@@ -14,6 +14,11 @@ static struct bl_etf_writer *etf(struct bl_writer *w) { return (struct bl_etf_wr
 static bool grow(struct bl_etf_writer *e, size_t needed)
 {
     struct bl_error err;
+    if (e->fixed) {
+        bl_fail_limit(&err, "term_bytes", e->capacity, needed);
+        bl_writer_fail(&e->base, &err);
+        return false;
+    }
     const size_t doubled = e->capacity <= SIZE_MAX / 2 ? 2 * e->capacity : SIZE_MAX;
     size_t capacity = doubled > FIRST_CAPACITY ? doubled : FIRST_CAPACITY;
     if (capacity < needed) capacity = needed;
@@ -167,13 +172,22 @@ void bl_etf_writer_init(struct bl_etf_writer *w, struct bl_quota *quota, bool wi
     w->quota = quota;
     w->data = NULL;
     w->len = w->capacity = 0;
+    w->fixed = false;
     uint8_t *p = with_version ? room(&w->base, 1) : NULL;
     if (p) *p = ETF_VERSION;
 }
 
+void bl_etf_writer_init_fixed(struct bl_etf_writer *w, void *data, size_t capacity)
+{
+    bl_etf_writer_init(w, NULL, false);
+    w->data = data;
+    w->capacity = capacity;
+    w->fixed = true;
+}
+
 void bl_etf_writer_clear(struct bl_etf_writer *w)
 {
-    bl_free(w->data);
+    if (!w->fixed) bl_free(w->data);
     w->data = NULL;
     w->len = w->capacity = 0;
 }

@@ -130,8 +130,7 @@ BL_API enum bl_status bl_read_unknown_key(struct bl_reader *r, const struct bl_s
 
 /* ---- writing ------------------------------------------------------------ */
 
-/* One interface, several back ends: driver terms and external term format; later NIF
- * terms. One term is written; containers are announced with their exact count and ended:
+/* One interface, several back ends: NIF terms and external term format. One term is written; containers are announced with their exact count and ended:
  *     bl_write_map(w, 2); bl_write_atom(w, "a"); bl_write_int(w, 1); ...; bl_write_end(w);
  * The first failure sticks: later calls do nothing; bl_writer_status() tells. Failures:
  * BL_INVALID (counts that do not agree, an atom that is none), BL_LIMIT (depth: 64
@@ -209,8 +208,11 @@ struct bl_etf_writer {
     struct bl_quota *quota;
     uint8_t *data;
     size_t len, capacity;
+    bool fixed; /* `data` is the caller's */
 };
 BL_API void bl_etf_writer_init(struct bl_etf_writer *w, struct bl_quota *quota, bool with_version);
+/* The same into the caller's buffer, without version byte; BL_LIMIT "term_bytes" when it is full. */
+BL_API void bl_etf_writer_init_fixed(struct bl_etf_writer *w, void *data, size_t capacity);
 BL_API void bl_etf_writer_clear(struct bl_etf_writer *w);
 
 #ifdef __cplusplus
