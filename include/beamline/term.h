@@ -130,7 +130,8 @@ BL_API enum bl_status bl_read_unknown_key(struct bl_reader *r, const struct bl_s
 
 /* ---- writing ------------------------------------------------------------ */
 
-/* One interface, several back ends: NIF terms and external term format. One term is written; containers are announced with their exact count and ended:
+/* One interface, several back ends: NIF terms and external term format. One term is
+ * written; containers are announced with their exact count and ended:
  *     bl_write_map(w, 2); bl_write_atom(w, "a"); bl_write_int(w, 1); ...; bl_write_end(w);
  * The first failure sticks: later calls do nothing; bl_writer_status() tells. Failures:
  * BL_INVALID (counts that do not agree, an atom that is none), BL_LIMIT (depth: 64
