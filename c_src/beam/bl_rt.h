@@ -5,8 +5,6 @@
  *   bl_runtime_drv.c    the port driver: a port is a pool, and lives as long as its process
  *   bl_runtime_nif.c    the NIFs: a task goes in, a cancel goes in
  *   bl_rt_pool.c        the table of pools; their sources, one per scheduler thread
- *   bl_rt_ops.c         the operations of a pool, a user's too
- *   bl_rt_info.c        configuration in, statistics out
  *   bl_rt_task.c        one task: from the caller's terms to the answer's
  *   bl_rt_owner.c       calling processes and their monitors
  *   bl_nif_term.c       terms of an answer
@@ -20,16 +18,16 @@
 
 #include "beamline/op.h"
 #include "bl_engine.h"
+#include "bl_op_set.h"
 
 /* ---- bl_rt_pool.c ---- */
 
-struct rt_ops;
 struct rt_owners;
 struct rt_task;
 
 struct rt_pool {
     struct bl_pool *engine;
-    struct rt_ops *ops;
+    struct bl_op_set *ops;
     unsigned slot, source_count;
     struct bl_source *source[];
 };
@@ -51,22 +49,6 @@ struct rt_pool *rt_pool_enter(uint64_t id);
 void rt_pool_leave(struct rt_pool *pool);
 /* The source of the calling thread. */
 struct rt_source *rt_pool_source(struct rt_pool *pool);
-
-/* ---- bl_rt_ops.c ---- */
-
-/* The built-in operations and load_operations. NULL: no memory. */
-struct rt_ops *rt_ops_new(struct bl_error *err);
-void rt_ops_free(struct rt_ops *ops);
-const struct bl_op *rt_ops_find(struct rt_ops *ops, const char *name);
-void rt_ops_list(struct rt_ops *ops, struct bl_writer *w);
-/* Runs an operation; load_operations, which needs `ops`, as well. */
-enum bl_status rt_ops_run(struct rt_ops *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
-                          struct bl_writer *result, struct bl_error *err);
-
-/* ---- bl_rt_info.c ---- */
-
-enum bl_status rt_read_config(struct bl_reader *r, struct bl_pool_config *config);
-void rt_pool_info(struct rt_pool *pool, struct bl_writer *w);
 
 /* ---- bl_rt_owner.c ---- */
 

@@ -129,7 +129,7 @@ void rt_pool_end(struct rt_pool *pool)
 static void free_pool(void *skin)
 {
     struct rt_pool *pool = skin;
-    rt_ops_free(pool->ops);
+    bl_op_set_free(pool->ops);
     bl_free(pool);
 }
 
@@ -158,7 +158,7 @@ enum bl_status rt_pool_create(const struct bl_pool_config *config, struct rt_poo
 {
     struct rt_pool *pool = bl_alloc_zero(NULL, sizeof *pool + scheduler_count() * sizeof pool->source[0], err);
     if (!pool) return BL_NO_MEMORY;
-    if (!(pool->ops = rt_ops_new(err))) {
+    if (!(pool->ops = bl_op_set_new(err))) {
         free_pool(pool);
         return err->status;
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "beamline.h"
+#include "bl_pool_terms.h"
 #include "bl_rt.h"
 
 /* Numbers of the control commands; beamline_runtime_drv.erl has the same. */
@@ -44,7 +45,7 @@ static enum bl_status create(struct drv_port *p, struct bl_reader *args, struct 
     uint64_t id = 0;
     if (p->pool) return bl_fail_invalid(err, "port", "has a pool already");
     enum bl_status status = bl_read_version(args);
-    if (status == BL_OK) status = rt_read_config(args, &config);
+    if (status == BL_OK) status = bl_pool_read_config(args, &config);
     if (status == BL_OK) status = rt_pool_create(&config, &p->pool, &id, err);
     if (status == BL_OK) bl_write_uint(w, id);
     return status;
@@ -62,9 +63,9 @@ static enum bl_status answer(struct drv_port *p, unsigned command, const struct 
     else if (!p->pool)
         status = bl_fail(err, BL_CLOSED);
     else if (command == DRV_INFO)
-        rt_pool_info(p->pool, w);
+        bl_pool_write_info(p->pool->engine, w);
     else if (command == DRV_OPERATIONS)
-        rt_ops_list(p->pool->ops, w);
+        bl_op_set_list(p->pool->ops, w);
     else
         status = bl_fail_unsupported(err, "command");
     bl_reader_clear(&args);

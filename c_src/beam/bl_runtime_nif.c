@@ -80,7 +80,7 @@ static ERL_NIF_TERM submit(ErlNifEnv *env, const ERL_NIF_TERM argv[], start_fn *
     struct rt_pool *pool = rt_pool_enter(id);
     if (!pool) return make_status(env, BL_CLOSED);
     /* Operations have ASCII names. */
-    if (enif_get_atom(env, argv[2], name, sizeof name, ERL_NIF_LATIN1)) request.op = rt_ops_find(pool->ops, name);
+    if (enif_get_atom(env, argv[2], name, sizeof name, ERL_NIF_LATIN1)) request.op = bl_op_set_find(pool->ops, name);
     const enum bl_status status = request.op ? start(pool, &request, argv, &err) : BL_UNSUPPORTED;
     rt_pool_leave(pool);
     if (status == BL_OK) return am_ok;

@@ -3,21 +3,22 @@
  * The operations of a pool: the built-in ones, load_operations, and a user's that it loaded.
  */
 #include <dlfcn.h>
+#include <pthread.h>
 #include <string.h>
 
+#include "bl_op_set.h"
 #include "bl_ops.h"
-#include "bl_rt.h"
 
 /* Only ever replaced by a longer one; old ones stay until the pool goes, because lookups hold no lock. */
-struct op_set {
-    struct op_set *older;
+struct version {
+    struct version *older;
     size_t count;
     const struct bl_op *op[];
 };
 
-struct rt_ops {
-    struct op_set *set;   /* atomic */
-    pthread_mutex_t lock; /* writers of `set` */
+struct bl_op_set {
+    struct version *newest; /* atomic */
+    pthread_mutex_t lock;   /* its writers */
 };
 
 static enum bl_status load_without_pool(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
@@ -30,26 +31,26 @@ static const struct bl_op load_op = {
     .name = "load_operations",
     .summary = "Loads a user's operations from a shared object.",
     .flags = BL_OP_OPAQUE,
-    .run = load_without_pool, /* needs the pool: see rt_ops_run */
+    .run = load_without_pool, /* needs the pool: see bl_op_set_run */
 };
 
-static const struct bl_op *find_in(const struct op_set *set, const char *name)
+static const struct bl_op *find_in(const struct version *set, const char *name)
 {
     for (size_t i = 0; i < set->count; i++)
         if (strcmp(name, set->op[i]->name) == 0) return set->op[i];
     return NULL;
 }
 
-const struct bl_op *rt_ops_find(struct rt_ops *ops, const char *name)
+const struct bl_op *bl_op_set_find(struct bl_op_set *ops, const char *name)
 {
-    return find_in(__atomic_load_n(&ops->set, __ATOMIC_ACQUIRE), name);
+    return find_in(__atomic_load_n(&ops->newest, __ATOMIC_ACQUIRE), name);
 }
 
 /* `table` appended to `older`; names that are there already are refused. */
-static struct op_set *extend(struct op_set *older, const struct bl_op *table, size_t count, struct bl_error *err)
+static struct version *extend(struct version *older, const struct bl_op *table, size_t count, struct bl_error *err)
 {
     const size_t before = older ? older->count : 0;
-    struct op_set *set = bl_alloc(NULL, sizeof *set + (before + count) * sizeof set->op[0], err);
+    struct version *set = bl_alloc(NULL, sizeof *set + (before + count) * sizeof set->op[0], err);
     if (!set) return NULL;
     set->older = older;
     set->count = before;
@@ -65,11 +66,11 @@ static struct op_set *extend(struct op_set *older, const struct bl_op *table, si
     return set;
 }
 
-static enum bl_status add(struct rt_ops *ops, const struct bl_op *table, size_t count, struct bl_error *err)
+static enum bl_status add(struct bl_op_set *ops, const struct bl_op *table, size_t count, struct bl_error *err)
 {
     pthread_mutex_lock(&ops->lock);
-    struct op_set *set = extend(ops->set, table, count, err);
-    if (set) __atomic_store_n(&ops->set, set, __ATOMIC_RELEASE);
+    struct version *set = extend(ops->newest, table, count, err);
+    if (set) __atomic_store_n(&ops->newest, set, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&ops->lock);
     return set ? BL_OK : err->status;
 }
@@ -94,7 +95,16 @@ static const struct bl_op_table *open_library(const char *path, struct bl_error 
     return NULL;
 }
 
-static enum bl_status load(struct rt_ops *ops, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+enum bl_status bl_op_set_load(struct bl_op_set *ops, const char *path, const struct bl_op_table **loaded, struct bl_error *err)
+{
+    const struct bl_op_table *table = open_library(path, err);
+    if (!table) return err->status;
+    const enum bl_status status = add(ops, table->ops, table->count, err);
+    if (status == BL_OK && loaded) *loaded = table;
+    return status;
+}
+
+static enum bl_status load(struct bl_op_set *ops, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
 {
     char path[4096];
     struct bl_span text;
@@ -104,35 +114,34 @@ static enum bl_status load(struct rt_ops *ops, struct bl_reader *args, struct bl
     if (text.len >= sizeof path || memchr(text.data, 0, text.len)) return bl_fail_invalid(err, "path", "too long or with a NUL in it");
     memcpy(path, text.data, text.len);
     path[text.len] = '\0';
-    const struct bl_op_table *table = open_library(path, err);
-    if (!table) return err->status;
-    status = add(ops, table->ops, table->count, err);
-    if (status != BL_OK) return err->status;
+    const struct bl_op_table *table = NULL;
+    status = bl_op_set_load(ops, path, &table, err);
+    if (status != BL_OK) return status;
     bl_write_list(result, table->count);
     for (uint32_t i = 0; i < table->count; i++) bl_write_atom(result, table->ops[i].name);
     bl_write_end(result);
     return BL_OK;
 }
 
-enum bl_status rt_ops_run(struct rt_ops *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
+enum bl_status bl_op_set_run(struct bl_op_set *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
                           struct bl_writer *result, struct bl_error *err)
 {
     return op == &load_op ? load(ops, args, result, err) : op->run(ctx, args, result, err);
 }
 
-void rt_ops_list(struct rt_ops *ops, struct bl_writer *w)
+void bl_op_set_list(struct bl_op_set *ops, struct bl_writer *w)
 {
-    const struct op_set *set = __atomic_load_n(&ops->set, __ATOMIC_ACQUIRE);
+    const struct version *set = __atomic_load_n(&ops->newest, __ATOMIC_ACQUIRE);
     bl_write_list(w, set->count - 1);
     for (size_t i = 0; i < set->count; i++)
         if (set->op[i] != &load_op) bl_write_atom(w, set->op[i]->name);
     bl_write_end(w);
 }
 
-void rt_ops_free(struct rt_ops *ops)
+void bl_op_set_free(struct bl_op_set *ops)
 {
     if (!ops) return;
-    for (struct op_set *set = ops->set, *older; set; set = older) {
+    for (struct version *set = ops->newest, *older; set; set = older) {
         older = set->older;
         bl_free(set);
     }
@@ -140,13 +149,13 @@ void rt_ops_free(struct rt_ops *ops)
     bl_free(ops);
 }
 
-struct rt_ops *rt_ops_new(struct bl_error *err)
+struct bl_op_set *bl_op_set_new(struct bl_error *err)
 {
     const struct bl_op_table *builtin = bl_builtin_operations();
-    struct rt_ops *ops = bl_alloc_zero(NULL, sizeof *ops, err);
+    struct bl_op_set *ops = bl_alloc_zero(NULL, sizeof *ops, err);
     if (!ops) return NULL;
     pthread_mutex_init(&ops->lock, NULL);
     if (add(ops, builtin->ops, builtin->count, err) == BL_OK && add(ops, &load_op, 1, err) == BL_OK) return ops;
-    rt_ops_free(ops);
+    bl_op_set_free(ops);
     return NULL;
 }

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "bl_rt.h"
+#include "bl_pool_terms.h"
 
 static enum bl_status read_name(struct bl_reader *r, struct bl_pool_config *config)
 {
@@ -49,7 +49,7 @@ static enum bl_status read_number(struct bl_reader *r, const struct bl_span *key
     return bl_read_unknown_key(r, key);
 }
 
-enum bl_status rt_read_config(struct bl_reader *r, struct bl_pool_config *config)
+enum bl_status bl_pool_read_config(struct bl_reader *r, struct bl_pool_config *config)
 {
     size_t pairs;
     bl_pool_config_init(config);
@@ -80,12 +80,12 @@ static void histogram(struct bl_writer *w, const char *key, uint64_t sum_ns, con
     bl_write_end(w);
 }
 
-void rt_pool_info(struct rt_pool *pool, struct bl_writer *w)
+void bl_pool_write_info(struct bl_pool *pool, struct bl_writer *w)
 {
     static const char *const class_names[BL_PRIORITY_COUNT] = {"low", "normal", "high", "critical"};
-    const struct bl_pool_config *c = &pool->engine->config;
+    const struct bl_pool_config *c = &pool->config;
     struct bl_pool_stats s;
-    bl_pool_stats(pool->engine, &s);
+    bl_pool_stats(pool, &s);
     const struct {
         const char *key;
         uint64_t value;
