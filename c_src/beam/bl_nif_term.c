@@ -64,9 +64,23 @@ static void fail_invalid(struct bl_nif_writer *w, const char *why)
 
 /* ---- simple terms ---------------------------------------------------------------- */
 
+/* Atoms are never collected: who is not trusted may not make many. */
+static bool may_make_atom(struct bl_nif_writer *w, const char *name, size_t len)
+{
+    ERL_NIF_TERM existing;
+    if (!w->new_atoms || enif_make_existing_atom_len(w->env, name, len, &existing, ERL_NIF_LATIN1)) return true;
+    if (__atomic_fetch_sub(w->new_atoms, 1, __ATOMIC_RELAXED) > 0) return true;
+    __atomic_store_n(w->new_atoms, 0, __ATOMIC_RELAXED);
+    struct bl_error err;
+    bl_fail_limit(&err, "atoms", BL_NIF_NEW_ATOMS, BL_NIF_NEW_ATOMS + 1);
+    bl_writer_fail(&w->base, &err);
+    return false;
+}
+
 static void write_atom(struct bl_writer *base, const char *name, size_t len)
 {
-    push(self(base), enif_make_atom_len(self(base)->env, name, len), 0);
+    struct bl_nif_writer *w = self(base);
+    if (may_make_atom(w, name, len)) push(w, enif_make_atom_len(w->env, name, len), 0);
 }
 
 static void write_integer(struct bl_writer *base, int64_t value)
@@ -140,6 +154,8 @@ static void write_raw(struct bl_writer *base, const struct bl_span *encoded)
     uint8_t small[RAW_ON_STACK], *bytes = small;
     struct bl_error err;
     if (!is_buildable(w, encoded)) return;
+    /* ERL_NIF_BIN2TERM_SAFE: no new atoms in it. */
+    const ErlNifBinaryToTerm safe = w->new_atoms ? ERL_NIF_BIN2TERM_SAFE : 0;
     if (encoded->len >= sizeof small && !(bytes = bl_alloc(w->quota, encoded->len + 1, &err))) {
         bl_writer_fail(base, &err);
         return;
@@ -147,7 +163,7 @@ static void write_raw(struct bl_writer *base, const struct bl_span *encoded)
     bytes[0] = MAGIC;
     memcpy(bytes + 1, encoded->data, encoded->len);
     ERL_NIF_TERM term;
-    if (enif_binary_to_term(w->env, bytes, encoded->len + 1, &term, 0) == 0)
+    if (enif_binary_to_term(w->env, bytes, encoded->len + 1, &term, safe) == 0)
         fail_invalid(w, "an external term that the VM refuses");
     else
         push(w, term, encoded->len / sizeof term);
@@ -238,6 +254,7 @@ void bl_nif_writer_init(struct bl_nif_writer *w, ErlNifEnv *env, struct bl_quota
     w->capacity = sizeof w->small / sizeof w->small[0];
     w->charged = w->owed = 0;
     w->untidy = false;
+    w->new_atoms = NULL;
 }
 
 void bl_nif_writer_clear(struct bl_nif_writer *w)

@@ -12,7 +12,7 @@
 
 /* The VM (OTP 25) sorts the keys of a larger map with the help of its scheduler's state and crashes on a thread
  * that is none. Such maps are put together key by key, which leaves garbage behind (`untidy`). */
-enum { BL_NIF_MAP_PAIRS_AT_ONCE = 128 };
+enum { BL_NIF_MAP_PAIRS_AT_ONCE = 128, BL_NIF_NEW_ATOMS = 1000 };
 
 /* A binary that is kept for a task. As the owner of a span it lets the writer share instead of copying. */
 struct bl_nif_kept {
@@ -28,6 +28,7 @@ struct bl_nif_writer {
     size_t count, capacity;
     uint64_t charged, owed; /* bytes: with the quota, and not yet */
     bool untidy;
+    int *new_atoms; /* how many atoms it may make that the VM does not know yet, shared; NULL: any */
     ERL_NIF_TERM small[48];
 };
 

@@ -19,6 +19,7 @@
 #include "beamline/op.h"
 #include "bl_engine.h"
 #include "bl_op_set.h"
+#include "bl_remote.h"
 
 /* ---- bl_rt_pool.c ---- */
 
@@ -28,6 +29,7 @@ struct rt_task;
 struct rt_pool {
     struct bl_pool *engine;
     struct bl_op_set *ops;
+    int new_atoms; /* atomic: how many atoms that the VM does not know answers of an OS process may still make */
     unsigned slot, source_count;
     struct bl_source *source[];
 };
@@ -71,7 +73,8 @@ struct rt_request {
     ErlNifEnv *env;
     ErlNifPid caller;
     ERL_NIF_TERM ref;
-    const struct bl_op *op;
+    const char *op_name;
+    const struct bl_op *op; /* NULL in a pool with a remote, which alone knows its operations */
     struct bl_task_options options;
     uint64_t fail_nth;
 };
@@ -81,6 +84,8 @@ enum bl_status rt_task_start_small(struct rt_pool *pool, struct rt_request *requ
 /* `pieces`: a list of binaries that are the argument in external format; what they pin beyond their own bytes. */
 enum bl_status rt_task_start_pieces(struct rt_pool *pool, struct rt_request *request, ERL_NIF_TERM pieces, uint64_t pinned,
                                     struct bl_error *err);
+/* For a pool whose tasks run in an OS process. */
+extern const struct bl_remote_ops rt_remote_ops;
 /* Cancels by the caller's reference. */
 bool rt_task_cancel(struct rt_pool *pool, ERL_NIF_TERM ref);
 /* Source's spare blocks. */

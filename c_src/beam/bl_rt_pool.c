@@ -7,6 +7,7 @@
  * A call enters by adding 1 and leaves by taking it off. Ending sets the bit; whoever then brings the number to
  * 0 takes the pool out and ends it. So a call that is inside never loses its pool, and nobody waits.
  */
+#include "bl_nif_term.h"
 #include "bl_rt.h"
 
 #include <string.h>
@@ -158,6 +159,7 @@ enum bl_status rt_pool_create(const struct bl_pool_config *config, struct rt_poo
 {
     struct rt_pool *pool = bl_alloc_zero(NULL, sizeof *pool + scheduler_count() * sizeof pool->source[0], err);
     if (!pool) return BL_NO_MEMORY;
+    pool->new_atoms = BL_NIF_NEW_ATOMS;
     if (!(pool->ops = bl_op_set_new(err))) {
         free_pool(pool);
         return err->status;

@@ -30,8 +30,10 @@ struct rt_task {
     ErlNifEnv *env;
     ErlNifPid caller;
     ERL_NIF_TERM ref; /* in env */
-    const struct bl_op *op;
-    struct bl_nif_writer *result; /* on the stack of task_run */
+    const struct bl_op *op;       /* NULL: it runs in an OS process */
+    struct bl_nif_writer *result; /* on the stack of task_run, of task_arrived */
+    struct bl_frame_task head;    /* for the OS process */
+    ErlNifBinary answer;          /* what came back from there; size 0: nothing */
     size_t span_count;
     struct bl_span *spans; /* of Args, without version byte */
     _Alignas(8) uint8_t room[];
@@ -99,6 +101,10 @@ static void task_run(struct bl_task *task)
 {
     struct rt_task *t = self(task);
     touch(t);
+    if (task->pool->remote) {
+        bl_remote_run(task, &t->head, t->spans, t->span_count);
+        return;
+    }
     const struct rt_pool *pool = task->pool->skin;
     struct bl_error err = {.status = BL_OK};
     struct bl_nif_writer w;
@@ -114,6 +120,56 @@ static void task_run(struct bl_task *task)
     bl_task_finish(task, status, &err);
     bl_nif_writer_clear(&w);
 }
+
+/* ---- answers of an OS process ------------------------------------------------------------ */
+
+static uint8_t *answer_space(struct bl_task *task, size_t bytes, struct bl_error *err)
+{
+    struct rt_task *t = self(task);
+    if (bl_quota_charge(&task->quota, bytes, err) != BL_OK) return NULL;
+    if (enif_alloc_binary(bytes, &t->answer)) return t->answer.data;
+    bl_quota_release(&task->quota, bytes);
+    t->answer.size = 0;
+    bl_fail(err, BL_NO_MEMORY);
+    return NULL;
+}
+
+/* Large binaries in it are shared, not copied. */
+static enum bl_status decode_answer(struct rt_task *t, struct bl_nif_writer *w, struct bl_error *err)
+{
+    struct rt_pool *pool = t->task.pool->skin;
+    struct bl_nif_kept kept = {.data = t->answer.data};
+    kept.term = enif_make_binary(t->env, &t->answer);
+    const struct bl_span span = {.data = kept.data, .len = t->answer.size, .owner = &kept};
+    struct bl_reader r;
+    w->new_atoms = &pool->new_atoms;
+    bl_reader_init(&r, &span, 1, NULL, &t->task.quota, err);
+    enum bl_status status = bl_copy_term(&r, &w->base);
+    if (status == BL_OK) status = bl_read_end(&r);
+    bl_reader_clear(&r);
+    return status;
+}
+
+static void task_arrived(struct bl_task *task, enum bl_status status, struct bl_error *err)
+{
+    struct rt_task *t = self(task);
+    struct bl_nif_writer w;
+    bl_nif_writer_init(&w, t->env, &task->quota);
+    if (t->answer.size > 0) {
+        bl_quota_release(&task->quota, t->answer.size);
+        if (status == BL_OK)
+            status = decode_answer(t, &w, err);
+        else
+            enif_release_binary(&t->answer);
+        t->answer.size = 0;
+    }
+    if (status != BL_OK) bl_nif_writer_clear(&w);
+    t->result = &w;
+    bl_task_finish(task, status, err);
+    bl_nif_writer_clear(&w);
+}
+
+const struct bl_remote_ops rt_remote_ops = {.space = answer_space, .arrived = task_arrived};
 
 /* Garbage that a large map left is not for the caller to hold. */
 static void send_tidied(struct rt_task *t)
@@ -222,20 +278,30 @@ static uint64_t key_of(ERL_NIF_TERM ref)
     return enif_hash(ERL_NIF_INTERNAL_HASH, ref, 1) << 32 | (enif_hash(ERL_NIF_INTERNAL_HASH, ref, 2) & UINT32_MAX);
 }
 
+static void fill_head(struct bl_frame_task *head, const struct rt_request *request)
+{
+    *head = (struct bl_frame_task){.memory_limit = request->options.memory_limit,
+                                   .fail_nth = request->fail_nth,
+                                   .progress_ms = request->options.progress_ms};
+    memcpy(head->op, request->op_name, strnlen(request->op_name, sizeof head->op - 1));
+}
+
 /* Gives up the block in any case. */
 static enum bl_status start(struct rt_task *t, struct rt_request *request, uint64_t held_bytes, struct bl_error *err)
 {
     struct rt_source *home = t->home;
     request->options.argument_bytes = held_bytes;
-    request->options.opaque = (request->op->flags & BL_OP_OPAQUE) != 0;
+    request->options.opaque = request->op && (request->op->flags & BL_OP_OPAQUE);
     struct bl_owner *owner = rt_owners_get(home->owners, request->env, &request->caller);
     bl_task_init(&t->task, &ops, home->engine, &request->options);
     t->caller = request->caller;
     t->ref = enif_make_copy(t->env, request->ref);
     t->op = request->op;
+    t->answer.size = 0;
+    if (!t->op) fill_head(&t->head, request);
     t->task.key = key_of(request->ref);
     t->task.owner = owner;
-    if (request->fail_nth > 0) bl_quota_fail_nth(&t->task.quota, request->fail_nth);
+    if (t->op && request->fail_nth > 0) bl_quota_fail_nth(&t->task.quota, request->fail_nth);
     /* A caller that is dying has nobody to be told. */
     const enum bl_status status = owner ? bl_task_start(&t->task, err) : bl_fail(err, BL_CANCELLED);
     bl_task_unref(&t->task);

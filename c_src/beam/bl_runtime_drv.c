@@ -11,7 +11,7 @@
 #include "bl_rt.h"
 
 /* Numbers of the control commands; beamline_runtime_drv.erl has the same. */
-enum { DRV_VERSION = 1, DRV_CREATE, DRV_INFO, DRV_OPERATIONS };
+enum { DRV_VERSION = 1, DRV_CREATE, DRV_INFO, DRV_OPERATIONS, DRV_REMOTE, DRV_LISTEN, DRV_EXITED };
 
 struct drv_port {
     struct rt_pool *pool; /* NULL until created */
@@ -51,6 +51,63 @@ static enum bl_status create(struct drv_port *p, struct bl_reader *args, struct 
     return status;
 }
 
+/* {HeartbeatMs, HostConfig}: the tasks of this pool run in an OS process. */
+static enum bl_status make_remote(struct drv_port *p, struct bl_reader *args, struct bl_writer *w, struct bl_error *err)
+{
+    struct bl_span config;
+    uint64_t heartbeat = 0;
+    size_t arity = 0;
+    if (p->pool->engine->remote) return bl_fail_invalid(err, "port", "has an OS process already");
+    enum bl_status status = bl_read_version(args);
+    if (status == BL_OK) status = bl_read_tuple(args, &arity);
+    if (status == BL_OK && arity != 2) status = bl_fail_invalid(err, "remote", "not a pair");
+    if (status == BL_OK) status = bl_read_uint(args, &heartbeat);
+    if (status == BL_OK) status = bl_read_binary(args, &config);
+    if (status == BL_OK && (heartbeat < 10 || heartbeat > 3600000)) status = bl_fail_invalid(err, "heartbeat", "10 ms to an hour");
+    if (status == BL_OK) status = bl_remote_new(p->pool->engine, &config, (uint32_t)heartbeat, &rt_remote_ops, err);
+    if (status == BL_OK) bl_write_bool(w, true);
+    return status;
+}
+
+static enum bl_status listen_for_host(struct drv_port *p, struct bl_writer *w, struct bl_error *err)
+{
+    char path[128];
+    const enum bl_status status = bl_remote_listen(p->pool->engine->remote, path, sizeof path, err);
+    if (status == BL_OK) bl_write_text(w, path);
+    return status;
+}
+
+static enum bl_status host_exited(struct drv_port *p, struct bl_reader *args, struct bl_writer *w)
+{
+    struct bl_span why;
+    char text[128] = "";
+    enum bl_status status = bl_read_version(args);
+    if (status == BL_OK) status = bl_read_binary(args, &why);
+    if (status != BL_OK) return status;
+    memcpy(text, why.data, why.len < sizeof text - 1 ? why.len : sizeof text - 1);
+    bl_remote_exited(p->pool->engine->remote, text);
+    bl_write_bool(w, true);
+    return BL_OK;
+}
+
+static enum bl_status answer_remote(struct drv_port *p, unsigned command, struct bl_reader *args, struct bl_writer *w, struct bl_error *err)
+{
+    if (command == DRV_REMOTE) return make_remote(p, args, w, err);
+    if (!p->pool->engine->remote) return bl_fail_unsupported(err, "command");
+    if (command == DRV_LISTEN) return listen_for_host(p, w, err);
+    if (command == DRV_EXITED) return host_exited(p, args, w);
+    return bl_fail_unsupported(err, "command");
+}
+
+static void list_operations(struct drv_port *p, struct bl_writer *w)
+{
+    struct bl_remote *remote = p->pool->engine->remote;
+    if (!remote)
+        bl_op_set_list(p->pool->ops, w);
+    else if (!bl_remote_operations(remote, w))
+        bl_write_list(w, 0), bl_write_end(w);
+}
+
 static enum bl_status answer(struct drv_port *p, unsigned command, const struct bl_span *data, struct bl_writer *w, struct bl_error *err)
 {
     struct bl_reader args;
@@ -65,9 +122,9 @@ static enum bl_status answer(struct drv_port *p, unsigned command, const struct 
     else if (command == DRV_INFO)
         bl_pool_write_info(p->pool->engine, w);
     else if (command == DRV_OPERATIONS)
-        bl_op_set_list(p->pool->ops, w);
+        list_operations(p, w);
     else
-        status = bl_fail_unsupported(err, "command");
+        status = answer_remote(p, command, &args, w, err);
     bl_reader_clear(&args);
     return status;
 }

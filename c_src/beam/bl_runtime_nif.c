@@ -67,11 +67,23 @@ static enum bl_status start_pieces(struct rt_pool *pool, struct rt_request *requ
     return rt_task_start_pieces(pool, request, argv[4], pinned, err);
 }
 
+enum { OP_NAME_MOST = 256 };
+
+/* Operations have ASCII names. In a pool with an OS process that one knows its operations. */
+static bool find_op(struct rt_pool *pool, ERL_NIF_TERM op, char name[OP_NAME_MOST], struct rt_request *request)
+{
+    request->op_name = name;
+    const int bytes = enif_get_atom(request->env, op, name, OP_NAME_MOST, ERL_NIF_LATIN1);
+    if (pool->engine->remote) return bytes > 1 && bytes <= BL_FRAME_OP_NAME;
+    if (bytes > 0) request->op = bl_op_set_find(pool->ops, name);
+    return request->op != NULL;
+}
+
 /* (PoolId, Ref, Op, Options, ...) -> ok | large | {error, Reason} */
 static ERL_NIF_TERM submit(ErlNifEnv *env, const ERL_NIF_TERM argv[], start_fn *start)
 {
     struct rt_request request = {.env = env, .ref = argv[1]};
-    char name[256];
+    char name[OP_NAME_MOST];
     ErlNifUInt64 id;
     struct bl_error err;
     if (!enif_get_uint64(env, argv[0], &id) || !enif_is_ref(env, argv[1]) || !enif_is_atom(env, argv[2]) ||
@@ -79,12 +91,11 @@ static ERL_NIF_TERM submit(ErlNifEnv *env, const ERL_NIF_TERM argv[], start_fn *
         return enif_make_badarg(env);
     struct rt_pool *pool = rt_pool_enter(id);
     if (!pool) return make_status(env, BL_CLOSED);
-    /* Operations have ASCII names. */
-    if (enif_get_atom(env, argv[2], name, sizeof name, ERL_NIF_LATIN1)) request.op = bl_op_set_find(pool->ops, name);
-    const enum bl_status status = request.op ? start(pool, &request, argv, &err) : BL_UNSUPPORTED;
+    const bool known = find_op(pool, argv[2], name, &request);
+    const enum bl_status status = known ? start(pool, &request, argv, &err) : BL_UNSUPPORTED;
     rt_pool_leave(pool);
     if (status == BL_OK) return am_ok;
-    if (!request.op) return enif_make_tuple2(env, am_error, enif_make_tuple2(env, am_unsupported, argv[2]));
+    if (!known) return enif_make_tuple2(env, am_error, enif_make_tuple2(env, am_unsupported, argv[2]));
     return status == BL_LIMIT && err.status == BL_OK ? am_large : make_error(env, &err);
 }
 

@@ -61,6 +61,7 @@ struct bl_task {
     uint32_t refs, word, phase; /* atomic */
     uint64_t submitted_ns, started_ns, deadline_ns;
     uint64_t key; /* its name, for cancel */
+    uint64_t remote_id; /* its name in the host; 0: not there. Under the remote's lock */
     /* Under the source's lock. */
     bool linked;
     uint16_t slot_number;
@@ -92,6 +93,7 @@ struct bl_pool {
     struct bl_quota quota;
     struct bl_threads *threads;
     struct bl_source *own; /* of the C API; NULL under a skin */
+    struct bl_remote *remote; /* NULL: this pool runs its tasks itself */
     void *skin;            /* what the skin hangs on it, freed with the pool */
     void (*free_skin)(void *skin);
     pthread_mutex_t lock;  /* sources, housekeeper */

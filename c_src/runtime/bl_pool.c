@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "bl_engine.h"
+#include "bl_remote.h"
 #include "bl_sync.h"
 
 void bl_pool_config_init(struct bl_pool_config *config) { *config = (struct bl_pool_config){.threads = 0}; }
@@ -71,6 +72,10 @@ static uint64_t look_after_sources(struct bl_pool *pool)
 {
     const uint64_t now = bl_now_ns();
     uint64_t next = next_round(pool, now);
+    if (pool->remote) {
+        const uint64_t at = bl_remote_tick(pool->remote, now);
+        if (at < next) next = at;
+    }
     bool cut;
     for (struct bl_source *source = next_source(pool, NULL, &cut); source; source = next_source(pool, source, &cut)) {
         bl_source_tidy(source);
@@ -119,6 +124,7 @@ static void end(struct bl_pool *pool)
         pthread_mutex_lock(&pool->lock);
     }
     pthread_mutex_unlock(&pool->lock);
+    if (pool->remote) bl_remote_close(pool->remote);
     bl_pool_shut(pool);
     bl_pool_unref(pool); /* of the one that asked for the end */
     pthread_mutex_lock(&pool->lock);
@@ -186,6 +192,7 @@ void bl_pool_unref(struct bl_pool *pool)
     if (__atomic_fetch_sub(&pool->refs, 1, __ATOMIC_ACQ_REL) != 1) return;
     if (pool->threads) bl_threads_free(pool->threads);
     if (pool->free_skin) pool->free_skin(pool->skin);
+    bl_remote_free(pool->remote);
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->lock);
     bl_free(pool);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bl_pool_terms.h"
+#include "bl_remote.h"
 
 static enum bl_status read_name(struct bl_reader *r, struct bl_pool_config *config)
 {
@@ -80,6 +81,32 @@ static void histogram(struct bl_writer *w, const char *key, uint64_t sum_ns, con
     bl_write_end(w);
 }
 
+static void write_host(struct bl_remote *remote, struct bl_writer *w)
+{
+    static const char *const state_names[] = {"down", "listening", "up", "broken"};
+    struct bl_remote_info i;
+    bl_remote_info(remote, &i);
+    bl_write_atom(w, "host");
+    bl_write_map(w, 13);
+    bl_write_atom(w, "state");
+    bl_write_atom(w, state_names[i.state]);
+    bl_write_atom(w, "why");
+    bl_write_text(w, i.why);
+    bl_write_atom(w, "sandbox");
+    bl_write_bool(w, i.host.sandbox != 0);
+    number(w, "pid", i.pid);
+    number(w, "starts", i.starts);
+    number(w, "tasks", i.in_host);
+    number(w, "argument_bytes", i.in_host_bytes);
+    number(w, "memory", i.host.memory_bytes);
+    number(w, "memory_peak", i.host.memory_peak_bytes);
+    number(w, "running", i.host.running);
+    number(w, "behind", i.host.behind);
+    number(w, "queued", i.host.queued);
+    number(w, "threads", i.host.threads);
+    bl_write_end(w);
+}
+
 void bl_pool_write_info(struct bl_pool *pool, struct bl_writer *w)
 {
     static const char *const class_names[BL_PRIORITY_COUNT] = {"low", "normal", "high", "critical"};
@@ -103,7 +130,8 @@ void bl_pool_write_info(struct bl_pool *pool, struct bl_writer *w)
         {"refused_behind", s.refused_behind}, {"refused_memory", s.refused_memory},
     };
     enum { NUMBERS = sizeof numbers / sizeof numbers[0] };
-    bl_write_map(w, NUMBERS + 3);
+    bl_write_map(w, NUMBERS + 3 + (pool->remote ? 1 : 0));
+    if (pool->remote) write_host(pool->remote, w);
     for (size_t i = 0; i < NUMBERS; i++) number(w, numbers[i].key, numbers[i].value);
     bl_write_atom(w, "queued");
     bl_write_map(w, BL_PRIORITY_COUNT);

@@ -2,6 +2,7 @@
 #include <stddef.h>
 
 #include "bl_engine.h"
+#include "bl_remote.h"
 
 /* ---- the answered word (bl_engine.h) ------------------------------------------ */
 
@@ -102,7 +103,10 @@ static void abandon(struct bl_task *task, enum bl_status why)
     const uint32_t before = enter_phase(task, EARLY);
     if (!(before & FINISHED) && (before & STARTED)) {
         sub(&pool->stats.running, 1);
-        if (task->options.opaque) bl_pool_stuck(pool);
+        if (pool->remote)
+            bl_remote_cancel(task);
+        else if (task->options.opaque)
+            bl_pool_stuck(pool);
         return;
     }
     sub(&pool->stats.behind, 1);
@@ -151,7 +155,7 @@ void bl_task_finish(struct bl_task *task, enum bl_status status, struct bl_error
     observe(&stats->run_ns_sum, stats->run_histogram, bl_now_ns() - task->started_ns);
     if (enter_phase(task, FINISHED) & EARLY) {
         sub(&stats->behind, 1);
-        if (task->options.opaque) bl_threads_unstuck(pool->threads);
+        if (task->options.opaque && !pool->remote) bl_threads_unstuck(pool->threads);
         return;
     }
     sub(&stats->running, 1);
@@ -223,6 +227,15 @@ void bl_task_init(struct bl_task *task, const struct bl_task_ops *ops, struct bl
     if (options->timeout_ms < UINT64_MAX / 2 / 1000000) task->deadline_ns = task->submitted_ns + options->timeout_ms * 1000000;
 }
 
+/* Here and in the host. */
+static uint64_t waiting(struct bl_pool *pool)
+{
+    uint64_t queued[BL_CLASSES], sum = bl_remote_waiting(pool->remote);
+    bl_threads_queued(pool->threads, queued);
+    for (int c = 0; c < BL_CLASSES; c++) sum += queued[c];
+    return sum;
+}
+
 static enum bl_status admit(struct bl_task *task, struct bl_error *err)
 {
     struct bl_pool *pool = task->pool;
@@ -230,6 +243,7 @@ static enum bl_status admit(struct bl_task *task, struct bl_error *err)
     if (__atomic_load_n(&pool->queue_bytes, __ATOMIC_RELAXED) > pool->config.max_queue_bytes)
         return refuse(task, &stats->refused_bytes, err);
     if (too_much_behind(task)) return refuse(task, &stats->refused_behind, err);
+    if (pool->remote && waiting(pool) >= pool->config.max_queue) return refuse(task, &stats->refused_queue, err);
     return BL_OK;
 }
 

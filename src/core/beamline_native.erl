@@ -4,7 +4,7 @@
 %% the version compiled into the beam files.
 -module(beamline_native).
 
--export([version/0, library/1, unsupported/1]).
+-export([version/0, library/1, host/0, unsupported/1]).
 -export([nif/1, loaded/2, missing/1]).
 
 -define(VERSION, "0.1.0").
@@ -42,6 +42,20 @@ loaded(Module, {error, {_, Text}}) -> persistent_term:put({?MODULE, Module}, uns
 %% the function.)
 -spec missing(module()) -> term().
 missing(Module) -> persistent_term:get({?MODULE, Module}).
+
+%% The program for pools with an OS process.
+-spec host() -> {ok, file:filename()} | why().
+host() ->
+    case priv_dir() of
+        {error, _} = Error ->
+            Error;
+        Dir ->
+            Program = filename:join(Dir, "beamline_host"),
+            case filelib:is_regular(Program) of
+                true -> {ok, Program};
+                false -> {error, unicode:characters_to_binary([Program, ": no such file"])}
+            end
+    end.
 
 -spec unsupported(term()) -> {error, {unsupported, {nif, term()}}}.
 unsupported(Why) -> {error, {unsupported, {nif, Why}}}.

@@ -71,8 +71,12 @@
     max_behind => pos_integer(),
     %% milliseconds after which a waiting task of a lower class may be overtaken 16 times at most; default 100
     ageing => pos_integer(),
-    %% default `vm'
+    %% default `vm'; `os_process': in a process of the operating system, which may crash, be killed or run out of memory
     isolation => vm | os_process,
+    %% milliseconds of silence after which that process is killed; default 5_000
+    heartbeat => pos_integer(),
+    %% seconds of processor time that it may use in all; default: no limit
+    cpu_limit => pos_integer(),
     %% shared objects with operations of your own (doc/operations.md)
     operations => [file:name_all()]
 }.
@@ -223,9 +227,12 @@ info() -> info(?DEFAULT_POOL).
 -spec info(pool()) -> map() | {error, reason()}.
 info(Pool) ->
     case ask(Pool, fun beamline_runtime_drv:info/1) of
-        {ok, Info} -> Info#{pool => Pool, isolation => vm, version => beamline_native:version()};
+        {ok, #{host := Host} = Info} -> described(Pool, os_process, maps:merge(Info, maps:with([threads, memory, memory_peak], Host)));
+        {ok, Info} -> described(Pool, vm, Info);
         {error, _} = Error -> Error
     end.
+
+described(Pool, Isolation, Info) -> Info#{pool => Pool, isolation => Isolation, version => beamline_native:version()}.
 
 %% @equiv operations(beamline_runtime)
 -spec operations() -> [op()] | {error, reason()}.

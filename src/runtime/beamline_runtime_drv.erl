@@ -5,12 +5,16 @@
 -module(beamline_runtime_drv).
 
 -export([open/1, info/1, operations/1]).
+-export([remote/3, listen/1, host_exited/2]).
 
 %% As in c_src/beam/bl_runtime_drv.c.
 -define(DRV_VERSION, 1).
 -define(DRV_CREATE, 2).
 -define(DRV_INFO, 3).
 -define(DRV_OPERATIONS, 4).
+-define(DRV_REMOTE, 5).
+-define(DRV_LISTEN, 6).
+-define(DRV_EXITED, 7).
 
 -type reason() :: beamline_runtime:reason().
 
@@ -60,6 +64,27 @@ info(Port) -> control(Port, ?DRV_INFO, <<>>).
 
 -spec operations(port()) -> {ok, [atom()]} | {error, reason()}.
 operations(Port) -> control(Port, ?DRV_OPERATIONS, <<>>).
+
+%% The tasks of this pool run in an OS process, which gets HostConfig and is killed when it is silent for so long.
+-spec remote(port(), HeartbeatMs :: pos_integer(), HostConfig :: term()) -> ok | {error, reason()}.
+remote(Port, HeartbeatMs, HostConfig) -> done(control(Port, ?DRV_REMOTE, term_to_binary({HeartbeatMs, term_to_binary(HostConfig)}))).
+
+%% The socket where the next host shall join. `busy': the last one is not forgotten yet.
+-spec listen(port()) -> {ok, file:filename()} | {error, reason()}.
+listen(Port) ->
+    case control(Port, ?DRV_LISTEN, <<>>) of
+        {ok, Path} -> {ok, binary_to_list(Path)};
+        {error, _} = Error -> Error
+    end.
+
+%% The host's process ended, and how.
+-spec host_exited(port(), binary()) -> ok.
+host_exited(Port, Why) ->
+    _ = control(Port, ?DRV_EXITED, term_to_binary(Why)),
+    ok.
+
+done({ok, true}) -> ok;
+done({error, _} = Error) -> Error.
 
 control(Port, Command, Data) ->
     try erlang:port_control(Port, Command, Data) of

@@ -7,6 +7,8 @@
 
 -define(DEFAULT_TIMEOUT, 60_000).
 -define(MAX_TIMEOUT, 16#FFFFFFFFFFFF).
+-define(HEARTBEAT, 5_000).
+-define(SENDERS, 2).
 
 -export_type([wire_options/0]).
 -type wire_options() :: 0 | {0..3, integer(), non_neg_integer(), non_neg_integer(), non_neg_integer()}.
@@ -39,16 +41,23 @@ class(_) -> error(badarg).
 -spec timeout(beamline_runtime:task_options()) -> timeout().
 timeout(Opts) -> maps:get(timeout, Opts, ?DEFAULT_TIMEOUT).
 
-%% The driver's numbers, and what stays in Erlang.
+%% The driver's numbers, and what stays in Erlang. With an OS process the numbers for that one are in the rest.
 -spec pool(beamline_runtime:pool_options()) -> {Config :: #{atom() => non_neg_integer() | binary()}, Rest :: map()}.
 pool(Opts) when is_map(Opts) ->
-    Named = maps:merge(#{name => beamline_runtime, isolation => vm, operations => []}, Opts),
+    Named = maps:merge(#{name => beamline_runtime, isolation => vm, operations => [], heartbeat => ?HEARTBEAT}, Opts),
     maps:foreach(fun check/2, Named),
     Numbers = maps:with([threads, stack_size, max_queue, max_queue_bytes, memory_limit, max_behind, ageing], Named),
     Config = maps:merge(maps:filter(fun(_, V) -> V =/= infinity end, Numbers), threads(Named)),
-    {Config#{name => thread_name(maps:get(name, Named))}, maps:with([name, isolation, operations], Named)};
+    isolated(Config#{name => thread_name(maps:get(name, Named))}, maps:with([name, isolation, operations, heartbeat, cpu_limit], Named));
 pool(_) ->
     error(badarg).
+
+%% In the VM two threads send; the host has those that were asked for, and the kernel holds it to the memory limit.
+isolated(Config, #{isolation := vm} = Rest) ->
+    {Config, Rest};
+isolated(Config, #{isolation := os_process} = Rest) ->
+    Host = {maps:without([max_queue, max_queue_bytes], Config), maps:get(memory_limit, Config, 0), maps:get(cpu_limit, Rest, 0)},
+    {Config#{threads => ?SENDERS}, Rest#{host => Host}}.
 
 %% `thread_count' and `use_hardware_threads' are names that other runtimes use.
 threads(#{threads := N}) -> #{threads => N};
@@ -75,7 +84,7 @@ check(Key, V) when is_integer(V), V > 0, V < 1 bsl 63 -> check_number(Key);
 check(_, _) -> error(badarg).
 
 check_number(Key) ->
-    lists:member(Key, [stack_size, max_queue, max_queue_bytes, memory_limit, max_behind, ageing]) orelse error(badarg).
+    lists:member(Key, [stack_size, max_queue, max_queue_bytes, memory_limit, max_behind, ageing, heartbeat, cpu_limit]) orelse error(badarg).
 
 check_path(Path) when is_binary(Path) -> ok;
 check_path([_ | _]) -> ok;

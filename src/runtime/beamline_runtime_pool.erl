@@ -15,7 +15,7 @@
 
 -define(TABLE, beamline_runtime_pools).
 
--record(state, {pool :: beamline_runtime:pool(), port :: port() | none}).
+-record(state, {pool :: beamline_runtime:pool(), port :: port() | none, host = none :: beamline_runtime_host:host() | none}).
 
 -spec start_link(beamline_runtime:pool_options()) -> {ok, pid()} | {error, term()}.
 start_link(Opts) ->
@@ -77,10 +77,10 @@ init({Config, #{name := Name} = Rest}) ->
     process_flag(trap_exit, true),
     Pool = pool_name(Name),
     forget_dead(),
-    case open(Rest, Config) of
+    case beamline_runtime_drv:open(Config) of
         {ok, Port, Id} ->
             publish(Pool, Id, Port),
-            loaded(load(maps:get(operations, Rest), Pool), #state{pool = Pool, port = Port});
+            started(prepare(Rest, Pool, Port), #state{pool = Pool, port = Port});
         {error, {unsupported, {nif, _}}} = Error ->
             %% The node boots without its library; whoever calls is told.
             publish(Pool, Error, none),
@@ -92,14 +92,24 @@ init({Config, #{name := Name} = Rest}) ->
 pool_name(undefined) -> self();
 pool_name(Name) -> Name.
 
-loaded(ok, State) ->
+%% A user's operations are loaded, and an OS process is up, before the first caller comes.
+prepare(#{isolation := vm, operations := Paths}, Pool, _Port) ->
+    load(Paths, Pool);
+prepare(#{isolation := os_process, operations := Paths, host := Config, heartbeat := Ms}, Pool, Port) ->
+    case beamline_runtime_drv:remote(Port, Ms, Config) of
+        ok -> beamline_runtime_host:start(Pool, Port, [filename:absname(Path) || Path <- Paths]);
+        {error, _} = Error -> Error
+    end.
+
+started(ok, #state{pool = Pool} = State) ->
+    beamline_runtime_log:pool_started(Pool, vm),
     {ok, State};
-loaded({error, Reason}, #state{pool = Pool}) ->
+started({ok, Host}, #state{pool = Pool} = State) ->
+    beamline_runtime_log:pool_started(Pool, os_process),
+    {ok, State#state{host = Host}};
+started({error, Reason}, #state{pool = Pool}) ->
     forget(Pool),
     {stop, Reason}.
-
-open(#{isolation := os_process}, _Config) -> {error, {unsupported, os_process}};
-open(#{isolation := vm}, Config) -> beamline_runtime_drv:open(Config).
 
 publish(Pool, Id, Port) ->
     ets:insert(?TABLE, [{Key, Id, Port} || Key <- lists:usort([Pool, self()])]),
@@ -139,14 +149,21 @@ handle_info({'EXIT', Other, _Reason}, State) when is_port(Other) ->
     {noreply, State};
 handle_info({'EXIT', _Pid, Reason}, State) ->
     {stop, Reason, State};
-handle_info(_Message, State) ->
-    {noreply, State}.
+handle_info(_Message, #state{host = none} = State) ->
+    {noreply, State};
+handle_info(Message, #state{host = Host} = State) ->
+    case beamline_runtime_host:handle(Message, Host) of
+        {ok, Next} -> {noreply, State#state{host = Next}};
+        ignore -> {noreply, State}
+    end.
 
 %% First unlisted: nobody finds a pool that is closing.
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{pool = Pool, port = Port}) ->
+terminate(Reason, #state{pool = Pool, port = Port, host = Host}) ->
     forget(Pool),
-    close(Port).
+    close(Port),
+    Host =/= none andalso beamline_runtime_host:stop(Host),
+    beamline_runtime_log:pool_stopped(Pool, Reason).
 
 close(none) ->
     ok;

@@ -6,11 +6,14 @@
 
 %% ---- pools for tests ----
 
-%% Runs Test with a pool of its own and checks that nothing is left in it.
+%% Runs Test with a pool of its own and checks that nothing is left in it. The same tests run with an OS process
+%% behind the pool: see beamline_runtime_host_tests.
 with_pool(Opts, Test) ->
     beamline_test:start(),
     Probes = beamline_test:built_file("runtime/probe_operations.so"),
-    {ok, Pid} = beamline_runtime:start_link(maps:merge(#{name => test_pool, threads => 2, operations => [Probes]}, Opts)),
+    Isolation = persistent_term:get({beamline_test, isolation}, vm),
+    Defaults = #{name => test_pool, threads => 2, operations => [Probes], isolation => Isolation},
+    {ok, Pid} = beamline_runtime:start_link(maps:merge(Defaults, Opts)),
     try
         Test(maps:get(name, Opts, test_pool)),
         eventually(fun() -> is_empty(beamline_runtime:info(maps:get(name, Opts, test_pool))) end)
@@ -60,23 +63,25 @@ a_task_is_answered_with_its_value_test() ->
     no_message().
 
 every_term_survives_the_round_trip_test() ->
-    beamline_test:start(),
-    Terms = [
-        0, -1, 255, 256, 1 bsl 31, -(1 bsl 31), 1 bsl 59, 1 bsl 63, 1 bsl 64, -(1 bsl 63), -(1 bsl 63) - 1, 1 bsl 1000,
-        0.0, -0.0, 1.5e300, atom, '', 'an atom é', true,
-        'ok\0x', 'ok\0', 'o', 'okk', 'error\0busy', [], "string", [1 | 2], lists:seq(1, 1000), [a, [b, [c]]],
-        {}, {a}, list_to_tuple(lists:seq(1, 300)), #{}, #{a => #{b => [c]}}, <<>>, <<"small">>, <<5:3>>,
-        binary:copy(<<"large">>, 10_000), self(), make_ref(), fun lists:map/2, fun(X) -> X end,
-        hd(erlang:ports()), maps:from_list([{N, integer_to_binary(N)} || N <- lists:seq(1, 100)])
-    ],
-    [?assertEqual({ok, T}, beamline_runtime:call(echo, T)) || T <- Terms],
-    ?assertEqual({ok, Terms}, beamline_runtime:call(echo, Terms)).
+    with_pool(#{}, fun(Pool) ->
+        Terms = [
+            0, -1, 255, 256, 1 bsl 31, -(1 bsl 31), 1 bsl 59, 1 bsl 63, 1 bsl 64, -(1 bsl 63), -(1 bsl 63) - 1, 1 bsl 1000,
+            0.0, -0.0, 1.5e300, atom, '', 'an atom é', true,
+            'ok\0x', 'ok\0', 'o', 'okk', 'error\0busy', [], "string", [1 | 2], lists:seq(1, 1000), [a, [b, [c]]],
+            {}, {a}, list_to_tuple(lists:seq(1, 300)), #{}, #{a => #{b => [c]}}, <<>>, <<"small">>, <<5:3>>,
+            binary:copy(<<"large">>, 10_000), self(), make_ref(), fun lists:map/2, fun(X) -> X end,
+            hd(erlang:ports()), maps:from_list([{N, integer_to_binary(N)} || N <- lists:seq(1, 100)])
+        ],
+        [?assertEqual({ok, T}, beamline_runtime:call(Pool, echo, T, #{})) || T <- Terms],
+        ?assertEqual({ok, Terms}, beamline_runtime:call(Pool, echo, Terms, #{}))
+    end).
 
 random_terms_survive_the_round_trip_test_() ->
     {timeout, 60, fun() ->
-        beamline_test:start(),
-        Property = proper:forall(proper_types:term(), fun(T) -> {ok, T} =:= beamline_runtime:call(echo, T) end),
-        ?assert(proper:quickcheck(Property, [{numtests, 300}, quiet]))
+        with_pool(#{}, fun(Pool) ->
+            Property = proper:forall(proper_types:term(), fun(T) -> {ok, T} =:= beamline_runtime:call(Pool, echo, T, #{}) end),
+            ?assert(proper:quickcheck(Property, [{numtests, 300}, quiet]))
+        end)
     end}.
 
 unusual_results_become_terms_test() ->
@@ -93,36 +98,40 @@ a_malformed_result_is_an_error_not_silence_test() ->
     end).
 
 large_binaries_are_shared_not_copied_test() ->
-    beamline_test:start(),
-    Binary = binary:copy(<<"0123456789">>, 1_000_000),
-    {ok, Back} = beamline_runtime:call(echo, {Binary, tail}),
-    ?assertEqual({Binary, tail}, Back),
-    %% What came back is the same memory: the VM counts it once.
-    {binary, Held} = process_info(self(), binary),
-    ?assertEqual(1, length(lists:usort([Address || {Address, Size, _} <- Held, Size =:= byte_size(Binary)]))).
+    with_pool(#{}, fun(Pool) ->
+        Binary = binary:copy(<<"0123456789">>, 1_000_000),
+        {ok, Back} = beamline_runtime:call(Pool, echo, {Binary, tail}, #{}),
+        ?assertEqual({Binary, tail}, Back),
+        %% What came back is the same memory: the VM counts it once.
+        {binary, Held} = process_info(self(), binary),
+        ?assertEqual(1, length(lists:usort([Address || {Address, Size, _} <- Held, Size =:= byte_size(Binary)])))
+    end).
 
 large_maps_survive_the_round_trip_test() ->
-    beamline_test:start(),
-    Map = fun(N) -> maps:from_list([{X, X} || X <- lists:seq(1, N)]) end,
-    [?assertEqual({ok, Map(N)}, beamline_runtime:call(echo, Map(N))) || N <- lists:seq(30, 200) ++ [100_000]],
-    Nested = [{x, [#{y => Map(200)}]}, #{Map(129) => 1}, #{1 => Map(1000), 2 => Map(33)}],
-    ?assertEqual({ok, Nested}, beamline_runtime:call(echo, Nested)).
+    with_pool(#{}, fun(Pool) ->
+        Map = fun(N) -> maps:from_list([{X, X} || X <- lists:seq(1, N)]) end,
+        [?assertEqual({ok, Map(N)}, beamline_runtime:call(Pool, echo, Map(N), #{})) || N <- lists:seq(30, 200) ++ [100_000]],
+        Nested = [{x, [#{y => Map(200)}]}, #{Map(129) => 1}, #{1 => Map(1000), 2 => Map(33)}],
+        ?assertEqual({ok, Nested}, beamline_runtime:call(Pool, echo, Nested, #{}))
+    end).
 
 %% The VM cannot build it outside of a scheduler; see bl_nif_term.h.
 a_large_map_in_an_improper_list_is_refused_and_does_not_end_the_node_test() ->
-    beamline_test:start(),
-    Map = maps:from_list([{X, X} || X <- lists:seq(1, 129)]),
-    ?assertMatch({error, {limit, #{what := map_keys, limit := 128}}}, beamline_runtime:call(echo, [Map | improper])).
+    with_pool(#{}, fun(Pool) ->
+        Map = maps:from_list([{X, X} || X <- lists:seq(1, 129)]),
+        ?assertMatch({error, {limit, #{what := map_keys, limit := 128}}}, beamline_runtime:call(Pool, echo, [Map | improper], #{}))
+    end).
 
 random_small_maps_survive_the_round_trip_test() ->
-    beamline_test:start(),
-    [
-        begin
-            Map = maps:from_list([{crypto:strong_rand_bytes(8), N} || N <- lists:seq(1, 33 + N0 rem 96)]),
-            ?assertEqual({ok, Map}, beamline_runtime:call(echo, Map))
-        end
-     || N0 <- lists:seq(1, 500)
-    ].
+    with_pool(#{}, fun(Pool) ->
+        [
+            begin
+                Map = maps:from_list([{crypto:strong_rand_bytes(8), N} || N <- lists:seq(1, 33 + N0 rem 96)]),
+                ?assertEqual({ok, Map}, beamline_runtime:call(Pool, echo, Map, #{}))
+            end
+         || N0 <- lists:seq(1, 500)
+        ]
+    end).
 
 more_than_a_gigabyte_is_refused_as_a_value_test_() ->
     {timeout, 60, fun() ->
@@ -132,14 +141,16 @@ more_than_a_gigabyte_is_refused_as_a_value_test_() ->
     end}.
 
 many_binaries_in_one_argument_test() ->
-    beamline_test:start(),
-    Many = [binary:copy(<<N:32>>, N) || N <- lists:seq(1, 600)],
-    ?assertEqual({ok, Many}, beamline_runtime:call(echo, Many)).
+    with_pool(#{}, fun(Pool) ->
+        Many = [binary:copy(<<N:32>>, N) || N <- lists:seq(1, 600)],
+        ?assertEqual({ok, Many}, beamline_runtime:call(Pool, echo, Many, #{}))
+    end).
 
 an_unknown_operation_says_its_name_test() ->
-    beamline_test:start(),
-    ?assertEqual({error, {unsupported, no_such_operation}}, beamline_runtime:call(no_such_operation, x)),
-    [?assertEqual({error, {unsupported, Op}}, beamline_runtime:call(Op, x)) || Op <- [list_to_atom(lists:duplicate(255, $x)), 'π', '']].
+    with_pool(#{}, fun(Pool) ->
+        Wrong = [no_such_operation, list_to_atom(lists:duplicate(255, $x)), 'π', ''],
+        [?assertEqual({error, {unsupported, Op}}, beamline_runtime:call(Pool, Op, x, #{})) || Op <- Wrong]
+    end).
 
 wrong_arguments_are_errors_with_the_place_test() ->
     with_pool(#{}, fun(Pool) ->
@@ -189,15 +200,16 @@ an_early_answer_leaves_the_slot_free_test() ->
     end).
 
 a_deadline_of_zero_is_answered_once_test() ->
-    beamline_test:start(),
-    [
-        begin
-            {ok, Ref} = beamline_runtime:submit(noop, x, #{timeout => 0}),
-            ?assert(lists:member(beamline_runtime:await(Ref), [{ok, ok}, {error, timeout}]))
-        end
-     || _ <- lists:seq(1, 200)
-    ],
-    no_message().
+    with_pool(#{}, fun(Pool) ->
+        [
+            begin
+                {ok, Ref} = beamline_runtime:submit(Pool, noop, x, #{timeout => 0}),
+                ?assert(lists:member(beamline_runtime:await(Ref), [{ok, ok}, {error, timeout}]))
+            end
+         || _ <- lists:seq(1, 200)
+        ],
+        no_message()
+    end).
 
 cancel_answers_at_once_waiting_or_running_test() ->
     with_pool(#{}, fun(Pool) ->
@@ -352,10 +364,15 @@ classes_go_in_order_test() ->
         Refs = occupy(Pool, 1),
         Order = [low, normal, high, critical],
         Tasks = [{C, element(2, beamline_runtime:submit(Pool, echo, C, #{priority => C}))} || C <- Order],
+        eventually(fun() -> wait_in_the_host(beamline_runtime:info(Pool), 4) end),
         release(Refs),
         Answers = [receive {beamline, _, {ok, C}} -> C end || _ <- Tasks],
         ?assertEqual(lists:reverse(Order), Answers)
     end).
+
+wait_in_the_host(#{host := #{queued := N}}, N) -> true;
+wait_in_the_host(#{host := #{}}, _) -> false;
+wait_in_the_host(#{}, _) -> true.
 
 %% ---- pools ----
 
@@ -460,7 +477,7 @@ a_named_pool_answers_to_its_pid_too_test() ->
 other_names_for_the_number_of_threads_test_() ->
     Online = erlang:system_info(schedulers_online),
     [
-        {timeout, 20, ?_test(with_pool(Opts, fun(Pool) -> ?assertEqual(N, maps:get(threads, beamline_runtime:info(Pool))) end))}
+        {timeout, 20, ?_test(with_pool(Opts, fun(Pool) -> eventually(fun() -> maps:get(threads, beamline_runtime:info(Pool)) =:= N end) end))}
      || {Opts, N} <- [
             {#{threads => 3}, 3},
             {#{threads => 3, thread_count => 4}, 3}
@@ -475,14 +492,6 @@ other_names_for_the_number_of_threads_test_() ->
                 beamline_runtime_opts:pool(#{stack_size => 4_000_000, memory_limit => 5})
             )
         ].
-
-the_os_process_is_not_here_yet_and_says_so_test() ->
-    beamline_test:start(),
-    quiet(fun() ->
-        process_flag(trap_exit, true),
-        ?assertEqual({error, {unsupported, os_process}}, beamline_runtime:start_link(#{name => outside, isolation => os_process})),
-        receive {'EXIT', _, _} -> ok after 100 -> ok end
-    end).
 
 too_small_a_stack_is_refused_with_the_field_test() ->
     quiet(fun() ->

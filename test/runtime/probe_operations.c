@@ -2,6 +2,8 @@
  *
  * Operations for the runtime's tests and benches: they wait, spin, do not listen, allocate, fail.
  */
+#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -113,6 +115,43 @@ static enum bl_status op_spin(struct bl_ctx *ctx, struct bl_reader *args, struct
     return status;
 }
 
+/* Only for a process of its own. */
+static enum bl_status op_crash(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    (void)ctx, (void)args, (void)result, (void)err;
+    abort();
+}
+
+/* Bytes -> touches so much memory that nobody accounts for. */
+static enum bl_status op_malloc(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    (void)ctx;
+    uint64_t bytes;
+    const enum bl_status status = bl_read_uint(args, &bytes);
+    if (status != BL_OK) return status;
+    char *p = malloc(bytes);
+    if (!p) return bl_fail(err, BL_NO_MEMORY);
+    memset(p, 1, bytes);
+    bl_write_int(result, p[bytes - 1]);
+    free(p);
+    return BL_OK;
+}
+
+/* Path -> whether it can be opened for reading. */
+static enum bl_status op_open(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    (void)ctx, (void)err;
+    char path[256] = "";
+    struct bl_span text;
+    const enum bl_status status = bl_read_binary(args, &text);
+    if (status != BL_OK) return status;
+    memcpy(path, text.data, text.len < sizeof path - 1 ? text.len : sizeof path - 1);
+    FILE *file = fopen(path, "r");
+    bl_write_bool(result, file != NULL);
+    if (file) fclose(file);
+    return BL_OK;
+}
+
 BL_API const struct bl_op_table *beamline_operations(void);
 const struct bl_op_table *beamline_operations(void)
 {
@@ -122,6 +161,9 @@ const struct bl_op_table *beamline_operations(void)
         {.name = "probe_allocate", .summary = "Allocates.", .run = op_allocate},
         {.name = "probe_two", .summary = "Writes a malformed result.", .run = op_two},
         {.name = "probe_extremes", .summary = "Writes unusual terms.", .run = op_extremes},
+        {.name = "probe_crash", .summary = "Ends the process.", .run = op_crash},
+        {.name = "probe_malloc", .summary = "Takes memory past the accounts.", .run = op_malloc},
+        {.name = "probe_open", .summary = "Opens a file.", .run = op_open},
         {.name = "probe_spin", .summary = "Computes in a parallel loop.", .run = op_spin},
     };
     static const struct bl_op_table table = {.abi = BL_OP_ABI, .count = sizeof ops / sizeof ops[0], .ops = ops};

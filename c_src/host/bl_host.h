@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Inside of the host program (doc/runtime.md, "The OS process").
+ */
+#ifndef BL_HOST_H
+#define BL_HOST_H
+
+#include "beamline/core.h"
+
+struct bl_host_limits {
+    uint64_t memory_bytes; /* of the process; 0: none */
+    uint64_t cpu_seconds;  /* 0: none */
+    uint64_t files;
+};
+
+/* What the kernel keeps from now on: limits, no new privileges, no core files, death with the parent. */
+enum bl_status bl_host_limit(const struct bl_host_limits *limits, struct bl_error *err);
+/* Allows only the system calls that computing needs. False: libseccomp is not here, or the kernel has none. */
+bool bl_host_sandbox(void);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * libseccomp is opened when it is there: its declarations below are those of its stable interface (version 2).
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "bl_host.h"
+
+static bool limit(int what, uint64_t most)
+{
+    struct rlimit now;
+    if (getrlimit(what, &now) != 0) return false;
+    if (now.rlim_max != RLIM_INFINITY && most > now.rlim_max) most = now.rlim_max;
+    return setrlimit(what, &(struct rlimit){.rlim_cur = most, .rlim_max = most}) == 0;
+}
+
+enum bl_status bl_host_limit(const struct bl_host_limits *limits, struct bl_error *err)
+{
+    const bool ok = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && limit(RLIMIT_CORE, 0) &&
+                    limit(RLIMIT_NOFILE, limits->files) && (limits->memory_bytes == 0 || limit(RLIMIT_AS, limits->memory_bytes)) &&
+                    (limits->cpu_seconds == 0 || limit(RLIMIT_CPU, limits->cpu_seconds));
+    return ok ? BL_OK : bl_fail_invalid(err, "limits", "%s", strerror(errno));
+}
+
+/* What threads, memory, sockets and clocks need; nothing that names a file, a process or another machine. */
+static const int allowed[] = {
+    SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_recvfrom, SYS_sendto, SYS_recvmsg, SYS_sendmsg, SYS_ppoll, SYS_close, SYS_shutdown,
+    SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_brk, SYS_futex, SYS_clone, SYS_clone3, SYS_set_robust_list,
+    SYS_rseq, SYS_exit, SYS_exit_group, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack, SYS_gettid, SYS_getpid,
+    SYS_tgkill, SYS_sched_yield, SYS_sched_getaffinity, SYS_sched_setaffinity, SYS_getcpu, SYS_clock_gettime, SYS_clock_nanosleep,
+    SYS_nanosleep, SYS_gettimeofday, SYS_getrandom, SYS_membarrier, SYS_restart_syscall, SYS_prctl, SYS_getrusage, SYS_sysinfo,
+#ifdef SYS_poll
+    SYS_poll,
+#endif
+};
+
+enum { ACT_ALLOW = 0x7fff0000, ACT_ERRNO = 0x00050000 };
+
+bool bl_host_sandbox(void)
+{
+    void *library = dlopen("libseccomp.so.2", RTLD_NOW | RTLD_LOCAL);
+    if (!library) return false;
+    void *(*init)(uint32_t action) = NULL;
+    int (*rule_add)(void *filter, uint32_t action, int syscall, unsigned int args, ...) = NULL;
+    int (*load)(const void *filter) = NULL;
+    *(void **)&init = dlsym(library, "seccomp_init");
+    *(void **)&rule_add = dlsym(library, "seccomp_rule_add");
+    *(void **)&load = dlsym(library, "seccomp_load");
+    void *filter = init && rule_add && load ? init(ACT_ERRNO | EPERM) : NULL;
+    bool ok = filter != NULL;
+    for (size_t i = 0; ok && i < sizeof allowed / sizeof allowed[0]; i++) ok = rule_add(filter, ACT_ALLOW, allowed[i], 0) == 0;
+    return ok && load(filter) == 0; /* holds for all threads that are started from here on */
+}

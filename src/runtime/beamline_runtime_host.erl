@@ -1,0 +1,128 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% @private
+%% The OS process of a pool, as the pool's process sees it: started, watched, started again with back-off. What is
+%% said through its sockets is the driver's business (c_src/runtime/bl_remote.c).
+-module(beamline_runtime_host).
+
+-export([start/3, handle/2, stop/1]).
+
+-define(JOIN_MS, 10_000).
+-define(POLL_MS, 2).
+-define(BACK_OFF_MS, 100).
+-define(MAX_BACK_OFF_MS, 30_000).
+%% A host that lasted so long did not die of its start.
+-define(STEADY_MS, 60_000).
+
+-record(host, {
+    pool :: beamline_runtime:pool(),
+    driver :: port(),
+    libraries :: [file:filename_all()],
+    process = none :: port() | none,
+    started = 0 :: integer(),
+    back_off = ?BACK_OFF_MS :: pos_integer(),
+    timer = none :: reference() | none
+}).
+-opaque host() :: #host{}.
+-export_type([host/0]).
+
+%% Waits until it is there. `Libraries': the user's operations, which it loads.
+-spec start(beamline_runtime:pool(), port(), [file:filename_all()]) -> {ok, host()} | {error, beamline_runtime:reason()}.
+start(Pool, Driver, Libraries) ->
+    case spawn_host(#host{pool = Pool, driver = Driver, libraries = Libraries}) of
+        {ok, Host} -> joined(Host, erlang:monotonic_time(millisecond) + ?JOIN_MS);
+        {error, _} = Error -> Error
+    end.
+
+joined(#host{driver = Driver, process = Process} = Host, Until) ->
+    case beamline_runtime_drv:info(Driver) of
+        {ok, #{host := #{state := up, threads := N}}} when N > 0 ->
+            {ok, Host};
+        {ok, #{host := #{state := State}}} ->
+            receive
+                {Process, {exit_status, Status}} -> failed(Driver, Status)
+            after ?POLL_MS ->
+                case State =:= broken orelse erlang:monotonic_time(millisecond) > Until of
+                    true -> failed(stop(Host), none);
+                    false -> joined(Host, Until)
+                end
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+%% The driver knows best why: ask it, when it has heard of the end.
+failed(Driver, Status) ->
+    ok = beamline_runtime_drv:host_exited(Driver, ended(Status)),
+    wait_for_why(Driver, 500).
+
+wait_for_why(Driver, Tries) ->
+    case beamline_runtime_drv:info(Driver) of
+        {ok, #{host := #{state := State, why := Why}}} when State =:= down; Tries =:= 0 -> {error, {host_exited, Why}};
+        {ok, _} ->
+            receive after ?POLL_MS -> ok end,
+            wait_for_why(Driver, Tries - 1);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% A message of the pool's process: `ignore' when it is none of the host's.
+-spec handle(term(), host()) -> {ok, host()} | ignore.
+handle({Process, {exit_status, Status}}, #host{process = Process, pool = Pool, driver = Driver} = Host) ->
+    Why = ended(Status),
+    ok = beamline_runtime_drv:host_exited(Driver, Why),
+    beamline_runtime_log:host_exited(Pool, Why),
+    {ok, later(Host#host{process = none})};
+handle({timeout, Timer, start_host}, #host{timer = Timer} = Host) ->
+    case spawn_host(Host#host{timer = none}) of
+        {ok, Started} ->
+            beamline_runtime_log:host_started(Host#host.pool),
+            {ok, Started};
+        {error, Reason} ->
+            Reason =:= {busy, 20} orelse beamline_runtime_log:host_not_started(Host#host.pool, Reason),
+            {ok, later(Host#host{timer = none})}
+    end;
+handle({Process, {data, _}}, #host{process = Process} = Host) ->
+    {ok, Host}; % it closes its output at once
+handle({timeout, _, start_host}, Host) ->
+    {ok, Host};
+handle(_, _) ->
+    ignore.
+
+%% The end of its standard input ends a host, and so does the end of its sockets.
+-spec stop(host()) -> port().
+stop(#host{process = none, driver = Driver}) ->
+    Driver;
+stop(#host{process = Process, driver = Driver}) ->
+    try port_close(Process) of
+        true -> Driver
+    catch
+        error:badarg -> Driver
+    end.
+
+later(#host{started = Started, back_off = BackOff} = Host) ->
+    Ms = case erlang:monotonic_time(millisecond) - Started > ?STEADY_MS of
+        true -> ?BACK_OFF_MS;
+        false -> BackOff
+    end,
+    Host#host{timer = erlang:start_timer(Ms, self(), start_host), back_off = min(2 * Ms, ?MAX_BACK_OFF_MS)}.
+
+spawn_host(#host{driver = Driver, libraries = Libraries} = Host) ->
+    case {beamline_native:host(), beamline_runtime_drv:listen(Driver)} of
+        {{ok, Program}, {ok, Path}} ->
+            Options = [exit_status, binary, hide, {args, [Path | Libraries]}],
+            try open_port({spawn_executable, Program}, Options) of
+                Process -> {ok, Host#host{process = Process, started = erlang:monotonic_time(millisecond)}}
+            catch
+                error:Why ->
+                    ok = beamline_runtime_drv:host_exited(Driver, <<"not started">>),
+                    {error, {host_exited, Why}}
+            end;
+        {{error, Why}, _} ->
+            {error, {unsupported, {host, Why}}};
+        {_, {error, _} = Error} ->
+            Error
+    end.
+
+ended(none) -> <<"it did not join">>;
+ended(Status) when Status > 128 -> iolist_to_binary(["killed by signal ", integer_to_binary(Status - 128)]);
+ended(Status) -> iolist_to_binary(["ended with status ", integer_to_binary(Status)]).
