@@ -161,7 +161,8 @@ static void wait_ms(struct bl_remote *r, unsigned ms)
 }
 
 /* To the host that was up when the task got its slot, and to no other. */
-static bool send_data(struct bl_remote *r, uint64_t start, const struct bl_frame *frame, const struct bl_span *body, size_t spans, size_t skip)
+static bool send_data(struct bl_remote *r, uint64_t start, const struct bl_frame *frame, const struct bl_span *body, size_t spans,
+                      size_t skip)
 {
     pthread_mutex_lock(&r->data_lock);
     const bool mine = r->starts == start;
@@ -645,8 +646,8 @@ uint64_t bl_remote_tick(struct bl_remote *r, uint64_t now_ns)
 
 void bl_remote_close(struct bl_remote *r) { break_now(r, "its pool ended"); }
 
-enum bl_status bl_remote_new(struct bl_pool *pool, const struct bl_span *config, uint32_t heartbeat_ms, const struct bl_remote_ops *ops,
-                             struct bl_error *err)
+enum bl_status bl_remote_new(struct bl_pool *pool, const struct bl_span *config, uint32_t heartbeat_ms,
+                             const struct bl_remote_ops *ops, struct bl_error *err)
 {
     if (config->len > BL_FRAME_CHUNK) return bl_fail_limit(err, "config", BL_FRAME_CHUNK, config->len);
     struct bl_remote *r = bl_alloc_zero(NULL, sizeof *r, err);

@@ -39,8 +39,8 @@ struct bl_remote_ops {
 };
 
 /* Before the pool's first task. `config` is copied: the host's configuration, a term with version byte. */
-BL_API enum bl_status bl_remote_new(struct bl_pool *pool, const struct bl_span *config, uint32_t heartbeat_ms, const struct bl_remote_ops *ops,
-                             struct bl_error *err);
+BL_API enum bl_status bl_remote_new(struct bl_pool *pool, const struct bl_span *config, uint32_t heartbeat_ms,
+                                    const struct bl_remote_ops *ops, struct bl_error *err);
 void bl_remote_free(struct bl_remote *remote);
 /* Waits for a host at a new socket, whose path it gives. BL_BUSY: the last host is not forgotten yet. */
 BL_API enum bl_status bl_remote_listen(struct bl_remote *remote, char *path, size_t size, struct bl_error *err);

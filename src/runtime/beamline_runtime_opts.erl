@@ -48,7 +48,8 @@ pool(Opts) when is_map(Opts) ->
     maps:foreach(fun check/2, Named),
     Numbers = maps:with([threads, stack_size, max_queue, max_queue_bytes, memory_limit, max_behind, ageing], Named),
     Config = maps:merge(maps:filter(fun(_, V) -> V =/= infinity end, Numbers), threads(Named)),
-    isolated(Config#{name => thread_name(maps:get(name, Named))}, maps:with([name, isolation, operations, heartbeat, cpu_limit], Named));
+    Rest = maps:with([name, isolation, operations, heartbeat, cpu_limit], Named),
+    isolated(Config#{name => thread_name(maps:get(name, Named))}, Rest);
 pool(_) ->
     error(badarg).
 
@@ -84,7 +85,8 @@ check(Key, V) when is_integer(V), V > 0, V < 1 bsl 63 -> check_number(Key);
 check(_, _) -> error(badarg).
 
 check_number(Key) ->
-    lists:member(Key, [stack_size, max_queue, max_queue_bytes, memory_limit, max_behind, ageing, heartbeat, cpu_limit]) orelse error(badarg).
+    Numbers = [stack_size, max_queue, max_queue_bytes, memory_limit, max_behind, ageing, heartbeat, cpu_limit],
+    lists:member(Key, Numbers) orelse error(badarg).
 
 check_path(Path) when is_binary(Path) -> ok;
 check_path([_ | _]) -> ok;

@@ -477,7 +477,7 @@ a_named_pool_answers_to_its_pid_too_test() ->
 other_names_for_the_number_of_threads_test_() ->
     Online = erlang:system_info(schedulers_online),
     [
-        {timeout, 20, ?_test(with_pool(Opts, fun(Pool) -> eventually(fun() -> maps:get(threads, beamline_runtime:info(Pool)) =:= N end) end))}
+        {timeout, 20, fun() -> has_threads(Opts, N) end}
      || {Opts, N} <- [
             {#{threads => 3}, 3},
             {#{threads => 3, thread_count => 4}, 3}
@@ -492,6 +492,9 @@ other_names_for_the_number_of_threads_test_() ->
                 beamline_runtime_opts:pool(#{stack_size => 4_000_000, memory_limit => 5})
             )
         ].
+
+has_threads(Opts, N) ->
+    with_pool(Opts, fun(Pool) -> eventually(fun() -> maps:get(threads, beamline_runtime:info(Pool)) =:= N end) end).
 
 too_small_a_stack_is_refused_with_the_field_test() ->
     quiet(fun() ->

@@ -151,16 +151,20 @@ static struct host_task **incoming(uint64_t id)
     return t;
 }
 
+static void await_more(struct host_task *t)
+{
+    t->next = host.incoming[t->id % BUCKETS];
+    host.incoming[t->id % BUCKETS] = t;
+}
+
 static bool take_bytes(struct host_task *t, uint32_t length)
 {
     if (length > t->args.len - t->have || !bl_frame_read(&host.reader, t->bytes + t->have, length)) return false;
     t->have += length;
     if (t->have == t->args.len)
         start(t);
-    else {
-        t->next = host.incoming[t->id % BUCKETS];
-        host.incoming[t->id % BUCKETS] = t;
-    }
+    else
+        await_more(t);
     return true;
 }
 
@@ -248,7 +252,8 @@ static bool on_control_socket(void)
 
 static void serve(void)
 {
-    struct pollfd ready[3] = {{.fd = host.data, .events = POLLIN}, {.fd = host.control, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
+    struct pollfd ready[3] = {
+        {.fd = host.data, .events = POLLIN}, {.fd = host.control, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
     char ignored[64];
     for (;;) {
         const bool buffered = bl_frame_reader_has(&host.reader);

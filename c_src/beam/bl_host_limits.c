@@ -13,7 +13,7 @@
 
 #include "bl_host.h"
 
-static bool limit(int what, uint64_t most)
+static bool limit(__rlimit_resource_t what, uint64_t most)
 {
     struct rlimit now;
     if (getrlimit(what, &now) != 0) return false;
