@@ -233,7 +233,7 @@ static bool pong(uint64_t id)
               .memory_peak_bytes = s.memory_peak_bytes,
               .running = s.running,
               .behind = s.behind,
-              .threads = s.threads,
+              .threads = host.pool->config.threads,
               .sandbox = host.sandbox}};
     for (int i = 0; i < BL_PRIORITY_COUNT; i++) out.body.queued += s.queued[i];
     return send(host.control, &out, sizeof out, MSG_NOSIGNAL) == (ssize_t)sizeof out;

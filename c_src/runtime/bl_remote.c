@@ -26,6 +26,8 @@ enum {
     CANCEL_AGAIN_NS = 100000000,
 };
 
+static const char CLOSED[] = "it closed its sockets";
+
 /* A task in the host. */
 struct slot {
     struct bl_task *task; /* NULL: free. With a reference */
@@ -50,7 +52,9 @@ struct bl_remote {
     unsigned window, in_host, abandoned; /* abandoned: in the host, but nobody waits for them */
     uint64_t in_host_bytes, starts, pid, pong_ns, ping, pong, cancelled_ns;
     struct bl_frame_pong host;
-    char why[160], broken[160];
+    char why[160];    /* the last end, for people */
+    char exited[128]; /* what the Erlang side said about this one; empty: nothing yet */
+    char broken[160]; /* what the C side says; empty: nothing is wrong */
     uint8_t *operations; /* the host's, a term */
     size_t operations_len;
     int data, control, pidfd, listening; /* -1: none. Opened and closed by the receiver; shut down by anybody, under `lock` */
@@ -483,11 +487,11 @@ static void end_link(struct bl_remote *r)
 {
     const uint64_t until = bl_now_ns() + (uint64_t)WHY_MS * 1000000;
     pthread_mutex_lock(&r->lock);
-    r->why[0] = '\0';
-    break_link(r, "it closed its sockets");
-    while (r->why[0] == '\0' && !r->pool->ending && bl_now_ns() < until) wait_ms(r, LOOK_MS);
+    break_link(r, CLOSED);
+    while (r->exited[0] == '\0' && !r->pool->ending && bl_now_ns() < until) wait_ms(r, LOOK_MS);
     /* How the process ended says more than that it did, but the reason why it was killed says most. */
-    if (r->why[0] == '\0' || strcmp(r->broken, "it closed its sockets") != 0) snprintf(r->why, sizeof r->why, "%s", r->broken);
+    const bool by_itself = strcmp(r->broken, CLOSED) == 0 && r->exited[0] != '\0';
+    snprintf(r->why, sizeof r->why, "%s", by_itself ? r->exited : r->broken);
     pthread_mutex_unlock(&r->lock);
     pthread_mutex_lock(&r->data_lock); /* no sender is in the middle of a frame */
     pthread_mutex_lock(&r->lock);
@@ -559,7 +563,7 @@ enum bl_status bl_remote_listen(struct bl_remote *r, char *path, size_t size, st
     } else if ((r->listening = open_socket(r->path)) < 0) {
         status = bl_fail_invalid(err, "socket", "%s", strerror(errno));
     } else {
-        r->broken[0] = '\0';
+        r->broken[0] = r->exited[0] = '\0';
         r->state = BL_REMOTE_LISTENING;
         snprintf(path, size, "%s", r->path);
         bl_pool_ref(r->pool);
@@ -578,8 +582,8 @@ enum bl_status bl_remote_listen(struct bl_remote *r, char *path, size_t size, st
 void bl_remote_exited(struct bl_remote *r, const char *why)
 {
     pthread_mutex_lock(&r->lock);
-    break_link(r, "it closed its sockets");
-    snprintf(r->why, sizeof r->why, "%s", why);
+    break_link(r, CLOSED);
+    snprintf(r->exited, sizeof r->exited, "%s", why);
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
 }

@@ -8,7 +8,8 @@
 
 %% About ports, NIFs and pools of the VM, or about Erlang alone.
 -define(OF_THE_VM, [
-    a_task_is_answered_with_its_value_test, garbage_on_the_port_is_ignored_test, garbage_for_the_nifs_is_refused_test,
+    a_task_is_answered_with_its_value_test, an_opaque_operation_is_answered_in_time_and_bounded_test,
+    garbage_on_the_port_is_ignored_test, garbage_for_the_nifs_is_refused_test,
     a_library_that_is_none_stops_the_pool_with_the_reason_test, a_port_that_is_closed_by_force_restarts_the_pool_test,
     too_small_a_stack_is_refused_with_the_field_test, wrong_options_raise_badarg_test_,
     distribution_may_start_and_stop_while_tasks_run_test_, more_than_a_gigabyte_is_refused_as_a_value_test_
@@ -153,5 +154,16 @@ large_answers_and_small_ones_do_not_wait_for_each_other_test_() ->
             {ok, Ref} = beamline_runtime:submit(Pool, echo, Large, #{}),
             ?assertEqual({ok, small}, beamline_runtime:call(Pool, echo, small, #{})),
             ?assertEqual({ok, Large}, beamline_runtime:await(Ref, 20_000))
+        end)
+    end}.
+
+an_opaque_operation_is_answered_in_time_and_bounded_test_() ->
+    {timeout, 60, fun() ->
+        with_host(#{threads => 1, max_behind => 1, heartbeat => 200}, fun(Pool) ->
+            ?assertEqual({error, timeout}, beamline_runtime:call(Pool, probe_deaf, 1000, #{timeout => 30})),
+            eventually(fun() -> maps:get(behind, host(Pool)) =:= 1 end),
+            ?assertEqual({ok, ok}, beamline_runtime:call(Pool, noop, x, #{})),
+            ?assertMatch({error, {busy, _}}, beamline_runtime:call(Pool, probe_deaf, 1, #{})),
+            eventually(fun() -> maps:get(behind, host(Pool)) =:= 0 end)
         end)
     end}.
