@@ -242,7 +242,7 @@ static bool pong(uint64_t id)
 static bool on_control_socket(void)
 {
     struct bl_frame frame;
-    if (recv(host.control, &frame, sizeof frame, MSG_WAITALL) != (ssize_t)sizeof frame) return false;
+    if (!bl_frame_receive(host.control, &frame, sizeof frame)) return false;
     if (frame.type == BL_FRAME_PING) return pong(frame.id);
     if (frame.type != BL_FRAME_CANCEL) return false;
     host.cancelled[frame.id % BL_FRAME_WINDOW] = frame.id;

@@ -101,7 +101,7 @@ static void task_run(struct bl_task *task)
 {
     struct rt_task *t = self(task);
     touch(t);
-    if (task->pool->remote) {
+    if (bl_pool_remote(task->pool)) {
         bl_remote_run(task, &t->head, t->spans, t->span_count);
         return;
     }

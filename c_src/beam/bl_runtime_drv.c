@@ -57,7 +57,7 @@ static enum bl_status make_remote(struct drv_port *p, struct bl_reader *args, st
     struct bl_span config;
     uint64_t heartbeat = 0;
     size_t arity = 0;
-    if (p->pool->engine->remote) return bl_fail_invalid(err, "port", "has an OS process already");
+    if (bl_pool_remote(p->pool->engine)) return bl_fail_invalid(err, "port", "has an OS process already");
     enum bl_status status = bl_read_version(args);
     if (status == BL_OK) status = bl_read_tuple(args, &arity);
     if (status == BL_OK && arity != 2) status = bl_fail_invalid(err, "remote", "not a pair");
@@ -72,7 +72,7 @@ static enum bl_status make_remote(struct drv_port *p, struct bl_reader *args, st
 static enum bl_status listen_for_host(struct drv_port *p, struct bl_writer *w, struct bl_error *err)
 {
     char path[128];
-    const enum bl_status status = bl_remote_listen(p->pool->engine->remote, path, sizeof path, err);
+    const enum bl_status status = bl_remote_listen(bl_pool_remote(p->pool->engine), path, sizeof path, err);
     if (status == BL_OK) bl_write_text(w, path);
     return status;
 }
@@ -85,7 +85,7 @@ static enum bl_status host_exited(struct drv_port *p, struct bl_reader *args, st
     if (status == BL_OK) status = bl_read_binary(args, &why);
     if (status != BL_OK) return status;
     memcpy(text, why.data, why.len < sizeof text - 1 ? why.len : sizeof text - 1);
-    bl_remote_exited(p->pool->engine->remote, text);
+    bl_remote_exited(bl_pool_remote(p->pool->engine), text);
     bl_write_bool(w, true);
     return BL_OK;
 }
@@ -93,7 +93,7 @@ static enum bl_status host_exited(struct drv_port *p, struct bl_reader *args, st
 static enum bl_status answer_remote(struct drv_port *p, unsigned command, struct bl_reader *args, struct bl_writer *w, struct bl_error *err)
 {
     if (command == DRV_REMOTE) return make_remote(p, args, w, err);
-    if (!p->pool->engine->remote) return bl_fail_unsupported(err, "command");
+    if (!bl_pool_remote(p->pool->engine)) return bl_fail_unsupported(err, "command");
     if (command == DRV_LISTEN) return listen_for_host(p, w, err);
     if (command == DRV_EXITED) return host_exited(p, args, w);
     return bl_fail_unsupported(err, "command");
@@ -101,7 +101,7 @@ static enum bl_status answer_remote(struct drv_port *p, unsigned command, struct
 
 static void list_operations(struct drv_port *p, struct bl_writer *w)
 {
-    struct bl_remote *remote = p->pool->engine->remote;
+    struct bl_remote *remote = bl_pool_remote(p->pool->engine);
     if (!remote)
         bl_op_set_list(p->pool->ops, w);
     else if (!bl_remote_operations(remote, w))

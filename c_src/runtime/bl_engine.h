@@ -93,7 +93,7 @@ struct bl_pool {
     struct bl_quota quota;
     struct bl_threads *threads;
     struct bl_source *own; /* of the C API; NULL under a skin */
-    struct bl_remote *remote; /* NULL: this pool runs its tasks itself */
+    struct bl_remote *remote; /* atomic; NULL: this pool runs its tasks itself. Set once, before its first task */
     void *skin;            /* what the skin hangs on it, freed with the pool */
     void (*free_skin)(void *skin);
     pthread_mutex_t lock;  /* sources, housekeeper */
@@ -112,6 +112,11 @@ struct bl_pool {
 };
 
 /* ---- pools ---- */
+
+static inline struct bl_remote *bl_pool_remote(const struct bl_pool *pool)
+{
+    return __atomic_load_n(&pool->remote, __ATOMIC_ACQUIRE);
+}
 
 /* Without a source of its own. The caller holds one reference. */
 BL_API enum bl_status bl_pool_open(const struct bl_pool_config *config, struct bl_pool **out, struct bl_error *err);

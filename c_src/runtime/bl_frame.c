@@ -76,6 +76,12 @@ static bool receive(int fd, uint8_t *out, size_t least, size_t most, size_t *got
     return true;
 }
 
+bool bl_frame_receive(int fd, void *out, size_t len)
+{
+    size_t got;
+    return receive(fd, out, len, len, &got);
+}
+
 static size_t take(struct bl_frame_reader *r, void *out, size_t len)
 {
     const size_t n = r->have - r->at < len ? r->have - r->at : len;

@@ -71,6 +71,9 @@ BL_API bool bl_frame_send(int fd, const struct bl_frame *frame, const struct bl_
 /* Without waiting; false when the socket is full, too. Only for frames without a body. */
 BL_API bool bl_frame_send_now(int fd, const struct bl_frame *frame);
 
+/* Waits for `len` bytes, past signals. False at the end of the stream and on errors. */
+BL_API bool bl_frame_receive(int fd, void *out, size_t len);
+
 /* Reading: a buffer in front of a socket. */
 struct bl_frame_reader {
     int fd;

@@ -72,8 +72,8 @@ static uint64_t look_after_sources(struct bl_pool *pool)
 {
     const uint64_t now = bl_now_ns();
     uint64_t next = next_round(pool, now);
-    if (pool->remote) {
-        const uint64_t at = bl_remote_tick(pool->remote, now);
+    if (bl_pool_remote(pool)) {
+        const uint64_t at = bl_remote_tick(bl_pool_remote(pool), now);
         if (at < next) next = at;
     }
     bool cut;
@@ -124,7 +124,7 @@ static void end(struct bl_pool *pool)
         pthread_mutex_lock(&pool->lock);
     }
     pthread_mutex_unlock(&pool->lock);
-    if (pool->remote) bl_remote_close(pool->remote);
+    if (bl_pool_remote(pool)) bl_remote_close(bl_pool_remote(pool));
     bl_pool_shut(pool);
     bl_pool_unref(pool); /* of the one that asked for the end */
     pthread_mutex_lock(&pool->lock);
@@ -192,7 +192,7 @@ void bl_pool_unref(struct bl_pool *pool)
     if (__atomic_fetch_sub(&pool->refs, 1, __ATOMIC_ACQ_REL) != 1) return;
     if (pool->threads) bl_threads_free(pool->threads);
     if (pool->free_skin) pool->free_skin(pool->skin);
-    bl_remote_free(pool->remote);
+    bl_remote_free(bl_pool_remote(pool));
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->lock);
     bl_free(pool);
@@ -213,7 +213,7 @@ void bl_pool_shut(struct bl_pool *pool)
 void bl_pool_end(struct bl_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
-    pool->ending = true;
+    __atomic_store_n(&pool->ending, true, __ATOMIC_RELAXED);
     nudge(pool);
     pthread_mutex_unlock(&pool->lock);
 }

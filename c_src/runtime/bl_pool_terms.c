@@ -130,8 +130,8 @@ void bl_pool_write_info(struct bl_pool *pool, struct bl_writer *w)
         {"refused_behind", s.refused_behind}, {"refused_memory", s.refused_memory},
     };
     enum { NUMBERS = sizeof numbers / sizeof numbers[0] };
-    bl_write_map(w, NUMBERS + 3 + (pool->remote ? 1 : 0));
-    if (pool->remote) write_host(pool->remote, w);
+    bl_write_map(w, NUMBERS + 3 + (bl_pool_remote(pool) ? 1 : 0));
+    if (bl_pool_remote(pool)) write_host(bl_pool_remote(pool), w);
     for (size_t i = 0; i < NUMBERS; i++) number(w, numbers[i].key, numbers[i].value);
     bl_write_atom(w, "queued");
     bl_write_map(w, BL_PRIORITY_COUNT);

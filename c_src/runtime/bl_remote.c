@@ -200,7 +200,7 @@ static void send_task(struct bl_remote *r, uint64_t start, const struct bl_task 
 
 void bl_remote_run(struct bl_task *task, const struct bl_frame_task *head, const struct bl_span *args, size_t spans)
 {
-    struct bl_remote *r = task->pool->remote;
+    struct bl_remote *r = bl_pool_remote(task->pool);
     struct bl_error err;
     pthread_mutex_lock(&r->lock);
     while (!fits(r, task) && bl_ctx_check(&task->ctx, NULL) == BL_OK) wait_ms(r, LOOK_MS);
@@ -226,7 +226,7 @@ static void cancel_slot(struct bl_remote *r, struct slot *s)
 
 void bl_remote_cancel(struct bl_task *task)
 {
-    struct bl_remote *r = task->pool->remote;
+    struct bl_remote *r = bl_pool_remote(task->pool);
     pthread_mutex_lock(&r->lock);
     struct slot *s = task->remote_id != 0 ? slot_of(r, task->remote_id) : NULL;
     if (s && s->task == task) {
@@ -330,9 +330,8 @@ static bool on_control_socket(struct bl_remote *r)
         struct bl_frame frame;
         struct bl_frame_pong body;
     } pong;
-    const ssize_t got = recv(r->control, &pong, sizeof pong, MSG_WAITALL);
-    if (got <= 0) return false;
-    const bool kept = got == (ssize_t)sizeof pong && pong.frame.type == BL_FRAME_PONG && pong.frame.length == sizeof pong.body;
+    if (!bl_frame_receive(r->control, &pong, sizeof pong)) return false;
+    const bool kept = pong.frame.type == BL_FRAME_PONG && pong.frame.length == sizeof pong.body;
     if (!rule(r, kept, "no heartbeat, but something else")) return false;
     pthread_mutex_lock(&r->lock);
     if (pong.frame.id > r->pong && pong.frame.id <= r->ping) {
@@ -381,8 +380,8 @@ static int accept_one(struct bl_remote *r, uint64_t *kind)
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     bool ok = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == geteuid();
     ok = ok && (r->pid == 0 || r->pid == (uint64_t)peer.pid);
-    ok = ok && recv(fd, &join, sizeof join, MSG_WAITALL) == (ssize_t)sizeof join && join.type == BL_FRAME_JOIN;
-    ok = ok && join.length == strlen(bl_version()) && recv(fd, version, join.length, MSG_WAITALL) == (ssize_t)join.length;
+    ok = ok && bl_frame_receive(fd, &join, sizeof join) && join.type == BL_FRAME_JOIN;
+    ok = ok && join.length == strlen(bl_version()) && bl_frame_receive(fd, version, join.length);
     ok = ok && memcmp(version, bl_version(), join.length) == 0;
     if (!ok) {
         close(fd);
@@ -452,7 +451,7 @@ static bool greet(struct bl_remote *r)
     if (up) {
         r->state = BL_REMOTE_UP;
         r->starts++;
-        r->pidfd = (int)syscall(SYS_pidfd_open, (pid_t)r->pid, 0);
+        if (r->pid != (uint64_t)getpid()) r->pidfd = (int)syscall(SYS_pidfd_open, (pid_t)r->pid, 0); /* never ourselves */
     }
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
@@ -488,7 +487,7 @@ static void end_link(struct bl_remote *r)
     const uint64_t until = bl_now_ns() + (uint64_t)WHY_MS * 1000000;
     pthread_mutex_lock(&r->lock);
     break_link(r, CLOSED);
-    while (r->exited[0] == '\0' && !r->pool->ending && bl_now_ns() < until) wait_ms(r, LOOK_MS);
+    while (r->exited[0] == '\0' && !__atomic_load_n(&r->pool->ending, __ATOMIC_RELAXED) && bl_now_ns() < until) wait_ms(r, LOOK_MS);
     /* How the process ended says more than that it did, but the reason why it was killed says most. */
     const bool by_itself = strcmp(r->broken, CLOSED) == 0 && r->exited[0] != '\0';
     snprintf(r->why, sizeof r->why, "%s", by_itself ? r->exited : r->broken);
@@ -673,7 +672,7 @@ enum bl_status bl_remote_new(struct bl_pool *pool, const struct bl_span *config,
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&r->changed, &attr);
     pthread_condattr_destroy(&attr);
-    pool->remote = r;
+    __atomic_store_n(&pool->remote, r, __ATOMIC_RELEASE);
     return BL_OK;
 }
 

@@ -103,7 +103,7 @@ static void abandon(struct bl_task *task, enum bl_status why)
     const uint32_t before = enter_phase(task, EARLY);
     if (!(before & FINISHED) && (before & STARTED)) {
         sub(&pool->stats.running, 1);
-        if (pool->remote)
+        if (bl_pool_remote(pool))
             bl_remote_cancel(task);
         else if (task->options.opaque)
             bl_pool_stuck(pool);
@@ -155,7 +155,7 @@ void bl_task_finish(struct bl_task *task, enum bl_status status, struct bl_error
     observe(&stats->run_ns_sum, stats->run_histogram, bl_now_ns() - task->started_ns);
     if (enter_phase(task, FINISHED) & EARLY) {
         sub(&stats->behind, 1);
-        if (task->options.opaque && !pool->remote) bl_threads_unstuck(pool->threads);
+        if (task->options.opaque && !bl_pool_remote(pool)) bl_threads_unstuck(pool->threads);
         return;
     }
     sub(&stats->running, 1);
@@ -230,7 +230,7 @@ void bl_task_init(struct bl_task *task, const struct bl_task_ops *ops, struct bl
 /* Here and in the host. */
 static uint64_t waiting(struct bl_pool *pool)
 {
-    uint64_t queued[BL_CLASSES], sum = bl_remote_waiting(pool->remote);
+    uint64_t queued[BL_CLASSES], sum = bl_remote_waiting(bl_pool_remote(pool));
     bl_threads_queued(pool->threads, queued);
     for (int c = 0; c < BL_CLASSES; c++) sum += queued[c];
     return sum;
@@ -243,7 +243,7 @@ static enum bl_status admit(struct bl_task *task, struct bl_error *err)
     if (__atomic_load_n(&pool->queue_bytes, __ATOMIC_RELAXED) > pool->config.max_queue_bytes)
         return refuse(task, &stats->refused_bytes, err);
     if (too_much_behind(task)) return refuse(task, &stats->refused_behind, err);
-    if (pool->remote && waiting(pool) >= pool->config.max_queue) return refuse(task, &stats->refused_queue, err);
+    if (bl_pool_remote(pool) && waiting(pool) >= pool->config.max_queue) return refuse(task, &stats->refused_queue, err);
     return BL_OK;
 }
 
