@@ -49,8 +49,8 @@ void rt_pool_end(struct rt_pool *pool);
 /* The pool of that name, which stays until rt_pool_leave. NULL: gone. */
 struct rt_pool *rt_pool_enter(uint64_t id);
 void rt_pool_leave(struct rt_pool *pool);
-/* The source of the calling thread. */
-struct rt_source *rt_pool_source(struct rt_pool *pool);
+/* The source of a calling process: always the same. */
+struct rt_source *rt_pool_source(struct rt_pool *pool, const ErlNifPid *caller);
 
 /* ---- bl_rt_owner.c ---- */
 
@@ -86,6 +86,10 @@ enum bl_status rt_task_start_pieces(struct rt_pool *pool, struct rt_request *req
                                     struct bl_error *err);
 /* For a pool whose tasks run in an OS process. */
 extern const struct bl_remote_ops rt_remote_ops;
+/* Processes with unanswered tasks, [{Pid, Tasks, Bytes}], at most so many of each source. */
+ERL_NIF_TERM rt_owners_list(struct rt_owners *owners, ErlNifEnv *env, ERL_NIF_TERM tail);
+/* Its times; false: it is forgotten. */
+bool rt_task_trace(struct rt_pool *pool, ERL_NIF_TERM ref, struct bl_trace *out);
 /* Cancels by the caller's reference. */
 bool rt_task_cancel(struct rt_pool *pool, ERL_NIF_TERM ref);
 /* Source's spare blocks. */

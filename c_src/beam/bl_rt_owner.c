@@ -8,7 +8,7 @@
  */
 #include "bl_rt.h"
 
-enum { OWNER_BUCKETS = 512, OWNERS_KEPT = 256, OWNERS_SWEPT = 8 };
+enum { OWNER_BUCKETS = 256, OWNERS_KEPT = 128, OWNERS_SWEPT = 8, LISTED_MOST = 64, SEEN_MOST = 512 };
 
 struct owner {
     struct bl_owner tasks;
@@ -77,7 +77,7 @@ static struct owner *unused(struct rt_owners *o)
 {
     for (int i = 0; i < OWNERS_SWEPT && o->count > OWNERS_KEPT; i++) {
         struct owner *owner = BL_CONTAINER(o->age.next, struct owner, age);
-        if (!bl_source_owner_busy(o->source, &owner->tasks)) {
+        if (bl_source_owner_tasks(o->source, &owner->tasks, NULL) == 0) {
             take_out(o, owner);
             return owner;
         }
@@ -130,6 +130,24 @@ static void owner_destroy(ErlNifEnv *env, void *object)
 {
     (void)env;
     bl_source_unref(((struct owner *)object)->table->source);
+}
+
+/* The youngest first; a bounded look. */
+ERL_NIF_TERM rt_owners_list(struct rt_owners *o, ErlNifEnv *env, ERL_NIF_TERM tail)
+{
+    int listed = 0, seen = 0;
+    pthread_mutex_lock(&o->lock);
+    for (struct bl_link *l = o->age.prev; l != &o->age && listed < LISTED_MOST && seen < SEEN_MOST; l = l->prev, seen++) {
+        struct owner *owner = BL_CONTAINER(l, struct owner, age);
+        uint64_t bytes;
+        const size_t tasks = bl_source_owner_tasks(o->source, &owner->tasks, &bytes);
+        if (tasks == 0) continue;
+        const ERL_NIF_TERM pid = enif_make_pid(env, &owner->pid), count = enif_make_uint64(env, tasks);
+        tail = enif_make_list_cell(env, enif_make_tuple3(env, pid, count, enif_make_uint64(env, bytes)), tail);
+        listed++;
+    }
+    pthread_mutex_unlock(&o->lock);
+    return tail;
 }
 
 void rt_owners_close(struct rt_owners *o)

@@ -56,13 +56,12 @@ static enum bl_status add_source(struct rt_pool *pool, struct bl_error *err)
     return BL_OK;
 }
 
-/* Each thread has a number; so schedulers share a source only when there are more of them than sources. */
-struct rt_source *rt_pool_source(struct rt_pool *pool)
+/* By the process, so that what one process holds is counted in one place; there are enough of them that two schedulers
+ * seldom meet in one. */
+struct rt_source *rt_pool_source(struct rt_pool *pool, const ErlNifPid *caller)
 {
-    static unsigned next;
-    static __thread unsigned mine;
-    if (mine == 0) mine = __atomic_add_fetch(&next, 1, __ATOMIC_RELAXED);
-    return pool->source[mine % pool->source_count]->skin;
+    const uint64_t spread = (uint64_t)caller->pid * UINT64_C(0x9e3779b97f4a7c15);
+    return pool->source[(spread >> 32) % pool->source_count]->skin;
 }
 
 /* ---- in and out of the table ------------------------------------------------------ */
@@ -134,11 +133,12 @@ static void free_pool(void *skin)
     bl_free(pool);
 }
 
-static unsigned scheduler_count(void)
+static unsigned source_count(void)
 {
     ErlNifSysInfo info;
     enif_system_info(&info, sizeof info);
-    return info.scheduler_threads < 1 ? 1 : info.scheduler_threads > SOURCES_MAX ? SOURCES_MAX : (unsigned)info.scheduler_threads;
+    const unsigned wanted = info.scheduler_threads < 1 ? 4 : 4 * (unsigned)info.scheduler_threads;
+    return wanted < SOURCES_MAX ? wanted : SOURCES_MAX;
 }
 
 static enum bl_status open_engine(struct rt_pool *pool, const struct bl_pool_config *config, struct bl_error *err)
@@ -150,14 +150,14 @@ static enum bl_status open_engine(struct rt_pool *pool, const struct bl_pool_con
     }
     pool->engine->skin = pool;
     pool->engine->free_skin = free_pool;
-    for (unsigned n = scheduler_count(); n > 0 && status == BL_OK; n--) status = add_source(pool, err);
+    for (unsigned n = source_count(); n > 0 && status == BL_OK; n--) status = add_source(pool, err);
     if (status != BL_OK) bl_pool_end(pool->engine);
     return status;
 }
 
 enum bl_status rt_pool_create(const struct bl_pool_config *config, struct rt_pool **out, uint64_t *id, struct bl_error *err)
 {
-    struct rt_pool *pool = bl_alloc_zero(NULL, sizeof *pool + scheduler_count() * sizeof pool->source[0], err);
+    struct rt_pool *pool = bl_alloc_zero(NULL, sizeof *pool + source_count() * sizeof pool->source[0], err);
     if (!pool) return BL_NO_MEMORY;
     pool->new_atoms = BL_NIF_NEW_ATOMS;
     if (!(pool->ops = bl_op_set_new(err))) {

@@ -312,7 +312,7 @@ static enum bl_status start(struct rt_task *t, struct rt_request *request, uint6
 
 enum bl_status rt_task_start_small(struct rt_pool *pool, struct rt_request *request, ERL_NIF_TERM args, struct bl_error *err)
 {
-    struct rt_task *t = block(rt_pool_source(pool), ROOM, err);
+    struct rt_task *t = block(rt_pool_source(pool, &request->caller), ROOM, err);
     if (!t) return BL_NO_MEMORY;
     t->spans = (struct bl_span *)t->room;
     t->span_count = 1;
@@ -378,7 +378,7 @@ enum bl_status rt_task_start_pieces(struct rt_pool *pool, struct rt_request *req
     if (!walk(request->env, pieces, &plan, NULL, NULL, NULL) || plan.bytes < 2)
         return bl_fail_invalid(err, "arguments", "not in external term format");
     const size_t arrays = plan.spans * sizeof(struct bl_span) + plan.kept * sizeof(struct bl_nif_kept);
-    struct rt_task *t = block(rt_pool_source(pool), arrays + plan.copied_bytes, err);
+    struct rt_task *t = block(rt_pool_source(pool, &request->caller), arrays + plan.copied_bytes, err);
     if (!t) return err->status;
     t->spans = (struct bl_span *)t->room;
     t->span_count = plan.spans;
@@ -393,9 +393,10 @@ enum bl_status rt_task_start_pieces(struct rt_pool *pool, struct rt_request *req
 
 bool rt_task_cancel(struct rt_pool *pool, ERL_NIF_TERM ref)
 {
-    const uint64_t key = key_of(ref);
-    return bl_source_cancel(rt_pool_source(pool)->engine, key) || bl_pool_cancel(pool->engine, key);
+    return bl_pool_cancel(pool->engine, key_of(ref));
 }
+
+bool rt_task_trace(struct rt_pool *pool, ERL_NIF_TERM ref, struct bl_trace *out) { return bl_pool_trace(pool->engine, key_of(ref), out); }
 
 void rt_tasks_load(ErlNifEnv *env)
 {

@@ -126,6 +126,38 @@ static ERL_NIF_TERM cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     return done ? am_true : am_false;
 }
 
+/* (PoolId) -> [{Pid, Tasks, Bytes}] */
+static ERL_NIF_TERM owners(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    ErlNifUInt64 id;
+    ERL_NIF_TERM list = enif_make_list(env, 0);
+    if (!enif_get_uint64(env, argv[0], &id)) return enif_make_badarg(env);
+    struct rt_pool *pool = rt_pool_enter(id);
+    if (!pool) return list;
+    for (unsigned i = 0; i < pool->source_count; i++) list = rt_owners_list(((struct rt_source *)pool->source[i]->skin)->owners, env, list);
+    rt_pool_leave(pool);
+    return list;
+}
+
+/* (PoolId, Ref) -> {Priority, Status, Started, Answered, Finished} | false: microseconds from submission, -1: not yet */
+static ERL_NIF_TERM trace(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    ErlNifUInt64 id;
+    struct bl_trace t;
+    if (!enif_get_uint64(env, argv[0], &id) || !enif_is_ref(env, argv[1])) return enif_make_badarg(env);
+    struct rt_pool *pool = rt_pool_enter(id);
+    if (!pool) return am_false;
+    const bool found = rt_task_trace(pool, argv[1], &t);
+    rt_pool_leave(pool);
+    if (!found) return am_false;
+    const uint64_t at[3] = {t.started_ns, t.answered_ns, t.finished_ns};
+    ERL_NIF_TERM us[3];
+    for (int i = 0; i < 3; i++) us[i] = enif_make_int64(env, at[i] == 0 ? -1 : (ErlNifSInt64)((at[i] - t.submitted_ns) / 1000));
+    return enif_make_tuple5(env, enif_make_int(env, (int)t.priority), enif_make_atom(env, bl_status_name(t.status)), us[0], us[1], us[2]);
+}
+
 static ERL_NIF_TERM version(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc, (void)argv;
@@ -161,6 +193,8 @@ static ErlNifFunc functions[] = {
     {"submit", 5, submit_small, 0},
     {"submit_pieces", 6, submit_pieces, 0},
     {"cancel", 2, cancel, 0},
+    {"owners", 1, owners, 0},
+    {"trace", 2, trace, 0},
     {"version", 0, version, 0},
 };
 

@@ -45,7 +45,8 @@ struct bl_task_ops {
 struct bl_owner {
     struct bl_link tasks; /* under the source's lock */
     struct bl_link dead;  /* in the source's list of dead ones */
-    size_t count;
+    size_t count;         /* of unanswered tasks, and the bytes of their arguments */
+    uint64_t bytes;
     void (*free)(struct bl_owner *owner); /* any thread; nobody knows it any more */
 };
 
@@ -59,7 +60,8 @@ struct bl_task {
     struct bl_ctx ctx;
     struct bl_quota quota;
     uint32_t refs, word, phase; /* atomic */
-    uint64_t submitted_ns, started_ns, deadline_ns;
+    uint64_t submitted_ns, started_ns, answered_ns, finished_ns, deadline_ns; /* 0: not yet */
+    enum bl_status status; /* how it was answered */
     uint64_t key; /* its name, for cancel */
     uint64_t remote_id; /* its name in the host; 0: not there. Under the remote's lock */
     /* Under the source's lock. */
@@ -68,7 +70,14 @@ struct bl_task {
     struct bl_link bucket, slot, owned;
 };
 
-enum { BL_BUCKETS = 4096, BL_SLOTS = 1024, BL_TICK_NS = 1000000 };
+enum { BL_BUCKETS = 1024, BL_SLOTS = 1024, BL_TICK_NS = 1000000, BL_TRACES = 256 };
+
+/* The times of one task, on bl_now_ns's clock; 0: not yet, or never. */
+struct bl_trace {
+    uint64_t key, submitted_ns, started_ns, answered_ns, finished_ns;
+    enum bl_priority priority;
+    enum bl_status status;
+};
 
 struct bl_source {
     struct bl_pool *pool;
@@ -85,6 +94,7 @@ struct bl_source {
     struct bl_link slot[BL_SLOTS];
     uint64_t slots_used[BL_SLOTS / 64];
     uint64_t tick; /* all slots up to here were looked at */
+    struct bl_trace trace[BL_TRACES]; /* of the last answered ones, by key; a later one takes the place of an older */
 };
 
 struct bl_pool {
@@ -129,6 +139,8 @@ BL_API void bl_pool_shut(struct bl_pool *pool);
 BL_API void bl_pool_end(struct bl_pool *pool);
 /* Cancels the task of that name, whichever source it came from. */
 BL_API bool bl_pool_cancel(struct bl_pool *pool, uint64_t key);
+/* The times of the task of that name, if it is unanswered or among the last that were over. */
+BL_API bool bl_pool_trace(struct bl_pool *pool, uint64_t key, struct bl_trace *out);
 /* When a refused caller might try again: the queue's length times the mean run time. */
 BL_API uint64_t bl_pool_retry_after_ms(struct bl_pool *pool);
 /* Internal: makes sure that the housekeeper looks at `deadline_ns`. */
@@ -150,13 +162,17 @@ BL_API bool bl_source_cancel(struct bl_source *source, uint64_t key);
  * closed: then the few tasks that others are answering just now are detached here). */
 BL_API void bl_source_owner_died(struct bl_source *source, struct bl_owner *owner);
 BL_API void bl_owner_init(struct bl_owner *owner, void (*free)(struct bl_owner *owner));
-/* True while tasks of it are unanswered. */
-BL_API bool bl_source_owner_busy(struct bl_source *source, struct bl_owner *owner);
+/* Its unanswered tasks; *bytes (may be NULL): of their arguments. */
+BL_API size_t bl_source_owner_tasks(struct bl_source *source, struct bl_owner *owner, uint64_t *bytes);
 /* Internal, for the housekeeper: answers what is overdue; the next time to look, UINT64_MAX: never. */
 uint64_t bl_source_expire(struct bl_source *source, uint64_t now_ns);
 /* Internal, for the housekeeper: cancels what belongs to dead owners. */
 void bl_source_tidy(struct bl_source *source);
-bool bl_source_link(struct bl_source *source, struct bl_task *task);
+/* BL_CLOSED, or BL_BUSY: its owner has enough. */
+enum bl_status bl_source_link(struct bl_source *source, struct bl_task *task);
+/* Remembers the times of a task that finished behind. */
+void bl_source_record(struct bl_source *source, const struct bl_task *task);
+bool bl_source_trace(struct bl_source *source, uint64_t key, struct bl_trace *out);
 /* true: this call took it out; the table's reference is the caller's now. */
 bool bl_source_unlink(struct bl_source *source, struct bl_task *task);
 BL_API void bl_source_ref(struct bl_source *source);

@@ -85,6 +85,16 @@ static uint64_t look_after_sources(struct bl_pool *pool)
     return cut ? now : next;
 }
 
+bool bl_pool_trace(struct bl_pool *pool, uint64_t key, struct bl_trace *out)
+{
+    bool cut, found = false;
+    do {
+        for (struct bl_source *source = next_source(pool, NULL, &cut); source; source = next_source(pool, source, &cut))
+            found = found || bl_source_trace(source, key, out);
+    } while (cut && !found);
+    return found;
+}
+
 bool bl_pool_cancel(struct bl_pool *pool, uint64_t key)
 {
     bool cut, done = false;

@@ -33,6 +33,7 @@ static const struct number_key number_keys[] = {
     NUMBER("max_queue_bytes", max_queue_bytes),
     NUMBER("memory_limit", memory_limit),
     NUMBER("max_behind", max_behind),
+    NUMBER("max_per_owner", max_per_owner),
     NUMBER("ageing", ageing_ms),
 };
 
@@ -128,6 +129,7 @@ void bl_pool_write_info(struct bl_pool *pool, struct bl_writer *w)
         {"timed_out", s.timed_out},       {"closed", s.closed},
         {"refused_queue", s.refused_queue}, {"refused_bytes", s.refused_bytes},
         {"refused_behind", s.refused_behind}, {"refused_memory", s.refused_memory},
+        {"refused_owner", s.refused_owner}, {"max_per_owner", c->max_per_owner},
     };
     enum { NUMBERS = sizeof numbers / sizeof numbers[0] };
     bl_write_map(w, NUMBERS + 3 + (bl_pool_remote(pool) ? 1 : 0));

@@ -101,23 +101,49 @@ uint64_t bl_source_expire(struct bl_source *source, uint64_t now_ns)
     return next;
 }
 
+/* ---- traces (lock held) ------------------------------------------------------------------ */
+
+static struct bl_trace trace_of(const struct bl_task *task)
+{
+    return (struct bl_trace){.key = task->key,
+                             .submitted_ns = task->submitted_ns,
+                             .started_ns = __atomic_load_n(&task->started_ns, __ATOMIC_RELAXED),
+                             .answered_ns = __atomic_load_n(&task->answered_ns, __ATOMIC_RELAXED),
+                             .finished_ns = __atomic_load_n(&task->finished_ns, __ATOMIC_RELAXED),
+                             .priority = task->options.priority,
+                             .status = __atomic_load_n(&task->status, __ATOMIC_RELAXED)};
+}
+
+static void remember(struct bl_source *source, const struct bl_task *task)
+{
+    source->trace[task->key % BL_TRACES] = trace_of(task);
+}
+
 /* ---- in and out -------------------------------------------------------------------- */
 
-bool bl_source_link(struct bl_source *source, struct bl_task *task)
+static enum bl_status may_link(const struct bl_source *source, const struct bl_task *task)
+{
+    const size_t most = source->pool->config.max_per_owner;
+    if (source->closed) return BL_CLOSED;
+    return task->owner && most > 0 && task->owner->count >= most ? BL_BUSY : BL_OK;
+}
+
+enum bl_status bl_source_link(struct bl_source *source, struct bl_task *task)
 {
     pthread_mutex_lock(&source->lock);
-    const bool open = !source->closed;
-    if (open) {
+    const enum bl_status status = may_link(source, task);
+    if (status == BL_OK) {
         task->linked = true;
         bl_link_append(bucket_of(source, task->key), &task->bucket);
         if (task->owner) {
             bl_link_append(&task->owner->tasks, &task->owned);
             task->owner->count++;
+            task->owner->bytes += task->options.argument_bytes;
         }
         if (task->deadline_ns != UINT64_MAX) arm(source, task);
     }
     pthread_mutex_unlock(&source->lock);
-    return open;
+    return status;
 }
 
 static bool unlink_locked(struct bl_source *source, struct bl_task *task)
@@ -130,6 +156,7 @@ static bool unlink_locked(struct bl_source *source, struct bl_task *task)
     if (task->owner) {
         bl_link_remove(&task->owned);
         task->owner->count--;
+        task->owner->bytes -= task->options.argument_bytes;
     }
     return true;
 }
@@ -138,6 +165,7 @@ bool bl_source_unlink(struct bl_source *source, struct bl_task *task)
 {
     pthread_mutex_lock(&source->lock);
     const bool was_linked = unlink_locked(source, task);
+    if (was_linked && task->answered_ns > 0) remember(source, task);
     pthread_mutex_unlock(&source->lock);
     return was_linked;
 }
@@ -159,15 +187,17 @@ void bl_owner_init(struct bl_owner *owner, void (*free_owner)(struct bl_owner *o
     bl_link_init(&owner->tasks);
     bl_link_init(&owner->dead);
     owner->count = 0;
+    owner->bytes = 0;
     owner->free = free_owner;
 }
 
-bool bl_source_owner_busy(struct bl_source *source, struct bl_owner *owner)
+size_t bl_source_owner_tasks(struct bl_source *source, struct bl_owner *owner, uint64_t *bytes)
 {
     pthread_mutex_lock(&source->lock);
-    const bool busy = owner->count > 0;
+    const size_t tasks = owner->count;
+    if (bytes) *bytes = owner->bytes;
     pthread_mutex_unlock(&source->lock);
-    return busy;
+    return tasks;
 }
 
 /* Detached first, so that nothing points to the owner afterwards: also not a task whose answer another
@@ -182,6 +212,7 @@ static struct bl_task *orphan_of(struct bl_source *source, struct bl_owner *owne
         task = BL_CONTAINER(owner->tasks.next, struct bl_task, owned);
         bl_link_remove(&task->owned);
         owner->count--;
+        owner->bytes -= task->options.argument_bytes;
         task->owner = NULL;
         bl_task_ref(task);
     }
@@ -219,6 +250,26 @@ void bl_source_owner_died(struct bl_source *source, struct bl_owner *owner)
 }
 
 void bl_source_tidy(struct bl_source *source) { bury_owners(source); }
+
+/* ---- times ----------------------------------------------------------------------------- */
+
+void bl_source_record(struct bl_source *source, const struct bl_task *task)
+{
+    pthread_mutex_lock(&source->lock);
+    remember(source, task);
+    pthread_mutex_unlock(&source->lock);
+}
+
+bool bl_source_trace(struct bl_source *source, uint64_t key, struct bl_trace *out)
+{
+    pthread_mutex_lock(&source->lock);
+    const struct bl_task *task = find(source, key);
+    const struct bl_trace *over = &source->trace[key % BL_TRACES];
+    const bool known = task || (over->submitted_ns > 0 && over->key == key);
+    if (known) *out = task ? trace_of(task) : *over;
+    pthread_mutex_unlock(&source->lock);
+    return known;
+}
 
 /* ---- life ------------------------------------------------------------------------------ */
 

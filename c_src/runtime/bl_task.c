@@ -69,6 +69,8 @@ void bl_task_unref(struct bl_task *task)
     if (__atomic_fetch_sub(&task->refs, 1, __ATOMIC_ACQ_REL) != 1) return;
     struct bl_source *source = task->source;
     sub(&task->pool->queue_bytes, task->options.argument_bytes);
+    const uint32_t behind = STARTED | EARLY;
+    if ((__atomic_load_n(&task->phase, __ATOMIC_RELAXED) & behind) == behind) bl_source_record(source, task);
     task->ops->release(task);
     bl_source_unref(source);
 }
@@ -85,6 +87,8 @@ static void deliver(struct bl_task *task, enum bl_status status, const struct bl
     }
     add(counter_of(&task->pool->stats, status), 1);
     task->ops->answer(task, status, err);
+    __atomic_store_n(&task->status, status, __ATOMIC_RELAXED);
+    __atomic_store_n(&task->answered_ns, bl_now_ns(), __ATOMIC_RELAXED);
 }
 
 static void answer(struct bl_task *task, enum bl_status status, const struct bl_error *err)
@@ -152,7 +156,9 @@ void bl_task_finish(struct bl_task *task, enum bl_status status, struct bl_error
 {
     struct bl_pool *pool = task->pool;
     struct bl_pool_stats *stats = &pool->stats;
-    observe(&stats->run_ns_sum, stats->run_histogram, bl_now_ns() - task->started_ns);
+    const uint64_t now = bl_now_ns();
+    observe(&stats->run_ns_sum, stats->run_histogram, now - task->started_ns);
+    __atomic_store_n(&task->finished_ns, now, __ATOMIC_RELAXED);
     if (enter_phase(task, FINISHED) & EARLY) {
         sub(&stats->behind, 1);
         if (task->options.opaque && !bl_pool_remote(pool)) bl_threads_unstuck(pool->threads);
@@ -189,8 +195,9 @@ static void run_job(struct bl_job *job)
     if (enter_phase(task, STARTED) & EARLY) {
         sub(&stats->running, 1);
     } else {
-        task->started_ns = bl_now_ns();
-        observe(&stats->wait_ns_sum, stats->wait_histogram, task->started_ns - task->submitted_ns);
+        const uint64_t now = bl_now_ns();
+        __atomic_store_n(&task->started_ns, now, __ATOMIC_RELAXED);
+        observe(&stats->wait_ns_sum, stats->wait_histogram, now - task->submitted_ns);
         task->ops->run(task);
     }
     bl_task_unref(task);
@@ -262,9 +269,10 @@ enum bl_status bl_task_start(struct bl_task *task, struct bl_error *err)
     enum bl_status status = admit(task, err);
     if (status != BL_OK) return status;
     bl_task_ref(task); /* the table's */
-    if (!bl_source_link(task->source, task)) {
+    status = bl_source_link(task->source, task);
+    if (status != BL_OK) {
         bl_task_unref(task);
-        return bl_fail(err, BL_CLOSED);
+        return status == BL_BUSY ? refuse(task, &task->pool->stats.refused_owner, err) : bl_fail(err, status);
     }
     if (task->deadline_ns != UINT64_MAX) bl_pool_watch(task->pool, task->deadline_ns);
     bl_task_ref(task); /* the queue's, then the thread's */

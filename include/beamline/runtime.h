@@ -24,6 +24,7 @@ struct bl_pool_config {
     uint64_t max_queue_bytes; /* argument bytes held by waiting and running tasks; 0: 1 GiB */
     uint64_t memory_limit;    /* bytes of all tasks together; 0: none */
     unsigned max_behind;      /* answered tasks whose operation still runs; 0: as many as threads */
+    size_t max_per_owner;     /* unanswered tasks of one calling process (of a VM); 0: any number */
     uint32_t ageing_ms;       /* a waiting task is overtaken at will for this long; 0: 100 */
     uint32_t spin_us;         /* an idle thread looks for work this long before it parks; 0: 50 */
     char name[12];            /* of the threads; may be empty */
@@ -81,7 +82,8 @@ BL_API void bl_task_release(struct bl_task *task);
 struct bl_pool_stats {
     unsigned threads, parked;
     uint64_t queued[BL_PRIORITY_COUNT], running, behind, queue_bytes, memory_bytes, memory_peak_bytes;
-    uint64_t submitted, completed, failed, cancelled, timed_out, closed, refused_queue, refused_bytes, refused_behind, refused_memory;
+    uint64_t submitted, completed, failed, cancelled, timed_out, closed;
+    uint64_t refused_queue, refused_bytes, refused_behind, refused_memory, refused_owner;
     uint64_t wait_ns_sum, run_ns_sum; /* of started, of finished tasks */
     uint64_t wait_histogram[40], run_histogram[40]; /* bucket i: up to 2^i microseconds */
 };

@@ -29,7 +29,7 @@
 -export([await/1, await/2]).
 -export([call/2, call/3, call/4]).
 -export([cancel/1]).
--export([info/0, info/1, operations/0, operations/1]).
+-export([info/0, info/1, trace/1, operations/0, operations/1]).
 -export([start_link/1, child_spec/1]).
 
 -export_type([op/0, pool/0, task_options/0, pool_options/0, result/0, reason/0]).
@@ -69,6 +69,8 @@
     memory_limit => pos_integer() | infinity,
     %% answered tasks whose opaque operation still runs; default: as many as threads
     max_behind => pos_integer(),
+    %% unanswered tasks of one calling process; default: no limit of its own
+    max_per_owner => pos_integer(),
     %% milliseconds after which a waiting task of a lower class may be overtaken 16 times at most; default 100
     ageing => pos_integer(),
     %% default `vm'; `os_process': in a process of the operating system, which may crash, be killed or run out of memory
@@ -100,6 +102,7 @@
 -define(DEFAULT_POOL, beamline_runtime).
 %% What the VM itself may add to a deadline before `call' stops believing in an answer.
 -define(GRACE, 5_000).
+-define(HOLDERS, 20).
 
 %% @equiv submit(beamline_runtime, Op, Args, #{})
 -spec submit(op(), term()) -> {ok, reference()}.
@@ -120,8 +123,9 @@ submit(Pool, Op, Args, Opts) when is_atom(Op), (is_atom(Pool) orelse is_pid(Pool
     case start(beamline_runtime_pool:id(Pool), Ref, Op, Options, Args) of
         ok ->
             {ok, Ref};
-        {error, _} = Error ->
+        {error, Reason} = Error ->
             self() ! {beamline, Ref, Error},
+            beamline_runtime_log:refused(Pool, Reason),
             {ok, Ref}
     end;
 submit(_, _, _, _) ->
@@ -220,19 +224,55 @@ info() -> info(?DEFAULT_POOL).
 %% @doc What a pool does, holds and refused.
 %%
 %% Counters since its start: `submitted', `completed', `failed', `cancelled', `timed_out', `closed',
-%% `refused_queue', `refused_bytes', `refused_behind', `refused_memory'. Gauges: `queued' (a map by class),
+%% `refused_queue', `refused_bytes', `refused_behind', `refused_memory', `refused_owner'. Gauges: `queued' (a map by class),
 %% `running', `behind' (answered, operation still running), `queue_bytes', `memory', `memory_peak'
-%% (bytes), `threads', `parked'. Histograms `wait' and `run': `#{sum_us, counts}', the i-th count
+%% (bytes), `threads', `parked'. `owners': the processes that hold most, `{Pid, #{tasks, argument_bytes}}'. With an OS
+%% process `host' tells its `state', `pid', `starts', `why' the last one ended, and what it holds. Histograms `wait' and `run': `#{sum_us, counts}', the i-th count
 %% (from 0) being tasks up to 2^i microseconds.
 -spec info(pool()) -> map() | {error, reason()}.
 info(Pool) ->
     case ask(Pool, fun beamline_runtime_drv:info/1) of
-        {ok, #{host := Host} = Info} -> described(Pool, os_process, maps:merge(Info, maps:with([threads, memory, memory_peak], Host)));
-        {ok, Info} -> described(Pool, vm, Info);
+        {ok, #{host := Host} = Info} ->
+            described(Pool, os_process, maps:merge(Info, maps:with([threads, memory, memory_peak], Host)));
+        {ok, Info} ->
+            described(Pool, vm, Info);
         {error, _} = Error -> Error
     end.
 
-described(Pool, Isolation, Info) -> Info#{pool => Pool, isolation => Isolation, version => beamline_native:version()}.
+described(Pool, Isolation, Info) ->
+    Holders = lists:sublist(lists:reverse(lists:keysort(2, holders(beamline_runtime_pool:id(Pool)))), ?HOLDERS),
+    Info#{owners => [{Pid, #{tasks => N, argument_bytes => Bytes}} || {Pid, N, Bytes} <- Holders],
+        pool => Pool, isolation => Isolation, version => beamline_native:version()}.
+
+holders({error, _}) -> [];
+holders(Id) -> beamline_runtime_nif:owners(Id).
+
+%% @doc The times of one task: in flight, or among the last few hundred that were over.
+%%
+%% Microseconds from its submission: `started', `answered', `finished' (the operation's end; after an early answer it
+%% finishes behind), each only once it has happened. `state' is `waiting', `running', `behind' or `done'; `outcome' the
+%% kind of its answer, `ok' or the name of the error's reason.
+-spec trace(reference()) -> {ok, map()} | {error, closed}.
+trace(Ref) when is_reference(Ref) ->
+    Found = [Times || Id <- beamline_runtime_pool:ids(), Times <- [beamline_runtime_nif:trace(Id, Ref)], Times =/= false],
+    case Found of
+        [{Class, Status, Started, Answered, Finished} | _] ->
+            Times = maps:from_list([{K, Us} || {K, Us} <- [{started, Started}, {answered, Answered}, {finished, Finished}], Us >= 0]),
+            {ok, outcome(Status, Times#{state => state(Times), priority => element(Class + 1, {low, normal, high, critical})})};
+        [] ->
+            {error, closed}
+    end;
+trace(_) ->
+    error(badarg).
+
+state(#{answered := _, started := _, finished := _}) -> done;
+state(#{answered := _, started := _}) -> behind;
+state(#{answered := _}) -> done;
+state(#{started := _}) -> running;
+state(#{}) -> waiting.
+
+outcome(Status, #{answered := _} = Trace) -> Trace#{outcome => Status};
+outcome(_, Trace) -> Trace.
 
 %% @equiv operations(beamline_runtime)
 -spec operations() -> [op()] | {error, reason()}.

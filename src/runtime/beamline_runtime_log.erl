@@ -9,7 +9,6 @@
 -export([pool_started/2, pool_stopped/2, host_started/1, host_exited/2, host_not_started/2, refused/2]).
 
 -define(META, #{domain => [beamline, runtime]}).
--define(REFUSALS, beamline_runtime_refusals).
 
 -spec pool_started(beamline_runtime:pool(), vm | os_process) -> ok.
 pool_started(Pool, Isolation) -> ?LOG_INFO(#{event => pool_started, pool => Pool, isolation => Isolation}, ?META).
@@ -26,15 +25,14 @@ host_exited(Pool, Why) -> ?LOG_WARNING(#{event => host_exited, pool => Pool, why
 -spec host_not_started(beamline_runtime:pool(), term()) -> ok.
 host_not_started(Pool, Reason) -> ?LOG_ERROR(#{event => host_not_started, pool => Pool, reason => Reason}, ?META).
 
-%% From the caller's process: costs one look-up unless it is the first of a second.
+%% From the caller's process, and only there where it is refused.
 -spec refused(beamline_runtime:pool(), beamline_runtime:reason()) -> ok.
-refused(Pool, Reason) ->
-    Second = erlang:monotonic_time(second),
-    case persistent_term:get({?REFUSALS, Pool}, none) of
-        none -> ok;
-        Last ->
-            Seen = atomics:get(Last, 1),
-            Seen =/= Second andalso atomics:compare_exchange(Last, 1, Seen, Second) =:= ok andalso
-                ?LOG_WARNING(#{event => refused, pool => Pool, reason => Reason}, ?META),
-            ok
+refused(Pool, {busy, _} = Reason) -> once_a_second(Pool, Reason);
+refused(Pool, {limit, _} = Reason) -> once_a_second(Pool, Reason);
+refused(_Pool, _Reason) -> ok.
+
+once_a_second(Pool, Reason) ->
+    case beamline_runtime_pool:first_of_second(Pool) of
+        true -> ?LOG_WARNING(#{event => refused, pool => Pool, reason => Reason}, ?META);
+        false -> ok
     end.

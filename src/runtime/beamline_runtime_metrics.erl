@@ -23,7 +23,8 @@ pool(Pool, Info) ->
      family(beamline_runtime_answered_total, counter, "Tasks that were answered, by how.",
             Per(outcome, [{K, K} || K <- [completed, failed, cancelled, timed_out, closed]])),
      family(beamline_runtime_refused_total, counter, "Tasks that were refused, by the bound that was reached.",
-            Per(bound, [{queue, refused_queue}, {bytes, refused_bytes}, {behind, refused_behind}, {memory, refused_memory}])),
+            Per(bound, [{queue, refused_queue}, {bytes, refused_bytes}, {behind, refused_behind}, {memory, refused_memory},
+                        {owner, refused_owner}])),
      family(beamline_runtime_queued, gauge, "Tasks waiting, by priority.",
             [{[{pool, Pool}, {priority, Class}], N} || {Class, N} <- maps:to_list(maps:get(queued, Info))]),
      family(beamline_runtime_running, gauge, "Tasks running.", One(running)),
@@ -36,7 +37,15 @@ pool(Pool, Info) ->
      family(beamline_runtime_wait_seconds, histogram, "Time from submission to start.",
             [{[{pool, Pool}], histogram(maps:get(wait, Info))}]),
      family(beamline_runtime_run_seconds, histogram, "Time from start to end of the operation.",
-            [{[{pool, Pool}], histogram(maps:get(run, Info))}])].
+            [{[{pool, Pool}], histogram(maps:get(run, Info))}])] ++ host(Pool, Info).
+
+host(Pool, #{host := #{state := State, starts := Starts, tasks := Tasks}}) ->
+    [family(beamline_runtime_host_up, gauge, "Whether the pool's OS process is there.",
+            [{[{pool, Pool}], case State of up -> 1; _ -> 0 end}]),
+     family(beamline_runtime_host_starts_total, counter, "How often the pool's OS process was started.", [{[{pool, Pool}], Starts}]),
+     family(beamline_runtime_host_tasks, gauge, "Tasks in the pool's OS process.", [{[{pool, Pool}], Tasks}])];
+host(_, _) ->
+    [].
 
 family(Name, Type, Help, Samples) -> #{name => Name, type => Type, help => Help, samples => Samples}.
 

@@ -3,10 +3,10 @@
 %% The loader of the runtime's NIFs. They live in the port driver's file (beamline_runtime_drv).
 -module(beamline_runtime_nif).
 
--export([submit/5, submit_pieces/6, cancel/2, version/0]).
+-export([submit/5, submit_pieces/6, cancel/2, owners/1, trace/2, version/0]).
 
 -on_load(load/0).
--nifs([submit/5, submit_pieces/6, cancel/2, version/0]).
+-nifs([submit/5, submit_pieces/6, cancel/2, owners/1, trace/2, version/0]).
 
 %% Of a pool, as the driver gave it.
 -type id() :: non_neg_integer().
@@ -26,6 +26,15 @@ submit_pieces(_Id, _Ref, _Op, _Options, _Pieces, _Pinned) -> missing().
 %% True when this call answered the task.
 -spec cancel(id(), reference()) -> boolean().
 cancel(_Id, _Ref) -> missing().
+
+%% Processes with unanswered tasks: their number, and the bytes of their arguments. 64 of each source at most.
+-spec owners(id()) -> [{pid(), pos_integer(), non_neg_integer()}].
+owners(_Id) -> missing().
+
+%% Microseconds from submission, -1: not yet. False: not here, or forgotten.
+-spec trace(id(), reference()) ->
+    {Priority :: 0..3, Status :: atom(), Started :: integer(), Answered :: integer(), Finished :: integer()} | false.
+trace(_Id, _Ref) -> missing().
 
 %% Of the native code; an error when it is not there.
 -spec version() -> string() | {error, beamline_runtime:reason()}.

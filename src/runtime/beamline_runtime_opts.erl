@@ -46,7 +46,8 @@ timeout(Opts) -> maps:get(timeout, Opts, ?DEFAULT_TIMEOUT).
 pool(Opts) when is_map(Opts) ->
     Named = maps:merge(#{name => beamline_runtime, isolation => vm, operations => [], heartbeat => ?HEARTBEAT}, Opts),
     maps:foreach(fun check/2, Named),
-    Numbers = maps:with([threads, stack_size, max_queue, max_queue_bytes, memory_limit, max_behind, ageing], Named),
+    Keys = [threads, stack_size, max_queue, max_queue_bytes, memory_limit, max_behind, max_per_owner, ageing],
+    Numbers = maps:with(Keys, Named),
     Config = maps:merge(maps:filter(fun(_, V) -> V =/= infinity end, Numbers), threads(Named)),
     Rest = maps:with([name, isolation, operations, heartbeat, cpu_limit], Named),
     isolated(Config#{name => thread_name(maps:get(name, Named))}, Rest);
@@ -57,7 +58,7 @@ pool(_) ->
 isolated(Config, #{isolation := vm} = Rest) ->
     {Config, Rest};
 isolated(Config, #{isolation := os_process} = Rest) ->
-    Host = {maps:without([max_queue, max_queue_bytes], Config), maps:get(memory_limit, Config, 0), maps:get(cpu_limit, Rest, 0)},
+    Host = {maps:without([max_queue, max_queue_bytes, max_per_owner], Config), maps:get(memory_limit, Config, 0), maps:get(cpu_limit, Rest, 0)},
     {Config#{threads => ?SENDERS}, Rest#{host => Host}}.
 
 %% `thread_count' and `use_hardware_threads' are names that other runtimes use.
@@ -85,7 +86,7 @@ check(Key, V) when is_integer(V), V > 0, V < 1 bsl 63 -> check_number(Key);
 check(_, _) -> error(badarg).
 
 check_number(Key) ->
-    Numbers = [stack_size, max_queue, max_queue_bytes, memory_limit, max_behind, ageing, heartbeat, cpu_limit],
+    Numbers = [stack_size, max_queue, max_queue_bytes, memory_limit, max_behind, max_per_owner, ageing, heartbeat, cpu_limit],
     lists:member(Key, Numbers) orelse error(badarg).
 
 check_path(Path) when is_binary(Path) -> ok;

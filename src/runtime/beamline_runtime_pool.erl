@@ -10,7 +10,7 @@
 -module(beamline_runtime_pool).
 -behaviour(gen_server).
 
--export([start_link/1, new_table/0, id/1, ids/0, port/1, pools/0]).
+-export([start_link/1, new_table/0, id/1, ids/0, port/1, pools/0, first_of_second/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -define(TABLE, beamline_runtime_pools).
@@ -54,9 +54,20 @@ element_of(Pool, N) ->
         error:badarg -> {error, closed}
     end.
 
+%% True once a second and pool, about.
+-spec first_of_second(beamline_runtime:pool()) -> boolean().
+first_of_second(Pool) ->
+    Second = erlang:monotonic_time(second),
+    try ets:lookup(?TABLE, {refused, Pool}) of
+        [{_, Second, none}] -> false;
+        _ -> ets:insert(?TABLE, {{refused, Pool}, Second, none})
+    catch
+        error:badarg -> false
+    end.
+
 %% Of all pools.
 -spec ids() -> [beamline_runtime_nif:id()].
-ids() -> lists:usort(select({{'_', '$1', '_'}, [{is_integer, '$1'}], ['$1']})).
+ids() -> lists:usort(select({{'_', '$1', '$2'}, [{is_integer, '$1'}, {'=/=', '$2', none}], ['$1']})).
 
 %% All pools, each by the name that it was given, or its pid.
 -spec pools() -> [beamline_runtime:pool()].
@@ -120,7 +131,7 @@ forget_dead() ->
     Dead = [Key || {Key, _, Port} <- ets:tab2list(?TABLE), is_port(Port), erlang:port_info(Port, id) =:= undefined],
     lists:foreach(fun forget_key/1, Dead).
 
-forget(Pool) -> lists:foreach(fun forget_key/1, [Pool, self()]).
+forget(Pool) -> lists:foreach(fun forget_key/1, [Pool, self(), {refused, Pool}]).
 
 forget_key(Key) ->
     persistent_term:erase({?MODULE, Key}),

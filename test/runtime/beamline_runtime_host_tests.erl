@@ -8,7 +8,8 @@
 
 %% About ports, NIFs and pools of the VM, or about Erlang alone.
 -define(OF_THE_VM, [
-    a_task_is_answered_with_its_value_test, an_opaque_operation_is_answered_in_time_and_bounded_test,
+    a_task_is_answered_with_its_value_test, what_finishes_behind_can_be_followed_to_its_end_test,
+    an_opaque_operation_is_answered_in_time_and_bounded_test,
     garbage_on_the_port_is_ignored_test, garbage_for_the_nifs_is_refused_test,
     a_library_that_is_none_stops_the_pool_with_the_reason_test, a_port_that_is_closed_by_force_restarts_the_pool_test,
     too_small_a_stack_is_refused_with_the_field_test, wrong_options_raise_badarg_test_,

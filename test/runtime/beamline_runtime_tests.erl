@@ -2,6 +2,7 @@
 -module(beamline_runtime_tests).
 -include_lib("eunit/include/eunit.hrl").
 
+-export([log/2]).
 -import(beamline_test, [eventually/1]).
 
 %% ---- pools for tests ----
@@ -360,7 +361,7 @@ an_opaque_operation_is_answered_in_time_and_bounded_test() ->
     end).
 
 classes_go_in_order_test() ->
-    with_pool(#{threads => 1, ageing => 10_000}, fun(Pool) ->
+    with_pool(#{threads => 1, ageing => 10_000, heartbeat => 200}, fun(Pool) ->
         Refs = occupy(Pool, 1),
         Order = [low, normal, high, critical],
         Tasks = [{C, element(2, beamline_runtime:submit(Pool, echo, C, #{priority => C}))} || C <- Order],
@@ -373,6 +374,92 @@ classes_go_in_order_test() ->
 wait_in_the_host(#{host := #{queued := N}}, N) -> true;
 wait_in_the_host(#{host := #{}}, _) -> false;
 wait_in_the_host(#{}, _) -> true.
+
+%% A `low' task starts under a flood of `critical' ones after at most `ageing' and 48 other tasks (doc/runtime.md).
+a_flood_of_critical_tasks_starves_nobody_test_() ->
+    {timeout, 60, fun() ->
+        with_pool(#{threads => 1, ageing => 50}, fun(Pool) ->
+            Flood = spawn_link(fun() -> flood(Pool, self(), 0) end),
+            eventually(fun() -> maps:get(completed, beamline_runtime:info(Pool)) > 10 end),
+            {Ms, Result} = elapsed(fun() -> beamline_runtime:call(Pool, noop, x, #{priority => low}) end),
+            unlink(Flood),
+            exit(Flood, kill),
+            ?assertEqual({ok, ok}, Result),
+            ?assert(Ms < 50 + 48 * 3 + 400) % each task of the flood takes 1 ms
+        end)
+    end}.
+
+%% Always some hundred waiting.
+flood(Pool, Self, Waiting) when Waiting < 300 ->
+    {ok, _} = beamline_runtime:submit(Pool, probe_wait, 1, #{priority => critical}),
+    flood(Pool, Self, Waiting + 1);
+flood(Pool, Self, Waiting) ->
+    receive {beamline, _, _} -> flood(Pool, Self, Waiting - 1) end.
+
+one_process_may_hold_so_many_tasks_and_info_tells_who_holds_what_test() ->
+    with_pool(#{max_per_owner => 5}, fun(Pool) ->
+        Refs = [element(2, beamline_runtime:submit(Pool, probe_wait, 60_000, #{})) || _ <- lists:seq(1, 5)],
+        ?assertMatch({error, {busy, _}}, beamline_runtime:call(Pool, noop, x, #{})),
+        {Other, Monitor} = spawn_monitor(fun() -> {ok, ok} = beamline_runtime:call(Pool, probe_wait, 30, #{timeout => infinity}) end),
+        eventually(fun() -> length(maps:get(owners, beamline_runtime:info(Pool))) =:= 2 end),
+        #{owners := Owners, refused_owner := 1} = beamline_runtime:info(Pool),
+        [{Self, #{tasks := 5, argument_bytes := Bytes}}, {Other, #{tasks := 1}}] = Owners,
+        ?assertEqual(self(), Self),
+        ?assert(Bytes > 0),
+        release(Refs),
+        receive {'DOWN', Monitor, process, Other, Reason} -> ?assertEqual(normal, Reason) end,
+        ?assertEqual([], maps:get(owners, beamline_runtime:info(Pool)))
+    end).
+
+a_task_can_be_followed_test() ->
+    with_pool(#{threads => 1}, fun(Pool) ->
+        [Running] = occupy(Pool, 1),
+        {ok, Waiting} = beamline_runtime:submit(Pool, noop, x, #{priority => high}),
+        ?assertMatch({ok, #{state := running, started := _}}, beamline_runtime:trace(Running)),
+        release([Running]),
+        ?assertEqual({ok, ok}, beamline_runtime:await(Waiting)),
+        eventually(fun() -> element(2, beamline_runtime:trace(Waiting)) =/= closed end),
+        eventually(fun() -> maps:get(state, element(2, beamline_runtime:trace(Waiting))) =:= done end),
+        {ok, #{priority := high, outcome := ok, started := S, finished := F, answered := A}} = beamline_runtime:trace(Waiting),
+        ?assert(0 =< S andalso S =< F andalso F =< A),
+        ?assertMatch({ok, #{outcome := cancelled}}, beamline_runtime:trace(Running)),
+        ?assertEqual({error, closed}, beamline_runtime:trace(make_ref())),
+        ?assertError(badarg, beamline_runtime:trace(x))
+    end).
+
+what_finishes_behind_can_be_followed_to_its_end_test() ->
+    with_pool(#{threads => 1}, fun(Pool) ->
+        {ok, Ref} = beamline_runtime:submit(Pool, probe_deaf, 150, #{timeout => 20}),
+        ?assertEqual({error, timeout}, beamline_runtime:await(Ref)),
+        eventually(fun() -> element(1, beamline_runtime:trace(Ref)) =:= ok end),
+        ?assertMatch({ok, #{state := behind, outcome := timeout}}, beamline_runtime:trace(Ref)),
+        eventually(fun() -> maps:get(state, element(2, beamline_runtime:trace(Ref))) =:= done end),
+        {ok, #{answered := A, finished := F}} = beamline_runtime:trace(Ref),
+        ?assert(F > A)
+    end).
+
+refusals_are_told_to_the_logger_once_a_second_test() ->
+    with_pool(#{threads => 1, max_queue => 1}, fun(Pool) ->
+        Self = self(),
+        ok = logger:add_handler(beamline_test, ?MODULE, #{config => Self}),
+        #{level := Level} = logger:get_primary_config(),
+        logger:set_primary_config(level, warning),
+        Refs = occupy(Pool, 1),
+        Full = [element(2, beamline_runtime:submit(Pool, noop, x, #{})) || _ <- lists:seq(1, 500)],
+        [beamline_runtime:cancel(R) || R <- Refs],
+        [beamline_runtime:await(R) || R <- Refs ++ Full],
+        logger:set_primary_config(level, Level),
+        logger:remove_handler(beamline_test),
+        Events = logged(),
+        ?assert(length(Events) >= 1 andalso length(Events) =< 3),
+        ?assertMatch([{[beamline, runtime], #{event := refused, pool := Pool, reason := {busy, _}}} | _], Events)
+    end).
+
+%% A logger handler.
+log(#{msg := {report, Report}, meta := #{domain := [beamline | _] = Domain}}, #{config := To}) -> To ! {logged, Domain, Report};
+log(_, _) -> ok.
+
+logged() -> receive {logged, Domain, Report} -> [{Domain, Report} | logged()] after 50 -> [] end.
 
 %% ---- pools ----
 

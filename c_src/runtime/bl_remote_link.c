@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "bl_remote_link.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "bl_sync.h"
+
+enum {
+    JOIN_MS = 10000, /* a host that was started joins within this time */
+    WHY_MS = 1000,   /* how long to wait for the word how the host ended */
+};
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0) close(*fd);
+    *fd = -1;
+}
+
+/* ---- answers ---------------------------------------------------------------------- */
+
+static void vacate(struct bl_remote *r, struct bl_slot *s)
+{
+    pthread_mutex_lock(&r->lock);
+    r->in_host--;
+    r->abandoned -= s->abandoned;
+    r->in_host_bytes -= s->task->options.argument_bytes;
+    s->task = NULL;
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* The host has nothing more to say about it. Receiver. */
+static void conclude(struct bl_remote *r, struct bl_slot *s, enum bl_status status, const struct bl_error *why)
+{
+    struct bl_task *task = s->task;
+    struct bl_error err = {.status = BL_OK};
+    if (status != BL_OK) err = *why; /* the slot is somebody else's at once */
+    vacate(r, s);
+    r->ops->arrived(task, status, &err);
+    bl_task_unref(task);
+}
+
+/* ---- what the host says (receiver) ------------------------------------------------------ */
+
+static bool rule(struct bl_remote *r, bool kept, const char *broken)
+{
+    if (!kept) bl_remote_break_now(r, broken);
+    return kept;
+}
+
+/* Reads a body part into the answer's space, or past it. */
+static bool take_answer(struct bl_remote *r, struct bl_slot *s, size_t len)
+{
+    if (!rule(r, len <= s->total - s->have, "an answer longer than it said")) return false;
+    if (!(s->space ? bl_frame_read(&r->reader, s->space + s->have, len) : bl_frame_skip(&r->reader, len))) return false;
+    s->have += len;
+    if (s->have < s->total) return true;
+    if (s->space)
+        conclude(r, s, BL_OK, NULL);
+    else
+        conclude(r, s, s->error.status, &s->error);
+    return true;
+}
+
+static bool take_error(struct bl_remote *r, struct bl_slot *s, const struct bl_frame *frame)
+{
+    struct bl_error raw, err;
+    if (!rule(r, frame->length == sizeof raw, "an error of the wrong size")) return false;
+    if (!bl_frame_read(&r->reader, &raw, sizeof raw)) return false;
+    bl_frame_error(&raw, &err);
+    conclude(r, s, err.status, &err);
+    return true;
+}
+
+static bool on_answer(struct bl_remote *r, const struct bl_frame *frame)
+{
+    struct bl_slot *s = bl_remote_slot(r, frame->id);
+    if (!rule(r, s && !s->answering, "an answer that nobody asked for")) return false;
+    if (frame->status != BL_OK) return take_error(r, s, frame);
+    if (!rule(r, frame->total > 0 && frame->total <= BL_FRAME_ANSWER_MOST, "an answer of impossible length")) return false;
+    s->answering = true;
+    s->total = frame->total;
+    s->space = r->ops->space(s->task, frame->total, &s->error);
+    return take_answer(r, s, frame->length);
+}
+
+static bool on_data(struct bl_remote *r, const struct bl_frame *frame)
+{
+    struct bl_slot *s = bl_remote_slot(r, frame->id);
+    return rule(r, s && s->answering, "data that nobody asked for") && take_answer(r, s, frame->length);
+}
+
+static bool is_key(const char key[24])
+{
+    const size_t len = strnlen(key, 24);
+    return len > 0 && len < 24 && strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_") == len;
+}
+
+static bool on_progress(struct bl_remote *r, const struct bl_frame *frame)
+{
+    struct bl_frame_field raw[BL_FRAME_FIELDS];
+    struct bl_field field[BL_FRAME_FIELDS];
+    const size_t count = frame->length / sizeof raw[0];
+    struct bl_slot *s = bl_remote_slot(r, frame->id);
+    if (!rule(r, s && count <= BL_FRAME_FIELDS && frame->length % sizeof raw[0] == 0, "progress of the wrong size")) return false;
+    if (!bl_frame_read(&r->reader, raw, frame->length)) return false;
+    for (size_t i = 0; i < count; i++) {
+        if (!rule(r, is_key(raw[i].key), "progress with a name that is none")) return false;
+        field[i] = (struct bl_field){.key = raw[i].key, .type = raw[i].type == BL_FIELD_INT ? BL_FIELD_INT : BL_FIELD_FLOAT};
+        memcpy(&field[i].value, &raw[i].value, sizeof field[i].value);
+    }
+    bl_ctx_progress(&s->task->ctx, field, count);
+    return true;
+}
+
+static bool on_data_socket(struct bl_remote *r)
+{
+    struct bl_frame frame;
+    if (!bl_frame_read(&r->reader, &frame, sizeof frame)) return false;
+    if (!rule(r, frame.length <= BL_FRAME_CHUNK, "a frame of impossible length")) return false;
+    switch (frame.type) {
+    case BL_FRAME_ANSWER: return on_answer(r, &frame);
+    case BL_FRAME_DATA: return on_data(r, &frame);
+    case BL_FRAME_PROGRESS: return on_progress(r, &frame);
+    default: return rule(r, false, "a frame of unknown type");
+    }
+}
+
+/* Small frames come whole. */
+static bool on_control_socket(struct bl_remote *r)
+{
+    struct {
+        struct bl_frame frame;
+        struct bl_frame_pong body;
+    } pong;
+    if (!bl_frame_receive(r->control, &pong, sizeof pong)) return false;
+    const bool kept = pong.frame.type == BL_FRAME_PONG && pong.frame.length == sizeof pong.body;
+    if (!rule(r, kept, "no heartbeat, but something else")) return false;
+    pthread_mutex_lock(&r->lock);
+    if (pong.frame.id > r->pong && pong.frame.id <= r->ping) {
+        r->pong = pong.frame.id;
+        r->pong_ns = bl_now_ns();
+    }
+    r->host = pong.body;
+    pthread_mutex_unlock(&r->lock);
+    return true;
+}
+
+static void receive(struct bl_remote *r)
+{
+    bool open = true;
+    while (open) {
+        if (!bl_frame_reader_has(&r->reader)) {
+            struct pollfd ready[2] = {{.fd = r->data, .events = POLLIN}, {.fd = r->control, .events = POLLIN}};
+            if (poll(ready, 2, -1) < 0 && errno != EINTR) return;
+            if (ready[1].revents && !on_control_socket(r)) return;
+            if (!ready[0].revents) continue;
+        }
+        open = on_data_socket(r);
+    }
+}
+
+/* ---- a host joins --------------------------------------------------------------------------- */
+
+static void set_timeouts(int fd)
+{
+    const struct timeval send = {.tv_sec = BL_FRAME_SEND_TIMEOUT_S};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &send, sizeof send);
+}
+
+/* One connection of the host: ours by its user, and always the same process. */
+static int accept_one(struct bl_remote *r, uint64_t *kind)
+{
+    struct pollfd ready = {.fd = r->listening, .events = POLLIN};
+    if (poll(&ready, 1, JOIN_MS) <= 0) return -1;
+    const int fd = accept4(r->listening, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0) return -1;
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    struct timeval patience = {.tv_sec = JOIN_MS / 1000};
+    struct bl_frame join;
+    char version[32];
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    bool ok = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == geteuid();
+    ok = ok && (r->pid == 0 || r->pid == (uint64_t)peer.pid);
+    ok = ok && bl_frame_receive(fd, &join, sizeof join) && join.type == BL_FRAME_JOIN;
+    ok = ok && join.length == strlen(bl_version()) && bl_frame_receive(fd, version, join.length);
+    ok = ok && memcmp(version, bl_version(), join.length) == 0;
+    if (!ok) {
+        close(fd);
+        return -1;
+    }
+    pthread_mutex_lock(&r->lock);
+    r->pid = (uint64_t)peer.pid;
+    pthread_mutex_unlock(&r->lock);
+    *kind = join.id;
+    return fd;
+}
+
+static bool accept_both(struct bl_remote *r)
+{
+    for (int tries = 0; tries < 8 && (r->data < 0 || r->control < 0); tries++) {
+        uint64_t kind = 2;
+        const int fd = accept_one(r, &kind);
+        int *place = kind == 0 ? &r->data : &r->control;
+        pthread_mutex_lock(&r->lock);
+        const bool listening = r->state == BL_REMOTE_LISTENING;
+        if (fd >= 0 && kind < 2 && *place < 0)
+            *place = fd;
+        else if (fd >= 0)
+            close(fd);
+        pthread_mutex_unlock(&r->lock);
+        if (!listening) return false;
+        if (fd >= 0) set_timeouts(fd);
+    }
+    return r->data >= 0 && r->control >= 0;
+}
+
+static void forget_timeout(int fd)
+{
+    const struct timeval forever = {.tv_sec = 0};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof forever);
+}
+
+/* CONFIG goes out, HELLO comes back. */
+static bool greet(struct bl_remote *r)
+{
+    struct bl_frame frame = {.type = BL_FRAME_CONFIG, .length = (uint32_t)r->config.len};
+    if (!bl_frame_send(r->data, &frame, &r->config, 1, 0) || !bl_frame_read(&r->reader, &frame, sizeof frame)) return false;
+    if (!rule(r, frame.type == BL_FRAME_HELLO && frame.length <= BL_FRAME_CHUNK, "no greeting")) return false;
+    uint8_t *body = bl_alloc(NULL, frame.length + 1, NULL);
+    if (!body || !bl_frame_read(&r->reader, body, frame.length)) {
+        bl_free(body);
+        return false;
+    }
+    if (frame.status != BL_OK) {
+        struct bl_error raw = {.status = BL_DEVICE_FAILED}, err;
+        memcpy(&raw, body, frame.length < sizeof raw ? frame.length : sizeof raw);
+        bl_frame_error(&raw, &err);
+        char text[160];
+        bl_error_format(&err, text, sizeof text);
+        bl_free(body);
+        return rule(r, false, text);
+    }
+    pthread_mutex_lock(&r->data_lock); /* guards `starts` as well */
+    pthread_mutex_lock(&r->lock);
+    bl_free(r->operations);
+    r->operations = body;
+    r->operations_len = frame.length;
+    r->window = frame.id < 1 ? 1 : frame.id > BL_FRAME_WINDOW ? BL_FRAME_WINDOW : (unsigned)frame.id;
+    r->pong_ns = bl_now_ns();
+    r->ping = r->pong = 0;
+    const bool up = r->state == BL_REMOTE_LISTENING;
+    if (up) {
+        r->state = BL_REMOTE_UP;
+        r->starts++;
+        if (r->pid != (uint64_t)getpid()) r->pidfd = (int)syscall(SYS_pidfd_open, (pid_t)r->pid, 0); /* never ourselves */
+    }
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(&r->data_lock);
+    return up;
+}
+
+/* ---- a host ends ------------------------------------------------------------------------------ */
+
+static void forget_path(struct bl_remote *r)
+{
+    if (r->path[0] == '\0') return;
+    unlink(r->path);
+    *strrchr(r->path, '/') = '\0';
+    rmdir(r->path);
+    r->path[0] = '\0';
+}
+
+void bl_remote_stop_listening(struct bl_remote *r)
+{
+    close_fd(&r->listening);
+    forget_path(r);
+}
+
+/* Each task that it had is answered. */
+static void fail_all(struct bl_remote *r)
+{
+    for (struct bl_slot *s = r->slot; s < r->slot + BL_FRAME_WINDOW; s++) {
+        if (!s->task) continue;
+        struct bl_error err;
+        bl_fail(&err, BL_HOST_EXITED);
+        snprintf(err.text, sizeof err.text, "%s", r->why);
+        conclude(r, s, BL_HOST_EXITED, &err);
+    }
+}
+
+static void end_link(struct bl_remote *r)
+{
+    const uint64_t until = bl_now_ns() + (uint64_t)WHY_MS * 1000000;
+    pthread_mutex_lock(&r->lock);
+    bl_remote_break(r, bl_remote_closed);
+    while (r->exited[0] == '\0' && !__atomic_load_n(&r->pool->ending, __ATOMIC_RELAXED) && bl_now_ns() < until) bl_remote_wait(r, BL_REMOTE_LOOK_MS);
+    /* How the process ended says more than that it did, but the reason why it was killed says most. */
+    const bool by_itself = strcmp(r->broken, bl_remote_closed) == 0 && r->exited[0] != '\0';
+    snprintf(r->why, sizeof r->why, "%s", by_itself ? r->exited : r->broken);
+    pthread_mutex_unlock(&r->lock);
+    pthread_mutex_lock(&r->data_lock); /* no sender is in the middle of a frame */
+    pthread_mutex_lock(&r->lock);
+    close_fd(&r->data);
+    close_fd(&r->control);
+    close_fd(&r->pidfd);
+    pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(&r->data_lock);
+    fail_all(r);
+    pthread_mutex_lock(&r->lock);
+    r->state = BL_REMOTE_DOWN;
+    r->pid = 0;
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void *bl_remote_receiver(void *arg)
+{
+    struct bl_remote *r = arg;
+    struct bl_pool *pool = r->pool;
+    bl_thread_name(pool->config.name);
+    const bool joined = accept_both(r);
+    pthread_mutex_lock(&r->lock);
+    bl_remote_stop_listening(r);
+    pthread_mutex_unlock(&r->lock);
+    if (joined) {
+        bl_frame_reader_init(&r->reader, r->data);
+        if (greet(r)) {
+            forget_timeout(r->data);
+            bl_pool_nudge(pool); /* the heartbeat begins */
+            receive(r);
+        }
+    } else {
+        bl_remote_break_now(r, "it did not join");
+    }
+    end_link(r);
+    bl_pool_unref(pool);
+    return NULL;
+}
