@@ -494,7 +494,7 @@ a_pool_with_a_long_queue_ends_at_once_test_() ->
         Probes = beamline_test:built_file("runtime/probe_operations.so"),
         {ok, Pid} = beamline_runtime:start_link(#{name => doomed_pool, threads => 1, operations => [Probes]}),
         unlink(Pid),
-        {ok, Deaf} = beamline_runtime:submit(doomed_pool, probe_deaf, 300, #{}),
+        {ok, Deaf} = beamline_runtime:submit(doomed_pool, probe_deaf, 2000, #{}),
         Refs = [element(2, beamline_runtime:submit(doomed_pool, noop, x, #{})) || _ <- lists:seq(1, 9_990)],
         Monitor = monitor(process, Pid),
         {Ms, _} = elapsed(fun() -> exit(Pid, kill), receive {'DOWN', Monitor, process, Pid, killed} -> ok end end),
