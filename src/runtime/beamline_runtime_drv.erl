@@ -30,7 +30,7 @@ version() -> ?VERSION.
 -spec open() -> {ok, port()} | {error, reason()}.
 open() ->
     Name = "beamline_runtime_drv-" ++ ?VERSION,
-    case load(whole(priv_dir(), [Name, "libbeamline-" ++ ?VERSION]), Name) of
+    case load(beamline_native:folder([Name, "libbeamline-" ++ ?VERSION]), Name) of
         ok -> open(Name);
         {error, Why} -> unsupported(Why)
     end.
@@ -53,56 +53,12 @@ check_version(Port) ->
 
 load({error, _} = Error, _Name) ->
     Error;
-load(Dir, Name) ->
+load({ok, Dir}, Name) ->
     case erl_ddll:load_driver(Dir, Name) of
         ok -> ok;
         {error, already_loaded} -> ok;
         {error, permanent} -> ok;
         {error, Why} -> {error, unicode:characters_to_binary(erl_ddll:format_error(Why))}
-    end.
-
-%% The dynamic loader maps a library that was cut short and dies of SIGBUS, and the node with it.
-%% An ELF file is whole if its section headers, which come last, are inside.
-whole({error, _} = Error, _Names) ->
-    Error;
-whole(Dir, Names) ->
-    case [File || Name <- Names, File <- [filename:join(Dir, Name ++ ".so")], is_cut_short(File)] of
-        [] -> Dir;
-        [File | _] -> {error, unicode:characters_to_binary([File, ": file too short"])}
-    end.
-
-is_cut_short(File) ->
-    case file:open(File, [read, raw, binary]) of
-        {ok, Io} ->
-            Head = file:pread(Io, 0, 64),
-            ok = file:close(Io),
-            ends_after(Head) > filelib:file_size(File);
-        {error, _} ->
-            false
-    end.
-
-%% 64-bit little-endian ELF; what is none the loader refuses by itself.
-ends_after({ok, <<16#7F, "ELF", 2, 1, _:34/binary, At:64/little, _:10/binary, Size:16/little, N:16/little, _/binary>>}) ->
-    At + Size * N;
-ends_after(_) ->
-    0.
-
-%% `BEAMLINE_PRIV' names another folder: sanitized builds never go to priv/.
-priv_dir() ->
-    case os:getenv("BEAMLINE_PRIV", "") of
-        "" ->
-            case code:priv_dir(beamline) of
-                {error, bad_name} -> beside_ebin();
-                Dir -> Dir
-            end;
-        Dir ->
-            Dir
-    end.
-
-beside_ebin() ->
-    case code:which(?MODULE) of
-        File when is_list(File) -> filename:join([filename:dirname(filename:dirname(File)), "priv"]);
-        _ -> {error, <<"priv folder of beamline not found">>}
     end.
 
 unsupported(Why) -> {error, {unsupported, {nif, Why}}}.

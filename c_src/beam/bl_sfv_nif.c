@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The skin of the part sfv: fields to Erlang terms and back. What the terms are stands in
+ * beamline_sfv.erl. Nothing is kept between calls.
+ *
+ * Reading: the core makes nodes, and the terms are built from the last node to the first, so
+ * that every list comes into being from its end and nothing has to be stacked or reversed.
+ * Writing: the term is walked and told to the core's writer; a path of at most three steps
+ * says where it was when something was refused.
+ *
+ * Small work is done at once. Input above INLINE_BYTES, or a term that takes more than
+ * INLINE_VALUES steps, goes to a dirty scheduler: there the call begins anew.
+ */
+#include <erl_nif.h>
+#include <string.h>
+
+#include "beamline/sfv.h"
+
+enum {
+    INLINE_BYTES = 16384, /* the densest input of this size takes about 0.4 ms (doc/sfv.md) */
+    INLINE_VALUES = 8192,
+    INLINE_LINES = 512,
+    COPIED_BYTES = 64, /* a text above this is a part of the input, not a copy: what the VM does, too */
+    KNOWN_KEYS = 8,    /* a power of two */
+    NODES_PER_PERCENT = 300, /* of a time slice, which is 1 ms: 33 ns a node, built into terms */
+};
+
+static ERL_NIF_TERM am_ok, am_error, am_true, am_false, am_item, am_list, am_decimal, am_string, am_token, am_binary, am_date,
+    am_display, am_syntax, am_offset, am_expected, am_invalid, am_path, am_why, am_limit, am_what, am_asked, am_param, am_big,
+    am_bytes, am_members, am_inner_members, am_params, am_no_memory, am_infinity;
+
+static const struct {
+    ERL_NIF_TERM *term;
+    const char *name;
+} atoms[] = {
+    {&am_ok, "ok"},           {&am_error, "error"},     {&am_true, "true"},         {&am_false, "false"},
+    {&am_item, "item"},       {&am_list, "list"},       {&am_decimal, "decimal"},   {&am_string, "string"},
+    {&am_token, "token"},     {&am_binary, "binary"},   {&am_date, "date"},         {&am_display, "display"},
+    {&am_syntax, "syntax"},   {&am_offset, "offset"},   {&am_expected, "expected"}, {&am_invalid, "invalid"},
+    {&am_path, "path"},       {&am_why, "why"},         {&am_limit, "limit"},       {&am_what, "what"},
+    {&am_asked, "asked"},     {&am_param, "param"},     {&am_big, "big"},           {&am_bytes, "bytes"},
+    {&am_members, "members"}, {&am_params, "params"},   {&am_inner_members, "inner_members"},
+    {&am_no_memory, "no_memory"}, {&am_infinity, "infinity"},
+};
+
+/* ---- failures ------------------------------------------------------------------ */
+
+static ERL_NIF_TERM pair(ErlNifEnv *env, ERL_NIF_TERM a, ERL_NIF_TERM b)
+{
+    const ERL_NIF_TERM both[2] = {a, b};
+    return enif_make_tuple_from_array(env, both, 2);
+}
+
+static ERL_NIF_TERM text(ErlNifEnv *env, const char *from, size_t len)
+{
+    ERL_NIF_TERM term;
+    memcpy(enif_make_new_binary(env, len, &term), from, len);
+    return term;
+}
+
+static ERL_NIF_TERM error(ErlNifEnv *env, ERL_NIF_TERM reason, ERL_NIF_TERM *keys, ERL_NIF_TERM *values, size_t count)
+{
+    ERL_NIF_TERM details;
+    enif_make_map_from_arrays(env, keys, values, count, &details);
+    return pair(env, am_error, pair(env, reason, details));
+}
+
+static ERL_NIF_TERM limit_name(const char *subject)
+{
+    if (strcmp(subject, "members") == 0) return am_members;
+    if (strcmp(subject, "inner_members") == 0) return am_inner_members;
+    return strcmp(subject, "params") == 0 ? am_params : am_bytes;
+}
+
+static ERL_NIF_TERM limit_error(ErlNifEnv *env, const struct bl_error *err)
+{
+    ERL_NIF_TERM keys[3] = {am_what, am_limit, am_asked};
+    ERL_NIF_TERM values[3] = {limit_name(err->subject), enif_make_uint64(env, err->limit), enif_make_uint64(env, err->asked)};
+    return error(env, am_limit, keys, values, 3);
+}
+
+static ERL_NIF_TERM parse_error(ErlNifEnv *env, const struct bl_error *err)
+{
+    if (err->status == BL_LIMIT) return limit_error(env, err);
+    if (err->status != BL_SYNTAX) return pair(env, am_error, am_no_memory);
+    ERL_NIF_TERM keys[2] = {am_offset, am_expected};
+    ERL_NIF_TERM values[2] = {enif_make_uint64(env, err->offset), text(env, err->text, strlen(err->text))};
+    return error(env, am_syntax, keys, values, 2);
+}
+
+/* ---- options: {Relaxed, StrictBase64, Copy, Bytes, Members, InnerMembers, Params} --- */
+
+struct options {
+    struct bl_sfv_options core;
+    bool copy;
+};
+
+static bool get_limit(ErlNifEnv *env, ERL_NIF_TERM term, size_t *limit)
+{
+    ErlNifUInt64 number;
+    if (term == am_infinity)
+        *limit = SIZE_MAX;
+    else if (enif_get_uint64(env, term, &number))
+        *limit = number;
+    else
+        return false;
+    return true;
+}
+
+static bool get_options(ErlNifEnv *env, ERL_NIF_TERM term, struct options *o)
+{
+    const ERL_NIF_TERM *field;
+    int arity;
+    if (!enif_get_tuple(env, term, &arity, &field) || arity != 7) return false;
+    o->core = bl_sfv_options_default;
+    o->core.keys = field[0] == am_true ? BL_SFV_KEYS_RELAXED : BL_SFV_KEYS_STRICT;
+    o->core.strict_base64 = field[1] == am_true;
+    o->copy = field[2] == am_true;
+    return get_limit(env, field[3], &o->core.max_bytes) && get_limit(env, field[4], &o->core.max_members) &&
+           get_limit(env, field[5], &o->core.max_inner_members) && get_limit(env, field[6], &o->core.max_params);
+}
+
+static const struct options *default_options(struct options *room)
+{
+    room->core = bl_sfv_options_default;
+    room->copy = false;
+    return room;
+}
+
+/* ---- reading ------------------------------------------------------------------- */
+
+struct builder {
+    ErlNifEnv *env;
+    ERL_NIF_TERM input; /* a text may be a part of this binary; 0: it must be copied */
+    const char *begin;
+    struct {
+        const char *text;
+        size_t len;
+        ERL_NIF_TERM term;
+    } keys[KNOWN_KEYS]; /* of parameters: they come again and again */
+};
+
+static ERL_NIF_TERM make_text(const struct builder *b, const struct bl_sfv_node *node)
+{
+    ERL_NIF_TERM term;
+    if (!(node->flags & BL_SFV_ENCODED)) {
+        if (node->len > COPIED_BYTES && b->input)
+            return enif_make_sub_binary(b->env, b->input, (size_t)(node->as.text - b->begin), node->len);
+        return text(b->env, node->as.text, node->len);
+    }
+    bl_sfv_decode(node, enif_make_new_binary(b->env, bl_sfv_decoded_size(node), &term));
+    return term;
+}
+
+static ERL_NIF_TERM make_decimal(ErlNifEnv *env, int64_t thousandths)
+{
+    int exponent = -3;
+    while (exponent < 0 && thousandths % 10 == 0) {
+        thousandths /= 10;
+        exponent++;
+    }
+    return pair(env, am_decimal, pair(env, enif_make_int64(env, thousandths), enif_make_int(env, exponent)));
+}
+
+static ERL_NIF_TERM make_bare(const struct builder *b, const struct bl_sfv_node *node)
+{
+    switch (node->type) {
+        case BL_SFV_INTEGER: return enif_make_int64(b->env, node->as.number);
+        case BL_SFV_BOOLEAN: return node->as.number ? am_true : am_false;
+        case BL_SFV_TOKEN: return pair(b->env, am_token, make_text(b, node));
+        case BL_SFV_STRING: return pair(b->env, am_string, make_text(b, node));
+        case BL_SFV_BYTES: return pair(b->env, am_binary, make_text(b, node));
+        case BL_SFV_DISPLAY: return pair(b->env, am_display, make_text(b, node));
+        case BL_SFV_DATE: return pair(b->env, am_date, enif_make_int64(b->env, node->as.number));
+        default: return make_decimal(b->env, node->as.number);
+    }
+}
+
+static ERL_NIF_TERM make_param_key(struct builder *b, const struct bl_sfv_node *node)
+{
+    const size_t i = (node->len + (uint8_t)node->as.text[0]) & (KNOWN_KEYS - 1);
+    if (b->keys[i].text && b->keys[i].len == node->len && memcmp(b->keys[i].text, node->as.text, node->len) == 0)
+        return b->keys[i].term;
+    b->keys[i].text = node->as.text;
+    b->keys[i].len = node->len;
+    return b->keys[i].term = make_text(b, node);
+}
+
+/* The list of members; the last node first. */
+static ERL_NIF_TERM make_members(struct builder *b, const struct bl_sfv_field *field)
+{
+    ErlNifEnv *const env = b->env;
+    const ERL_NIF_TERM nil = enif_make_list_from_array(env, NULL, 0);
+    ERL_NIF_TERM list = nil, params = nil, outer = nil, outer_params = nil, member[3];
+    for (const struct bl_sfv_node *node = field->nodes + field->count - 1; node >= field->nodes; node--) {
+        if (node->type == BL_SFV_INNER_END) {
+            outer = list;
+            outer_params = params;
+            list = params = nil;
+            continue;
+        }
+        if (node->type == BL_SFV_INNER) {
+            member[0] = am_list;
+            member[1] = list;
+            member[2] = outer_params;
+            list = outer;
+        } else {
+            member[1] = make_bare(b, node);
+            if (node > field->nodes && node[-1].type == BL_SFV_PARAM) {
+                params = enif_make_list_cell(env, pair(env, make_param_key(b, --node), member[1]), params);
+                continue;
+            }
+            member[0] = am_item;
+            member[2] = params;
+            params = nil;
+        }
+        ERL_NIF_TERM one = enif_make_tuple_from_array(env, member, 3);
+        if (node > field->nodes && node[-1].type == BL_SFV_KEY) one = pair(env, make_text(b, --node), one);
+        list = enif_make_list_cell(env, one, list);
+    }
+    return list;
+}
+
+static ERL_NIF_TERM make_field(struct builder *b, enum bl_sfv_kind kind, const struct bl_sfv_field *field)
+{
+    ERL_NIF_TERM head, tail, members;
+    for (int i = 0; i < KNOWN_KEYS; i++) b->keys[i].text = NULL;
+    members = make_members(b, field);
+    if (kind == BL_SFV_ITEM && enif_get_list_cell(b->env, members, &head, &tail)) members = head;
+    if (field->count >= NODES_PER_PERCENT)
+        enif_consume_timeslice(b->env, field->count < 100 * NODES_PER_PERCENT ? (int)(field->count / NODES_PER_PERCENT) : 100);
+    return pair(b->env, am_ok, members);
+}
+
+/* The lines of a list of binaries. false: it is none. *lines is enif_alloc'd. */
+static bool get_lines(ErlNifEnv *env, ERL_NIF_TERM list, unsigned count, struct bl_sfv_line *lines)
+{
+    ERL_NIF_TERM head;
+    ErlNifBinary line;
+    for (unsigned i = 0; i < count; i++) {
+        if (!enif_get_list_cell(env, list, &head, &list) || !enif_inspect_binary(env, head, &line)) return false;
+        lines[i] = (struct bl_sfv_line){(const char *)line.data, line.size};
+    }
+    return true;
+}
+
+static ERL_NIF_TERM parse_lines(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM list, unsigned count,
+                                const struct options *options)
+{
+    struct bl_sfv_line few[16], *lines = count > 16 ? enif_alloc(count * sizeof *lines) : few;
+    struct bl_sfv_field field;
+    struct bl_error err;
+    struct builder b = {.env = env};
+    if (!lines) return pair(env, am_error, am_no_memory);
+    ERL_NIF_TERM answer;
+    if (!get_lines(env, list, count, lines)) {
+        answer = enif_make_badarg(env);
+    } else if (bl_sfv_parse_lines(&field, kind, lines, count, &options->core, &err) == BL_OK) {
+        answer = make_field(&b, kind, &field);
+        bl_sfv_field_clear(&field);
+    } else {
+        answer = parse_error(env, &err);
+    }
+    if (lines != few) enif_free(lines);
+    return answer;
+}
+
+static ERL_NIF_TERM parse(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM input, const struct options *options)
+{
+    ErlNifBinary line;
+    unsigned count;
+    struct builder b;
+    struct bl_sfv_field field;
+    struct bl_error err;
+    if (!enif_inspect_binary(env, input, &line)) {
+        if (!enif_get_list_length(env, input, &count)) return enif_make_badarg(env);
+        return parse_lines(env, kind, input, count, options);
+    }
+    b.env = env;
+    b.input = options->copy ? 0 : input;
+    b.begin = (const char *)line.data;
+    if (bl_sfv_parse(&field, kind, b.begin, line.size, &options->core, &err) != BL_OK) return parse_error(env, &err);
+    const ERL_NIF_TERM answer = make_field(&b, kind, &field);
+    bl_sfv_field_clear(&field);
+    return answer;
+}
+
+/* Stops counting where it is enough to know. */
+static bool is_large(ErlNifEnv *env, ERL_NIF_TERM input)
+{
+    ErlNifBinary line;
+    ERL_NIF_TERM head;
+    size_t bytes = 0;
+    if (enif_inspect_binary(env, input, &line)) return line.size > INLINE_BYTES;
+    for (unsigned count = 0; enif_get_list_cell(env, input, &head, &input); count++) {
+        if (!enif_inspect_binary(env, head, &line)) return false;
+        bytes += line.size;
+        if (bytes > INLINE_BYTES || count > INLINE_LINES) return true;
+    }
+    return false;
+}
+
+/* [Input] and [Input, Options]. */
+static ERL_NIF_TERM parse_now(ErlNifEnv *env, enum bl_sfv_kind kind, int argc, const ERL_NIF_TERM argv[])
+{
+    struct options options;
+    if (argc == 1)
+        default_options(&options);
+    else if (!get_options(env, argv[1], &options))
+        return enif_make_badarg(env);
+    return parse(env, kind, argv[0], &options);
+}
+
+#define PARSER(name, kind)                                                                                             \
+    static ERL_NIF_TERM name##_dirty(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])                              \
+    {                                                                                                                  \
+        return parse_now(env, kind, argc, argv);                                                                       \
+    }                                                                                                                  \
+    static ERL_NIF_TERM name(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])                                      \
+    {                                                                                                                  \
+        if (is_large(env, argv[0]))                                                                                    \
+            return enif_schedule_nif(env, #name, ERL_NIF_DIRTY_JOB_CPU_BOUND, name##_dirty, argc, argv);               \
+        return parse_now(env, kind, argc, argv);                                                                       \
+    }
+PARSER(parse_item, BL_SFV_ITEM)
+PARSER(parse_list, BL_SFV_LIST)
+PARSER(parse_dictionary, BL_SFV_DICTIONARY)
+
+/* ---- writing ------------------------------------------------------------------- */
+
+/* REFUSED: the core's writer knows why. BIG: a decimal whose numbers do not fit into 64 bits,
+ * which beamline_sfv rounds first. */
+enum outcome { WRITTEN, REFUSED, BAD_TERM, BIG, TOO_LONG };
+
+struct walker {
+    ErlNifEnv *env;
+    struct bl_sfv_writer *w;
+    unsigned left; /* values until it is too long; 0 means without end */
+    /* Where it is: the key or the number of a member, the number in an inner list, a parameter's key. */
+    ERL_NIF_TERM member, param;
+    unsigned index, inner;
+};
+
+static enum outcome told(enum bl_status status) { return status == BL_OK ? WRITTEN : REFUSED; }
+
+static bool is_integer(ErlNifEnv *env, ERL_NIF_TERM term)
+{
+    return enif_term_type(env, term) == ERL_NIF_TERM_TYPE_INTEGER;
+}
+
+/* A bignum has more than the 15 digits that an integer may have: told as one that has too many. */
+static bool get_number(ErlNifEnv *env, ERL_NIF_TERM term, int64_t *number)
+{
+    ErlNifSInt64 small;
+    if (enif_get_int64(env, term, &small))
+        *number = small;
+    else if (is_integer(env, term))
+        *number = INT64_MAX;
+    else
+        return false;
+    return true;
+}
+
+static enum outcome write_decimal(struct walker *k, ERL_NIF_TERM term)
+{
+    const ERL_NIF_TERM *part;
+    int arity, exponent;
+    ErlNifSInt64 coefficient;
+    if (!enif_get_tuple(k->env, term, &arity, &part) || arity != 2) return BAD_TERM;
+    if (!is_integer(k->env, part[0]) || !is_integer(k->env, part[1])) return BAD_TERM;
+    if (!enif_get_int64(k->env, part[0], &coefficient) || !enif_get_int(k->env, part[1], &exponent)) return BIG;
+    return told(bl_sfv_write_decimal(k->w, coefficient, exponent));
+}
+
+static enum outcome write_text(struct walker *k, ERL_NIF_TERM tag, ERL_NIF_TERM value)
+{
+    ErlNifBinary bytes;
+    if (!enif_inspect_binary(k->env, value, &bytes)) return BAD_TERM;
+    if (k->left != 0 && bytes.size > INLINE_BYTES) return TOO_LONG;
+    const char *const data = (const char *)bytes.data;
+    if (tag == am_string) return told(bl_sfv_write_string(k->w, data, bytes.size));
+    if (tag == am_token) return told(bl_sfv_write_token(k->w, data, bytes.size));
+    if (tag == am_binary) return told(bl_sfv_write_bytes(k->w, data, bytes.size));
+    return tag == am_display ? told(bl_sfv_write_display(k->w, data, bytes.size)) : BAD_TERM;
+}
+
+static enum outcome write_bare(struct walker *k, ERL_NIF_TERM term)
+{
+    const ERL_NIF_TERM *part;
+    int arity;
+    int64_t number;
+    if (k->left != 0 && --k->left == 0) return TOO_LONG;
+    if (term == am_true || term == am_false) return told(bl_sfv_write_boolean(k->w, term == am_true));
+    if (!enif_get_tuple(k->env, term, &arity, &part))
+        return get_number(k->env, term, &number) ? told(bl_sfv_write_integer(k->w, number)) : BAD_TERM;
+    if (arity != 2) return BAD_TERM;
+    if (part[0] == am_decimal) return write_decimal(k, part[1]);
+    if (part[0] == am_date)
+        return get_number(k->env, part[1], &number) ? told(bl_sfv_write_date(k->w, number)) : BAD_TERM;
+    return write_text(k, part[0], part[1]);
+}
+
+/* {Key, Value}; the key becomes the step of the path. */
+static bool get_pair(ErlNifEnv *env, ERL_NIF_TERM term, ERL_NIF_TERM *step, ErlNifBinary *key, ERL_NIF_TERM *value)
+{
+    const ERL_NIF_TERM *part;
+    int arity;
+    if (!enif_get_tuple(env, term, &arity, &part) || arity != 2) return false;
+    if (!enif_inspect_binary(env, part[0], key)) return false;
+    *step = part[0];
+    *value = part[1];
+    return true;
+}
+
+static enum outcome write_params(struct walker *k, ERL_NIF_TERM list)
+{
+    ERL_NIF_TERM head, value;
+    ErlNifBinary key;
+    while (enif_get_list_cell(k->env, list, &head, &list)) {
+        if (!get_pair(k->env, head, &k->param, &key, &value)) return BAD_TERM;
+        if (k->left != 0 && key.size > INLINE_BYTES) return TOO_LONG;
+        enum outcome out = told(bl_sfv_write_param(k->w, (const char *)key.data, key.size));
+        if (out == WRITTEN) out = write_bare(k, value);
+        if (out != WRITTEN) return out;
+    }
+    k->param = 0;
+    return enif_is_empty_list(k->env, list) ? WRITTEN : BAD_TERM;
+}
+
+static enum outcome write_item(struct walker *k, ERL_NIF_TERM term)
+{
+    const ERL_NIF_TERM *part;
+    int arity;
+    if (!enif_get_tuple(k->env, term, &arity, &part) || arity != 3 || part[0] != am_item) return BAD_TERM;
+    const enum outcome out = write_bare(k, part[1]);
+    return out == WRITTEN ? write_params(k, part[2]) : out;
+}
+
+static enum outcome write_inner(struct walker *k, ERL_NIF_TERM list, ERL_NIF_TERM params)
+{
+    ERL_NIF_TERM head;
+    if (k->left != 0 && --k->left == 0) return TOO_LONG;
+    enum outcome out = told(bl_sfv_write_inner(k->w));
+    for (k->inner = 1; out == WRITTEN && enif_get_list_cell(k->env, list, &head, &list); k->inner++) out = write_item(k, head);
+    if (out != WRITTEN) {
+        k->inner--;
+        return out;
+    }
+    k->inner = 0;
+    if (!enif_is_empty_list(k->env, list)) return BAD_TERM;
+    out = told(bl_sfv_write_inner_end(k->w));
+    return out == WRITTEN ? write_params(k, params) : out;
+}
+
+static enum outcome write_member(struct walker *k, ERL_NIF_TERM term, bool only_inner_list)
+{
+    const ERL_NIF_TERM *part;
+    int arity;
+    if (enif_get_tuple(k->env, term, &arity, &part) && arity == 3 && part[0] == am_list) return write_inner(k, part[1], part[2]);
+    return only_inner_list ? BAD_TERM : write_item(k, term);
+}
+
+static enum outcome write_members(struct walker *k, ERL_NIF_TERM list, bool dictionary)
+{
+    ERL_NIF_TERM head, value;
+    ErlNifBinary key;
+    enum outcome out = WRITTEN;
+    for (k->index = 1; out == WRITTEN && enif_get_list_cell(k->env, list, &head, &list); k->index++) {
+        value = head;
+        if (dictionary) {
+            if (!get_pair(k->env, head, &k->member, &key, &value)) return BAD_TERM;
+            if (k->left != 0 && key.size > INLINE_BYTES) return TOO_LONG;
+            out = told(bl_sfv_write_key(k->w, (const char *)key.data, key.size));
+        }
+        if (out == WRITTEN) out = write_member(k, value, false);
+    }
+    if (out != WRITTEN) {
+        k->index--;
+        return out;
+    }
+    k->index = 0;
+    return enif_is_empty_list(k->env, list) ? WRITTEN : BAD_TERM;
+}
+
+static ERL_NIF_TERM invalid(const struct walker *k, const struct bl_error *err)
+{
+    char why[sizeof err->subject + sizeof err->text + 8];
+    size_t len = strlen(err->subject);
+    memcpy(why, err->subject, len);
+    why[len++] = ' ';
+    memcpy(why + len, err->text, strlen(err->text));
+    len += strlen(err->text);
+    ERL_NIF_TERM path = enif_make_list(k->env, 0);
+    if (k->param) path = enif_make_list_cell(k->env, pair(k->env, am_param, k->param), path);
+    if (k->inner) path = enif_make_list_cell(k->env, enif_make_uint(k->env, k->inner), path);
+    if (k->index) path = enif_make_list_cell(k->env, k->member ? k->member : enif_make_uint(k->env, k->index), path);
+    ERL_NIF_TERM keys[2] = {am_path, am_why}, values[2] = {path, text(k->env, why, len)};
+    return error(k->env, am_invalid, keys, values, 2);
+}
+
+static ERL_NIF_TERM refused(const struct walker *k, const struct bl_error *err)
+{
+    if (err->status == BL_LIMIT) return limit_error(k->env, err);
+    return err->status == BL_INVALID ? invalid(k, err) : pair(k->env, am_error, am_no_memory);
+}
+
+static ERL_NIF_TERM written(ErlNifEnv *env, struct walker *k, enum outcome out, unsigned steps)
+{
+    struct bl_error err;
+    const char *data;
+    size_t len;
+    if (out == BAD_TERM) return enif_make_badarg(env);
+    if (out == BIG) return am_big;
+    if (bl_sfv_writer_end(k->w, &data, &len, &err) != BL_OK) return refused(k, &err);
+    const unsigned percent = steps / NODES_PER_PERCENT;
+    if (percent > 0) enif_consume_timeslice(env, percent < 100 ? (int)percent : 100);
+    return pair(env, am_ok, text(env, data, len));
+}
+
+/* false: it takes too long here; *answer is not set. */
+static bool write_within(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM term, const struct options *options, unsigned values,
+                         ERL_NIF_TERM *answer)
+{
+    _Alignas(16) char room[1536], out[2048];
+    struct walker k = {.env = env, .left = values};
+    enum outcome result;
+    k.w = bl_sfv_writer_init(room, kind, &options->core, out, sizeof out, false);
+    if (kind == BL_SFV_LIST || kind == BL_SFV_DICTIONARY)
+        result = write_members(&k, term, kind == BL_SFV_DICTIONARY);
+    else if (kind == BL_SFV_INNER_LIST)
+        result = write_member(&k, term, true);
+    else
+        result = write_item(&k, term);
+    if (result != TOO_LONG) *answer = written(env, &k, result, values - k.left);
+    bl_sfv_writer_clear(k.w);
+    return result != TOO_LONG;
+}
+
+/* [Term] and [Term, Options]. */
+static bool write_now(ErlNifEnv *env, enum bl_sfv_kind kind, int argc, const ERL_NIF_TERM argv[], unsigned values,
+                      ERL_NIF_TERM *answer)
+{
+    struct options options;
+    if (argc == 1)
+        default_options(&options);
+    else if (!get_options(env, argv[1], &options)) {
+        *answer = enif_make_badarg(env);
+        return true;
+    }
+    return write_within(env, kind, argv[0], &options, values, answer);
+}
+
+#define WRITER(name, kind)                                                                                             \
+    static ERL_NIF_TERM name##_dirty(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])                              \
+    {                                                                                                                  \
+        ERL_NIF_TERM answer = am_error;                                                                                \
+        write_now(env, kind, argc, argv, 0, &answer);                                                                  \
+        return answer;                                                                                                 \
+    }                                                                                                                  \
+    static ERL_NIF_TERM name(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])                                      \
+    {                                                                                                                  \
+        ERL_NIF_TERM answer;                                                                                           \
+        if (write_now(env, kind, argc, argv, INLINE_VALUES, &answer)) return answer;                                   \
+        return enif_schedule_nif(env, #name, ERL_NIF_DIRTY_JOB_CPU_BOUND, name##_dirty, argc, argv);                   \
+    }
+WRITER(item, BL_SFV_ITEM)
+WRITER(list, BL_SFV_LIST)
+WRITER(dictionary, BL_SFV_DICTIONARY)
+WRITER(inner_list, BL_SFV_INNER_LIST)
+
+/* ---- loading -------------------------------------------------------------------- */
+
+/* The beam, this library and the core must be of one version; load_info is the beam's. */
+static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM load_info)
+{
+    char beam[32];
+    (void)priv_data;
+    if (enif_get_string(env, load_info, beam, sizeof beam, ERL_NIF_LATIN1) <= 0) return 1;
+    if (strcmp(beam, BL_BUILD_VERSION) != 0 || strcmp(bl_version(), BL_BUILD_VERSION) != 0) return 2;
+    if (bl_sfv_writer_size() > 1536) return 3;
+    if (am_ok != 0) return 0; /* a reload: others are reading them */
+    for (size_t i = 0; i < sizeof atoms / sizeof *atoms; i++) *atoms[i].term = enif_make_atom(env, atoms[i].name);
+    return 0;
+}
+
+static int upgrade(ErlNifEnv *env, void **priv_data, void **old_priv_data, ERL_NIF_TERM load_info)
+{
+    (void)old_priv_data;
+    return load(env, priv_data, load_info);
+}
+
+static ErlNifFunc functions[] = {
+    {"parse_item", 1, parse_item, 0},
+    {"parse_item", 2, parse_item, 0},
+    {"parse_list", 1, parse_list, 0},
+    {"parse_list", 2, parse_list, 0},
+    {"parse_dictionary", 1, parse_dictionary, 0},
+    {"parse_dictionary", 2, parse_dictionary, 0},
+    {"item", 1, item, 0},
+    {"item", 2, item, 0},
+    {"list", 1, list, 0},
+    {"list", 2, list, 0},
+    {"dictionary", 1, dictionary, 0},
+    {"dictionary", 2, dictionary, 0},
+    {"inner_list", 1, inner_list, 0},
+    {"inner_list", 2, inner_list, 0},
+};
+
+ERL_NIF_INIT(beamline_sfv_nif, functions, load, NULL, upgrade, NULL)
