@@ -46,14 +46,16 @@ enum { BL_SFV_FEW_KEYS = 16 };
 struct bl_sfv_keys {
     uint32_t count, capacity;
     uint32_t mask, slot_capacity; /* mask 0: no table, the keys are compared one by one */
+    uint32_t expected;            /* bytes of text: the keys' table is made for as many as these may hold */
     struct bl_sfv_key *all;       /* few, or on the heap */
     struct bl_sfv_slot *slots;
+    uint64_t secret[2]; /* of the hash; taken with the first table */
     struct bl_sfv_key few[BL_SFV_FEW_KEYS];
 };
 
 static inline void bl_sfv_keys_init(struct bl_sfv_keys *keys)
 {
-    keys->count = keys->mask = keys->slot_capacity = 0;
+    keys->count = keys->mask = keys->slot_capacity = keys->expected = 0;
     keys->capacity = BL_SFV_FEW_KEYS;
     keys->all = keys->few;
     keys->slots = NULL;
@@ -94,7 +96,8 @@ struct bl_sfv_parse {
     size_t members, inner_members, params;    /* so far, of what is being read */
     bool repeated;                            /* a dictionary's key occurred again */
     const struct bl_sfv_options *options;
-    struct bl_sfv_keys *member_keys, *param_keys; /* a member key's value: the node of its last KEY */
+    struct bl_sfv_keys *member_keys; /* a key's value: the node of its last KEY */
+    struct bl_sfv_keys *param_keys;  /* of one item with many parameters; a key's value: its node */
     unsigned key_class, key_vector, key_first;
     /* The failure: a place and what was expected, or a status that *err describes. */
     const char *failed_at, *expected;

@@ -18,22 +18,43 @@ static uint64_t mix(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static uint64_t load(const char *from, size_t bytes)
+static inline uint64_t load_64(const char *from)
 {
-    uint64_t word = 0;
-    memcpy(&word, from, bytes);
+    uint64_t word;
+    memcpy(&word, from, sizeof word);
+    return word;
+}
+static inline uint64_t load_32(const char *from)
+{
+    uint32_t word;
+    memcpy(&word, from, sizeof word);
     return word;
 }
 
-static uint32_t hash_of(const char *key, size_t len)
+/* Up to eight bytes; together with the length no two are alike. */
+static inline uint64_t load_up_to_8(const char *from, size_t bytes)
 {
-    uint64_t secret[2] = {UINT64_C(0x9e3779b97f4a7c15), UINT64_C(0xbf58476d1ce4e5b9)};
+    if (bytes == 8) return load_64(from);
+    if (bytes >= 4) return load_32(from) << 32 | load_32(from + bytes - 4);
+    if (bytes == 0) return 0;
+    return (uint64_t)(uint8_t)from[0] << 16 | (uint64_t)(uint8_t)from[bytes / 2] << 8 | (uint8_t)from[bytes - 1];
+}
+
+static uint32_t hash_of(const struct bl_sfv_keys *keys, const char *key, size_t len)
+{
+    uint64_t hash = keys->secret[0] ^ len;
+    for (; len > 8; key += 8, len -= 8) hash = mix(hash ^ load_64(key), keys->secret[1]);
+    hash = mix(hash ^ load_up_to_8(key, len), keys->secret[1]);
+    return (uint32_t)(hash ^ hash >> 32);
+}
+
+static void take_secret(struct bl_sfv_keys *keys)
+{
     const void *random = (const void *)getauxval(AT_RANDOM);
-    if (random) memcpy(secret, random, sizeof secret);
-    uint64_t hash = secret[0] ^ len;
-    for (; len > 8; key += 8, len -= 8) hash = mix(hash ^ load(key, 8), secret[1] | 1);
-    hash = mix(hash ^ load(key, len), secret[1] | 1);
-    return (uint32_t)mix(hash, secret[0] | 1);
+    keys->secret[0] = UINT64_C(0x9e3779b97f4a7c15);
+    keys->secret[1] = UINT64_C(0xbf58476d1ce4e5b9);
+    if (random) memcpy(keys->secret, random, sizeof keys->secret);
+    keys->secret[1] |= 1;
 }
 
 static void insert(struct bl_sfv_keys *keys, uint32_t hash, uint32_t index)
@@ -43,12 +64,34 @@ static void insert(struct bl_sfv_keys *keys, uint32_t hash, uint32_t index)
     keys->slots[i] = (struct bl_sfv_slot){hash, index + 1};
 }
 
-/* An empty table for twice the keys there are, and more for the next reset to keep. */
+/* How many keys there will be if they go on as they began. */
+static uint32_t expected(const struct bl_sfv_keys *keys)
+{
+    const struct bl_sfv_key *const first = &keys->all[0], *const last = &keys->all[keys->count - 1];
+    const uint64_t text = (uint64_t)last->at + last->len - first->at;
+    if (keys->mask != 0 || text == 0 || keys->expected < first->at) return 0;
+    return (uint32_t)((uint64_t)(keys->expected - first->at) * keys->count / text);
+}
+
+static void fill(struct bl_sfv_keys *keys, const char *text, const struct bl_sfv_slot *old, uint32_t old_size)
+{
+    memset(keys->slots, 0, ((size_t)keys->mask + 1) * sizeof *keys->slots);
+    if (old) {
+        for (uint32_t i = 0; i < old_size; i++)
+            if (old[i].index != 0) insert(keys, old[i].hash, old[i].index - 1);
+    } else {
+        for (uint32_t i = 0; i < keys->count; i++) insert(keys, hash_of(keys, text + keys->all[i].at, keys->all[i].len), i);
+    }
+}
+
+/* The first table, or one twice as large. Memory of a set that was reset is used again. */
 static bool make_table(struct bl_sfv_keys *keys, const char *text, struct bl_quota *quota, struct bl_error *err)
 {
-    const uint32_t size = keys->mask == 0 ? 4 * BL_SFV_FEW_KEYS : 2 * (keys->mask + 1), old_size = keys->mask + 1;
     struct bl_sfv_slot *const old = keys->slots;
-    const bool had_table = keys->mask != 0;
+    const uint32_t old_size = keys->mask ? keys->mask + 1 : 0, wanted = expected(keys);
+    uint32_t size = old_size ? 2 * old_size : 4 * BL_SFV_FEW_KEYS;
+    while (size / 2 <= wanted) size *= 2;
+    if (!old) take_secret(keys);
     if (size > keys->slot_capacity) {
         struct bl_sfv_slot *slots = bl_alloc_array(quota, size, sizeof *slots, err);
         if (!slots) return false;
@@ -56,21 +99,15 @@ static bool make_table(struct bl_sfv_keys *keys, const char *text, struct bl_quo
         keys->slot_capacity = size;
     }
     keys->mask = size - 1;
-    if (had_table && keys->slots != old) {
-        memset(keys->slots, 0, size * sizeof *keys->slots);
-        for (uint32_t i = 0; i < old_size; i++)
-            if (old[i].index != 0) insert(keys, old[i].hash, old[i].index - 1);
-    } else {
-        memset(keys->slots, 0, size * sizeof *keys->slots);
-        for (uint32_t i = 0; i < keys->count; i++) insert(keys, hash_of(text + keys->all[i].at, keys->all[i].len), i);
-    }
-    if (keys->slots != old && old) bl_free(old);
+    fill(keys, text, old_size && keys->slots != old ? old : NULL, old_size);
+    if (keys->slots != old) bl_free(old);
     return true;
 }
 
 static bool grow(struct bl_sfv_keys *keys, struct bl_quota *quota, struct bl_error *err)
 {
-    const size_t capacity = 2 * (size_t)keys->capacity;
+    const size_t twice = 2 * (size_t)keys->capacity, fitting = ((size_t)keys->mask + 1) / 2;
+    const size_t capacity = twice > fitting ? twice : fitting;
     struct bl_sfv_key *const old = keys->all == keys->few ? NULL : keys->all;
     struct bl_sfv_key *all = bl_realloc(quota, old, capacity * sizeof *all, err);
     if (!all) return false;
@@ -84,7 +121,7 @@ struct bl_sfv_key *bl_sfv_keys_many(struct bl_sfv_keys *keys, const char *text, 
                                     struct bl_quota *quota, struct bl_error *err)
 {
     if (2 * (keys->count + 1) > keys->mask && !make_table(keys, text, quota, err)) return NULL;
-    const uint32_t hash = hash_of(text + at, len);
+    const uint32_t hash = hash_of(keys, text + at, len);
     for (uint32_t i = hash & keys->mask; keys->slots[i].index != 0; i = (i + 1) & keys->mask) {
         struct bl_sfv_key *key = &keys->all[keys->slots[i].index - 1];
         if (keys->slots[i].hash != hash || key->len != len || memcmp(text + key->at, text + at, len) != 0) continue;

@@ -86,10 +86,12 @@ static enum bl_status parse(struct bl_sfv_field *field, enum bl_sfv_kind kind, c
     struct bl_sfv_parse s;
     bl_sfv_keys_init(&keys[0]);
     bl_sfv_keys_init(&keys[1]);
+    keys[0].expected = (uint32_t)len;
     s.begin = text;
     s.end = text + len;
     s.nodes = s.next = s.room = field->room;
     s.limit = s.nodes + BL_SFV_ROOM - 1;
+    s.status = BL_OK;
     s.members = 0;
     s.repeated = false;
     s.options = options;
