@@ -5,8 +5,8 @@
  *
  * Reading: the core makes nodes, and the terms are built from the last node to the first, so
  * that every list comes into being from its end and nothing has to be stacked or reversed.
- * Writing: the term is walked and told to the core's writer; a path of at most three steps
- * says where it was when something was refused.
+ * Writing: a walk over the term appends the text of each value (bl_sfv_put.h); a path of at most
+ * three steps says where it was when something was refused.
  *
  * Small work is done at once. Input above INLINE_BYTES, or a term that takes more than
  * INLINE_VALUES steps, goes to a dirty scheduler: there the call begins anew.
@@ -14,20 +14,22 @@
 #include <erl_nif.h>
 #include <string.h>
 
-#include "beamline/sfv.h"
+#include "bl_sfv_put.h"
 
 enum {
     INLINE_BYTES = 16384, /* the densest input of this size takes about 0.4 ms (doc/sfv.md) */
     INLINE_VALUES = 8192,
     INLINE_LINES = 512,
     COPIED_BYTES = 64, /* a text above this is a part of the input, not a copy: what the VM does, too */
-    KNOWN_KEYS = 8,    /* a power of two */
+    KNOWN_KEYS = 8,
+    KNOWN_LONE = 32,
+    WORTH_KNOWING = 32, /* nodes from which on parameters are remembered */
     NODES_PER_PERCENT = 300, /* of a time slice, which is 1 ms: 33 ns a node, built into terms */
 };
 
 static ERL_NIF_TERM am_ok, am_error, am_true, am_false, am_item, am_list, am_decimal, am_string, am_token, am_binary, am_date,
     am_display, am_syntax, am_offset, am_expected, am_invalid, am_path, am_why, am_limit, am_what, am_asked, am_param, am_big,
-    am_bytes, am_members, am_inner_members, am_params, am_no_memory, am_infinity;
+    am_bytes, am_members, am_inner_members, am_params, am_no_memory, am_infinity, nil;
 
 static const struct {
     ERL_NIF_TERM *term;
@@ -129,15 +131,23 @@ static const struct options *default_options(struct options *room)
 
 /* ---- reading ------------------------------------------------------------------- */
 
+/* Parameters come again and again in a long field: terms of the last few are used again. */
+struct known {
+    struct {
+        const struct bl_sfv_node *node;
+        ERL_NIF_TERM term;
+    } keys[KNOWN_KEYS];
+    struct {
+        const struct bl_sfv_node *node; /* of the key; a number follows */
+        ERL_NIF_TERM list;              /* of this parameter alone */
+    } lone[KNOWN_LONE];
+};
+
 struct builder {
     ErlNifEnv *env;
     ERL_NIF_TERM input; /* a text may be a part of this binary; 0: it must be copied */
     const char *begin;
-    struct {
-        const char *text;
-        size_t len;
-        ERL_NIF_TERM term;
-    } keys[KNOWN_KEYS]; /* of parameters: they come again and again */
+    struct known *known; /* NULL: not worth the while */
 };
 
 static ERL_NIF_TERM make_text(const struct builder *b, const struct bl_sfv_node *node)
@@ -176,21 +186,45 @@ static ERL_NIF_TERM make_bare(const struct builder *b, const struct bl_sfv_node 
     }
 }
 
-static ERL_NIF_TERM make_param_key(struct builder *b, const struct bl_sfv_node *node)
+static inline bool same_key(const struct bl_sfv_node *a, const struct bl_sfv_node *b)
 {
-    const size_t i = (node->len + (uint8_t)node->as.text[0]) & (KNOWN_KEYS - 1);
-    if (b->keys[i].text && b->keys[i].len == node->len && memcmp(b->keys[i].text, node->as.text, node->len) == 0)
-        return b->keys[i].term;
-    b->keys[i].text = node->as.text;
-    b->keys[i].len = node->len;
-    return b->keys[i].term = make_text(b, node);
+    return a && a->len == b->len && memcmp(a->as.text, b->as.text, a->len) == 0;
+}
+
+static ERL_NIF_TERM make_param_key(struct builder *b, const struct bl_sfv_node *key)
+{
+    if (!b->known) return make_text(b, key);
+    const size_t i = (key->len + (uint8_t)key->as.text[0]) % KNOWN_KEYS;
+    if (same_key(b->known->keys[i].node, key)) return b->known->keys[i].term;
+    b->known->keys[i].node = key;
+    return b->known->keys[i].term = make_text(b, key);
+}
+
+static ERL_NIF_TERM make_param(struct builder *b, const struct bl_sfv_node *key, ERL_NIF_TERM tail)
+{
+    const ERL_NIF_TERM value = make_bare(b, key + 1);
+    return enif_make_list_cell(b->env, pair(b->env, make_param_key(b, key), value), tail);
+}
+
+/* The last parameter of an item, a number, with a list that may have been made before. */
+static ERL_NIF_TERM make_lone_param(struct builder *b, const struct bl_sfv_node *key)
+{
+    const size_t i = ((uint64_t)key[1].as.number * UINT64_C(0x9e3779b97f4a7c15) >> 32) % KNOWN_LONE;
+    const struct bl_sfv_node *const known = b->known->lone[i].node;
+    if (same_key(known, key) && known[1].type == key[1].type && known[1].as.number == key[1].as.number) return b->known->lone[i].list;
+    b->known->lone[i].node = key;
+    return b->known->lone[i].list = make_param(b, key, nil);
+}
+
+static bool is_number(unsigned type)
+{
+    return type == BL_SFV_DECIMAL || type == BL_SFV_INTEGER || type == BL_SFV_BOOLEAN || type == BL_SFV_DATE;
 }
 
 /* The list of members; the last node first. */
 static ERL_NIF_TERM make_members(struct builder *b, const struct bl_sfv_field *field)
 {
     ErlNifEnv *const env = b->env;
-    const ERL_NIF_TERM nil = enif_make_list_from_array(env, NULL, 0);
     ERL_NIF_TERM list = nil, params = nil, outer = nil, outer_params = nil, member[3];
     for (const struct bl_sfv_node *node = field->nodes + field->count - 1; node >= field->nodes; node--) {
         if (node->type == BL_SFV_INNER_END) {
@@ -204,13 +238,13 @@ static ERL_NIF_TERM make_members(struct builder *b, const struct bl_sfv_field *f
             member[1] = list;
             member[2] = outer_params;
             list = outer;
+        } else if (node > field->nodes && node[-1].type == BL_SFV_PARAM) {
+            node--;
+            params = b->known && params == nil && is_number(node[1].type) ? make_lone_param(b, node) : make_param(b, node, params);
+            continue;
         } else {
-            member[1] = make_bare(b, node);
-            if (node > field->nodes && node[-1].type == BL_SFV_PARAM) {
-                params = enif_make_list_cell(env, pair(env, make_param_key(b, --node), member[1]), params);
-                continue;
-            }
             member[0] = am_item;
+            member[1] = make_bare(b, node);
             member[2] = params;
             params = nil;
         }
@@ -224,8 +258,14 @@ static ERL_NIF_TERM make_members(struct builder *b, const struct bl_sfv_field *f
 static ERL_NIF_TERM make_field(struct builder *b, enum bl_sfv_kind kind, const struct bl_sfv_field *field)
 {
     ERL_NIF_TERM head, tail, members;
-    for (int i = 0; i < KNOWN_KEYS; i++) b->keys[i].text = NULL;
-    members = make_members(b, field);
+    if (field->count < WORTH_KNOWING) {
+        b->known = NULL;
+        members = make_members(b, field);
+    } else {
+        struct known known = {.keys = {{.node = NULL}}};
+        b->known = &known;
+        members = make_members(b, field);
+    }
     if (kind == BL_SFV_ITEM && enif_get_list_cell(b->env, members, &head, &tail)) members = head;
     if (field->count >= NODES_PER_PERCENT)
         enif_consume_timeslice(b->env, field->count < 100 * NODES_PER_PERCENT ? (int)(field->count / NODES_PER_PERCENT) : 100);
@@ -250,7 +290,7 @@ static ERL_NIF_TERM parse_lines(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_T
     struct bl_sfv_line few[16], *lines = count > 16 ? enif_alloc(count * sizeof *lines) : few;
     struct bl_sfv_field field;
     struct bl_error err;
-    struct builder b = {.env = env};
+    struct builder b = {.env = env, .begin = ""};
     if (!lines) return pair(env, am_error, am_no_memory);
     ERL_NIF_TERM answer;
     if (!get_lines(env, list, count, lines)) {
@@ -328,20 +368,28 @@ PARSER(parse_dictionary, BL_SFV_DICTIONARY)
 
 /* ---- writing ------------------------------------------------------------------- */
 
-/* REFUSED: the core's writer knows why. BIG: a decimal whose numbers do not fit into 64 bits,
- * which beamline_sfv rounds first. */
+/* REFUSED: walker.out says why. BIG: a decimal whose numbers do not fit into 64 bits, which
+ * beamline_sfv rounds first. */
 enum outcome { WRITTEN, REFUSED, BAD_TERM, BIG, TOO_LONG };
 
 struct walker {
     ErlNifEnv *env;
-    struct bl_sfv_writer *w;
-    unsigned left; /* values until it is too long; 0 means without end */
+    struct bl_sfv_out out;
+    const struct bl_sfv_options *options;
+    size_t left; /* values until it takes too long here */
+    bool may_be_long;
     /* Where it is: the key or the number of a member, the number in an inner list, a parameter's key. */
     ERL_NIF_TERM member, param;
-    unsigned index, inner;
+    size_t index, inner;
+    struct bl_sfv_keys member_keys, param_keys;
 };
 
-static enum outcome told(enum bl_status status) { return status == BL_OK ? WRITTEN : REFUSED; }
+static inline enum outcome told(bool ok) { return ok ? WRITTEN : REFUSED; }
+
+static enum outcome over(struct walker *k, const char *what, size_t limit)
+{
+    return told(bl_sfv_out_over(&k->out, what, limit, (uint64_t)limit + 1));
+}
 
 static bool is_integer(ErlNifEnv *env, ERL_NIF_TERM term)
 {
@@ -361,125 +409,133 @@ static bool get_number(ErlNifEnv *env, ERL_NIF_TERM term, int64_t *number)
     return true;
 }
 
-static enum outcome write_decimal(struct walker *k, ERL_NIF_TERM term)
+static enum outcome write_decimal(struct walker *k, struct bl_sfv_front front, ERL_NIF_TERM term)
 {
     const ERL_NIF_TERM *part;
     int arity, exponent;
     ErlNifSInt64 coefficient;
     if (!enif_get_tuple(k->env, term, &arity, &part) || arity != 2) return BAD_TERM;
-    if (!is_integer(k->env, part[0]) || !is_integer(k->env, part[1])) return BAD_TERM;
-    if (!enif_get_int64(k->env, part[0], &coefficient) || !enif_get_int(k->env, part[1], &exponent)) return BIG;
-    return told(bl_sfv_write_decimal(k->w, coefficient, exponent));
+    if (!enif_get_int64(k->env, part[0], &coefficient) || !enif_get_int(k->env, part[1], &exponent))
+        return is_integer(k->env, part[0]) && is_integer(k->env, part[1]) ? BIG : BAD_TERM;
+    return told(bl_sfv_put_decimal(&k->out, front, coefficient, exponent));
 }
 
-static enum outcome write_text(struct walker *k, ERL_NIF_TERM tag, ERL_NIF_TERM value)
+static enum outcome write_number(struct walker *k, struct bl_sfv_front front, char mark, ERL_NIF_TERM term)
+{
+    int64_t number;
+    return get_number(k->env, term, &number) ? told(bl_sfv_put_integer(&k->out, front, mark, number)) : BAD_TERM;
+}
+
+static inline enum outcome write_text(struct walker *k, struct bl_sfv_front front, ERL_NIF_TERM tag, ERL_NIF_TERM value)
 {
     ErlNifBinary bytes;
     if (!enif_inspect_binary(k->env, value, &bytes)) return BAD_TERM;
-    if (k->left != 0 && bytes.size > INLINE_BYTES) return TOO_LONG;
+    if (bytes.size > INLINE_BYTES && !k->may_be_long) return TOO_LONG;
     const char *const data = (const char *)bytes.data;
-    if (tag == am_string) return told(bl_sfv_write_string(k->w, data, bytes.size));
-    if (tag == am_token) return told(bl_sfv_write_token(k->w, data, bytes.size));
-    if (tag == am_binary) return told(bl_sfv_write_bytes(k->w, data, bytes.size));
-    return tag == am_display ? told(bl_sfv_write_display(k->w, data, bytes.size)) : BAD_TERM;
+    if (tag == am_token) return told(bl_sfv_put_token(&k->out, front, data, bytes.size));
+    if (tag == am_string) return told(bl_sfv_put_string(&k->out, front, data, bytes.size));
+    if (tag == am_binary) return told(bl_sfv_put_bytes(&k->out, front, data, bytes.size));
+    return tag == am_display ? told(bl_sfv_put_display(&k->out, front, data, bytes.size)) : BAD_TERM;
 }
 
-static enum outcome write_bare(struct walker *k, ERL_NIF_TERM term)
+static enum outcome write_bare(struct walker *k, struct bl_sfv_front front, ERL_NIF_TERM term)
 {
     const ERL_NIF_TERM *part;
     int arity;
-    int64_t number;
-    if (k->left != 0 && --k->left == 0) return TOO_LONG;
-    if (term == am_true || term == am_false) return told(bl_sfv_write_boolean(k->w, term == am_true));
-    if (!enif_get_tuple(k->env, term, &arity, &part))
-        return get_number(k->env, term, &number) ? told(bl_sfv_write_integer(k->w, number)) : BAD_TERM;
-    if (arity != 2) return BAD_TERM;
-    if (part[0] == am_decimal) return write_decimal(k, part[1]);
-    if (part[0] == am_date)
-        return get_number(k->env, part[1], &number) ? told(bl_sfv_write_date(k->w, number)) : BAD_TERM;
-    return write_text(k, part[0], part[1]);
+    if (k->left-- == 0) return TOO_LONG;
+    if (enif_get_tuple(k->env, term, &arity, &part)) {
+        if (arity != 2) return BAD_TERM;
+        if (part[0] == am_decimal) return write_decimal(k, front, part[1]);
+        return part[0] == am_date ? write_number(k, front, '@', part[1]) : write_text(k, front, part[0], part[1]);
+    }
+    if (term == am_true || term == am_false) return told(bl_sfv_put_boolean(&k->out, front, term == am_true));
+    return write_number(k, front, 0, term);
 }
 
-/* {Key, Value}; the key becomes the step of the path. */
-static bool get_pair(ErlNifEnv *env, ERL_NIF_TERM term, ERL_NIF_TERM *step, ErlNifBinary *key, ERL_NIF_TERM *value)
+/* The key of {Key, Value}, which becomes the step of the path. */
+static inline enum outcome write_key(struct walker *k, struct bl_sfv_keys *keys, struct bl_sfv_front front, ERL_NIF_TERM term,
+                                     ERL_NIF_TERM *step, ERL_NIF_TERM *value)
 {
     const ERL_NIF_TERM *part;
+    ErlNifBinary key;
     int arity;
-    if (!enif_get_tuple(env, term, &arity, &part) || arity != 2) return false;
-    if (!enif_inspect_binary(env, part[0], key)) return false;
+    if (!enif_get_tuple(k->env, term, &arity, &part) || arity != 2 || !enif_inspect_binary(k->env, part[0], &key)) return BAD_TERM;
+    if (key.size > INLINE_BYTES && !k->may_be_long) return TOO_LONG;
     *step = part[0];
     *value = part[1];
-    return true;
+    return told(bl_sfv_put_key(&k->out, keys, front, (const char *)key.data, key.size));
 }
 
 static enum outcome write_params(struct walker *k, ERL_NIF_TERM list)
 {
     ERL_NIF_TERM head, value;
-    ErlNifBinary key;
-    while (enif_get_list_cell(k->env, list, &head, &list)) {
-        if (!get_pair(k->env, head, &k->param, &key, &value)) return BAD_TERM;
-        if (k->left != 0 && key.size > INLINE_BYTES) return TOO_LONG;
-        enum outcome out = told(bl_sfv_write_param(k->w, (const char *)key.data, key.size));
-        if (out == WRITTEN) out = write_bare(k, value);
+    size_t count = 0;
+    bl_sfv_keys_reset(&k->param_keys);
+    for (; enif_get_list_cell(k->env, list, &head, &list); k->param = 0) {
+        if (++count > k->options->max_params) return over(k, "params", k->options->max_params);
+        enum outcome out = write_key(k, &k->param_keys, BL_SFV_SEMICOLON, head, &k->param, &value);
+        if (out == WRITTEN) out = write_bare(k, BL_SFV_EQUALS, value);
         if (out != WRITTEN) return out;
     }
-    k->param = 0;
-    return enif_is_empty_list(k->env, list) ? WRITTEN : BAD_TERM;
+    return list == nil ? WRITTEN : BAD_TERM;
 }
 
-static enum outcome write_item(struct walker *k, ERL_NIF_TERM term)
+static inline enum outcome write_item(struct walker *k, struct bl_sfv_front front, const ERL_NIF_TERM *part)
+{
+    const enum outcome out = write_bare(k, front, part[1]);
+    return out != WRITTEN || part[2] == nil ? out : write_params(k, part[2]);
+}
+
+/* {item, Bare, Params} or {list, Items, Params}. */
+static inline const ERL_NIF_TERM *get_triple(const struct walker *k, ERL_NIF_TERM term)
 {
     const ERL_NIF_TERM *part;
     int arity;
-    if (!enif_get_tuple(k->env, term, &arity, &part) || arity != 3 || part[0] != am_item) return BAD_TERM;
-    const enum outcome out = write_bare(k, part[1]);
-    return out == WRITTEN ? write_params(k, part[2]) : out;
+    return enif_get_tuple(k->env, term, &arity, &part) && arity == 3 ? part : NULL;
 }
 
-static enum outcome write_inner(struct walker *k, ERL_NIF_TERM list, ERL_NIF_TERM params)
+static enum outcome write_inner(struct walker *k, struct bl_sfv_front front, ERL_NIF_TERM list, ERL_NIF_TERM params)
 {
     ERL_NIF_TERM head;
-    if (k->left != 0 && --k->left == 0) return TOO_LONG;
-    enum outcome out = told(bl_sfv_write_inner(k->w));
-    for (k->inner = 1; out == WRITTEN && enif_get_list_cell(k->env, list, &head, &list); k->inner++) out = write_item(k, head);
-    if (out != WRITTEN) {
-        k->inner--;
-        return out;
+    char open[4], *const end = bl_sfv_put_front(open, front);
+    if (k->left-- == 0) return TOO_LONG;
+    *end = '(';
+    if (!bl_sfv_put_text(&k->out, open, (size_t)(end + 1 - open))) return REFUSED;
+    while (enif_get_list_cell(k->env, list, &head, &list)) {
+        const ERL_NIF_TERM *const part = get_triple(k, head);
+        if (!part || part[0] != am_item) return BAD_TERM;
+        if (++k->inner > k->options->max_inner_members) return over(k, "inner_members", k->options->max_inner_members);
+        const enum outcome out = write_item(k, k->inner > 1 ? BL_SFV_SPACE : BL_SFV_NOTHING, part);
+        if (out != WRITTEN) return out;
     }
     k->inner = 0;
-    if (!enif_is_empty_list(k->env, list)) return BAD_TERM;
-    out = told(bl_sfv_write_inner_end(k->w));
-    return out == WRITTEN ? write_params(k, params) : out;
+    if (list != nil) return BAD_TERM;
+    return bl_sfv_put_char(&k->out, ')') ? write_params(k, params) : REFUSED;
 }
 
-static enum outcome write_member(struct walker *k, ERL_NIF_TERM term, bool only_inner_list)
+static inline enum outcome write_member(struct walker *k, struct bl_sfv_front front, ERL_NIF_TERM term, enum bl_sfv_kind kind)
 {
-    const ERL_NIF_TERM *part;
-    int arity;
-    if (enif_get_tuple(k->env, term, &arity, &part) && arity == 3 && part[0] == am_list) return write_inner(k, part[1], part[2]);
-    return only_inner_list ? BAD_TERM : write_item(k, term);
+    const ERL_NIF_TERM *const part = get_triple(k, term);
+    if (part && part[0] == am_item && kind != BL_SFV_INNER_LIST) return write_item(k, front, part);
+    if (part && part[0] == am_list && kind != BL_SFV_ITEM) return write_inner(k, front, part[1], part[2]);
+    return BAD_TERM;
 }
 
-static enum outcome write_members(struct walker *k, ERL_NIF_TERM list, bool dictionary)
+static enum outcome write_members(struct walker *k, ERL_NIF_TERM list, enum bl_sfv_kind kind)
 {
-    ERL_NIF_TERM head, value;
-    ErlNifBinary key;
-    enum outcome out = WRITTEN;
-    for (k->index = 1; out == WRITTEN && enif_get_list_cell(k->env, list, &head, &list); k->index++) {
-        value = head;
-        if (dictionary) {
-            if (!get_pair(k->env, head, &k->member, &key, &value)) return BAD_TERM;
-            if (k->left != 0 && key.size > INLINE_BYTES) return TOO_LONG;
-            out = told(bl_sfv_write_key(k->w, (const char *)key.data, key.size));
+    ERL_NIF_TERM head;
+    while (enif_get_list_cell(k->env, list, &head, &list)) {
+        enum outcome out = WRITTEN;
+        struct bl_sfv_front front = k->index > 0 ? BL_SFV_COMMA : BL_SFV_NOTHING;
+        if (++k->index > k->options->max_members) return over(k, "members", k->options->max_members);
+        if (kind == BL_SFV_DICTIONARY) {
+            out = write_key(k, &k->member_keys, front, head, &k->member, &head);
+            front = BL_SFV_EQUALS;
         }
-        if (out == WRITTEN) out = write_member(k, value, false);
+        if (out == WRITTEN) out = write_member(k, front, head, kind);
+        if (out != WRITTEN) return out;
     }
-    if (out != WRITTEN) {
-        k->index--;
-        return out;
-    }
-    k->index = 0;
-    return enif_is_empty_list(k->env, list) ? WRITTEN : BAD_TERM;
+    return list == nil ? WRITTEN : BAD_TERM;
 }
 
 static ERL_NIF_TERM invalid(const struct walker *k, const struct bl_error *err)
@@ -490,10 +546,10 @@ static ERL_NIF_TERM invalid(const struct walker *k, const struct bl_error *err)
     why[len++] = ' ';
     memcpy(why + len, err->text, strlen(err->text));
     len += strlen(err->text);
-    ERL_NIF_TERM path = enif_make_list(k->env, 0);
+    ERL_NIF_TERM path = nil;
     if (k->param) path = enif_make_list_cell(k->env, pair(k->env, am_param, k->param), path);
-    if (k->inner) path = enif_make_list_cell(k->env, enif_make_uint(k->env, k->inner), path);
-    if (k->index) path = enif_make_list_cell(k->env, k->member ? k->member : enif_make_uint(k->env, k->index), path);
+    if (k->inner) path = enif_make_list_cell(k->env, enif_make_uint64(k->env, k->inner), path);
+    if (k->index) path = enif_make_list_cell(k->env, k->member ? k->member : enif_make_uint64(k->env, k->index), path);
     ERL_NIF_TERM keys[2] = {am_path, am_why}, values[2] = {path, text(k->env, why, len)};
     return error(k->env, am_invalid, keys, values, 2);
 }
@@ -504,40 +560,42 @@ static ERL_NIF_TERM refused(const struct walker *k, const struct bl_error *err)
     return err->status == BL_INVALID ? invalid(k, err) : pair(k->env, am_error, am_no_memory);
 }
 
-static ERL_NIF_TERM written(ErlNifEnv *env, struct walker *k, enum outcome out, unsigned steps)
+static ERL_NIF_TERM written(struct walker *k, enum outcome result, size_t values)
 {
-    struct bl_error err;
-    const char *data;
-    size_t len;
-    if (out == BAD_TERM) return enif_make_badarg(env);
-    if (out == BIG) return am_big;
-    if (bl_sfv_writer_end(k->w, &data, &len, &err) != BL_OK) return refused(k, &err);
-    const unsigned percent = steps / NODES_PER_PERCENT;
-    if (percent > 0) enif_consume_timeslice(env, percent < 100 ? (int)percent : 100);
-    return pair(env, am_ok, text(env, data, len));
+    if (result == BAD_TERM) return enif_make_badarg(k->env);
+    if (result == BIG) return am_big;
+    if (result == REFUSED) return refused(k, &k->out.err);
+    const size_t percent = values / NODES_PER_PERCENT;
+    if (percent > 0) enif_consume_timeslice(k->env, percent < 100 ? (int)percent : 100);
+    return pair(k->env, am_ok, text(k->env, k->out.data, k->out.len));
 }
 
 /* false: it takes too long here; *answer is not set. */
-static bool write_within(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM term, const struct options *options, unsigned values,
+static bool write_within(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM term, const struct options *options, bool may_be_long,
                          ERL_NIF_TERM *answer)
 {
-    _Alignas(16) char room[1536], out[2048];
-    struct walker k = {.env = env, .left = values};
-    enum outcome result;
-    k.w = bl_sfv_writer_init(room, kind, &options->core, out, sizeof out, false);
-    if (kind == BL_SFV_LIST || kind == BL_SFV_DICTIONARY)
-        result = write_members(&k, term, kind == BL_SFV_DICTIONARY);
-    else if (kind == BL_SFV_INNER_LIST)
-        result = write_member(&k, term, true);
-    else
-        result = write_item(&k, term);
-    if (result != TOO_LONG) *answer = written(env, &k, result, values - k.left);
-    bl_sfv_writer_clear(k.w);
+    char room[2048];
+    struct walker k;
+    k.env = env;
+    k.options = &options->core;
+    k.may_be_long = may_be_long;
+    k.left = may_be_long ? SIZE_MAX : INLINE_VALUES;
+    k.member = k.param = 0;
+    k.index = k.inner = 0;
+    bl_sfv_out_init(&k.out, room, sizeof room, false, k.options);
+    bl_sfv_keys_init(&k.member_keys);
+    bl_sfv_keys_init(&k.param_keys);
+    const bool many = kind == BL_SFV_LIST || kind == BL_SFV_DICTIONARY;
+    const enum outcome result = many ? write_members(&k, term, kind) : write_member(&k, BL_SFV_NOTHING, term, kind);
+    if (result != TOO_LONG) *answer = written(&k, result, may_be_long ? 0 : INLINE_VALUES - k.left);
+    bl_sfv_out_clear(&k.out);
+    bl_sfv_keys_clear(&k.member_keys);
+    bl_sfv_keys_clear(&k.param_keys);
     return result != TOO_LONG;
 }
 
 /* [Term] and [Term, Options]. */
-static bool write_now(ErlNifEnv *env, enum bl_sfv_kind kind, int argc, const ERL_NIF_TERM argv[], unsigned values,
+static bool write_now(ErlNifEnv *env, enum bl_sfv_kind kind, int argc, const ERL_NIF_TERM argv[], bool may_be_long,
                       ERL_NIF_TERM *answer)
 {
     struct options options;
@@ -547,20 +605,20 @@ static bool write_now(ErlNifEnv *env, enum bl_sfv_kind kind, int argc, const ERL
         *answer = enif_make_badarg(env);
         return true;
     }
-    return write_within(env, kind, argv[0], &options, values, answer);
+    return write_within(env, kind, argv[0], &options, may_be_long, answer);
 }
 
 #define WRITER(name, kind)                                                                                             \
     static ERL_NIF_TERM name##_dirty(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])                              \
     {                                                                                                                  \
         ERL_NIF_TERM answer = am_error;                                                                                \
-        write_now(env, kind, argc, argv, 0, &answer);                                                                  \
+        write_now(env, kind, argc, argv, true, &answer);                                                                  \
         return answer;                                                                                                 \
     }                                                                                                                  \
     static ERL_NIF_TERM name(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])                                      \
     {                                                                                                                  \
         ERL_NIF_TERM answer;                                                                                           \
-        if (write_now(env, kind, argc, argv, INLINE_VALUES, &answer)) return answer;                                   \
+        if (write_now(env, kind, argc, argv, false, &answer)) return answer;                                   \
         return enif_schedule_nif(env, #name, ERL_NIF_DIRTY_JOB_CPU_BOUND, name##_dirty, argc, argv);                   \
     }
 WRITER(item, BL_SFV_ITEM)
@@ -577,8 +635,8 @@ static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM load_info)
     (void)priv_data;
     if (enif_get_string(env, load_info, beam, sizeof beam, ERL_NIF_LATIN1) <= 0) return 1;
     if (strcmp(beam, BL_BUILD_VERSION) != 0 || strcmp(bl_version(), BL_BUILD_VERSION) != 0) return 2;
-    if (bl_sfv_writer_size() > 1536) return 3;
     if (am_ok != 0) return 0; /* a reload: others are reading them */
+    nil = enif_make_list_from_array(env, NULL, 0);
     for (size_t i = 0; i < sizeof atoms / sizeof *atoms; i++) *atoms[i].term = enif_make_atom(env, atoms[i].name);
     return 0;
 }

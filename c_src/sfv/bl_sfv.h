@@ -10,6 +10,9 @@
 
 #include "beamline/sfv.h"
 
+/* Also for what is only declared here: tables are then read without a detour. */
+#pragma GCC visibility push(hidden)
+
 /* ---- classes of characters -------------------------------------------------- */
 
 /* What a byte may be, as bits of bl_sfv_classes[byte]. */
@@ -68,7 +71,7 @@ static inline void bl_sfv_keys_clear(struct bl_sfv_keys *keys)
 }
 
 /* The key at text[at .. at + len) in the set, which it joins if it is new (*is_new). NULL: no memory. */
-struct bl_sfv_key *bl_sfv_keys_many(struct bl_sfv_keys *keys, const char *text, uint32_t at, uint32_t len, bool *is_new,
+BL_API struct bl_sfv_key *bl_sfv_keys_many(struct bl_sfv_keys *keys, const char *text, uint32_t at, uint32_t len, bool *is_new,
                                     struct bl_quota *quota, struct bl_error *err);
 
 static inline struct bl_sfv_key *bl_sfv_keys_put(struct bl_sfv_keys *keys, const char *text, uint32_t at, uint32_t len,
@@ -136,5 +139,7 @@ static inline int bl_sfv_hex(char c)
     if (c >= '0' && c <= '9') return c - '0';
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
+
+#pragma GCC visibility pop
 
 #endif

@@ -7,7 +7,7 @@
 %% we leave true out, `*' around base64; it writes iodata, which has to become one binary.
 -module(bench_sfv).
 
--export([run/0]).
+-export([run/0, beside_cowlib/0]).
 
 -define(SAMPLE_NS, 40_000_000).
 
