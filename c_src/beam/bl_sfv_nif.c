@@ -409,7 +409,7 @@ static bool get_number(ErlNifEnv *env, ERL_NIF_TERM term, int64_t *number)
     return true;
 }
 
-static enum outcome write_decimal(struct walker *k, struct bl_sfv_front front, ERL_NIF_TERM term)
+static enum outcome write_decimal(struct walker *k, enum bl_sfv_front front, ERL_NIF_TERM term)
 {
     const ERL_NIF_TERM *part;
     int arity, exponent;
@@ -420,13 +420,13 @@ static enum outcome write_decimal(struct walker *k, struct bl_sfv_front front, E
     return told(bl_sfv_put_decimal(&k->out, front, coefficient, exponent));
 }
 
-static enum outcome write_number(struct walker *k, struct bl_sfv_front front, char mark, ERL_NIF_TERM term)
+static enum outcome write_number(struct walker *k, enum bl_sfv_front front, char mark, ERL_NIF_TERM term)
 {
     int64_t number;
     return get_number(k->env, term, &number) ? told(bl_sfv_put_integer(&k->out, front, mark, number)) : BAD_TERM;
 }
 
-static inline enum outcome write_text(struct walker *k, struct bl_sfv_front front, ERL_NIF_TERM tag, ERL_NIF_TERM value)
+static inline enum outcome write_text(struct walker *k, enum bl_sfv_front front, ERL_NIF_TERM tag, ERL_NIF_TERM value)
 {
     ErlNifBinary bytes;
     if (!enif_inspect_binary(k->env, value, &bytes)) return BAD_TERM;
@@ -438,7 +438,7 @@ static inline enum outcome write_text(struct walker *k, struct bl_sfv_front fron
     return tag == am_display ? told(bl_sfv_put_display(&k->out, front, data, bytes.size)) : BAD_TERM;
 }
 
-static enum outcome write_bare(struct walker *k, struct bl_sfv_front front, ERL_NIF_TERM term)
+static enum outcome write_bare(struct walker *k, enum bl_sfv_front front, ERL_NIF_TERM term)
 {
     const ERL_NIF_TERM *part;
     int arity;
@@ -453,7 +453,7 @@ static enum outcome write_bare(struct walker *k, struct bl_sfv_front front, ERL_
 }
 
 /* The key of {Key, Value}, which becomes the step of the path. */
-static inline enum outcome write_key(struct walker *k, struct bl_sfv_keys *keys, struct bl_sfv_front front, ERL_NIF_TERM term,
+static inline enum outcome write_key(struct walker *k, struct bl_sfv_keys *keys, enum bl_sfv_front front, ERL_NIF_TERM term,
                                      ERL_NIF_TERM *step, ERL_NIF_TERM *value)
 {
     const ERL_NIF_TERM *part;
@@ -480,7 +480,7 @@ static enum outcome write_params(struct walker *k, ERL_NIF_TERM list)
     return list == nil ? WRITTEN : BAD_TERM;
 }
 
-static inline enum outcome write_item(struct walker *k, struct bl_sfv_front front, const ERL_NIF_TERM *part)
+static inline enum outcome write_item(struct walker *k, enum bl_sfv_front front, const ERL_NIF_TERM *part)
 {
     const enum outcome out = write_bare(k, front, part[1]);
     return out != WRITTEN || part[2] == nil ? out : write_params(k, part[2]);
@@ -494,7 +494,7 @@ static inline const ERL_NIF_TERM *get_triple(const struct walker *k, ERL_NIF_TER
     return enif_get_tuple(k->env, term, &arity, &part) && arity == 3 ? part : NULL;
 }
 
-static enum outcome write_inner(struct walker *k, struct bl_sfv_front front, ERL_NIF_TERM list, ERL_NIF_TERM params)
+static enum outcome write_inner(struct walker *k, enum bl_sfv_front front, ERL_NIF_TERM list, ERL_NIF_TERM params)
 {
     ERL_NIF_TERM head;
     char open[4], *const end = bl_sfv_put_front(open, front);
@@ -513,7 +513,7 @@ static enum outcome write_inner(struct walker *k, struct bl_sfv_front front, ERL
     return bl_sfv_put_char(&k->out, ')') ? write_params(k, params) : REFUSED;
 }
 
-static inline enum outcome write_member(struct walker *k, struct bl_sfv_front front, ERL_NIF_TERM term, enum bl_sfv_kind kind)
+static inline enum outcome write_member(struct walker *k, enum bl_sfv_front front, ERL_NIF_TERM term, enum bl_sfv_kind kind)
 {
     const ERL_NIF_TERM *const part = get_triple(k, term);
     if (part && part[0] == am_item && kind != BL_SFV_INNER_LIST) return write_item(k, front, part);
@@ -526,7 +526,7 @@ static enum outcome write_members(struct walker *k, ERL_NIF_TERM list, enum bl_s
     ERL_NIF_TERM head;
     while (enif_get_list_cell(k->env, list, &head, &list)) {
         enum outcome out = WRITTEN;
-        struct bl_sfv_front front = k->index > 0 ? BL_SFV_COMMA : BL_SFV_NOTHING;
+        enum bl_sfv_front front = k->index > 0 ? BL_SFV_COMMA : BL_SFV_NOTHING;
         if (++k->index > k->options->max_members) return over(k, "members", k->options->max_members);
         if (kind == BL_SFV_DICTIONARY) {
             out = write_key(k, &k->member_keys, front, head, &k->member, &head);

@@ -78,29 +78,42 @@ bool bl_sfv_thousandths(uint64_t magnitude, int exponent, uint64_t *out)
     return magnitude <= (uint64_t)bl_sfv_integer_most;
 }
 
-bool bl_sfv_put_string(struct bl_sfv_out *out, struct bl_sfv_front front, const char *text, size_t len)
+/* A string with something to escape, or to refuse; the quote is open. */
+static bool put_escaped(struct bl_sfv_out *out, const char *text, const char *end)
 {
-    char *to = bl_sfv_reserve(out, front.len + len + 2);
-    if (!to) return false;
-    to = bl_sfv_put_front(to, front);
-    *to++ = '"';
-    for (const char *const end = text + len;;) {
+    while (text < end) {
+        char *to = bl_sfv_reserve(out, (size_t)(end - text));
+        if (!to) return false;
         for (; text < end && bl_sfv_is(*text, C_PLAIN); text++) *to++ = *text;
         out->len = (size_t)(to - out->data);
-        if (text == end) return bl_sfv_put_char(out, '"');
+        if (text == end) break;
         if (*text != '"' && *text != '\\') return bl_sfv_out_refuse(out, "string", "has a character that is not printable ASCII");
         const char escaped[2] = {'\\', *text++};
         if (!bl_sfv_put_text(out, escaped, 2)) return false;
-        to = bl_sfv_reserve(out, (size_t)(end - text) + 1);
-        if (!to) return false;
     }
+    return true;
 }
 
-bool bl_sfv_put_bytes(struct bl_sfv_out *out, struct bl_sfv_front front, const void *bytes, size_t len)
+bool bl_sfv_put_string(struct bl_sfv_out *out, enum bl_sfv_front front, const char *text, size_t len)
+{
+    char *to = bl_sfv_reserve(out, bl_sfv_front_len(front) + len + 2);
+    if (!to) return false;
+    to = bl_sfv_put_front(to, front);
+    *to++ = '"';
+    unsigned all = C_PLAIN;
+    for (size_t i = 0; i < len; i++) {
+        to[i] = text[i];
+        all &= bl_sfv_classes[(uint8_t)text[i]];
+    }
+    out->len = (size_t)(to - out->data) + (all ? len : 0);
+    return (all || put_escaped(out, text, text + len)) && bl_sfv_put_char(out, '"');
+}
+
+bool bl_sfv_put_bytes(struct bl_sfv_out *out, enum bl_sfv_front front, const void *bytes, size_t len)
 {
     if (len >= UINT32_MAX) return bl_sfv_out_over(out, "bytes", UINT32_MAX, len);
     const size_t characters = (len + 2) / 3 * 4;
-    char *to = bl_sfv_reserve(out, front.len + characters + 2);
+    char *to = bl_sfv_reserve(out, bl_sfv_front_len(front) + characters + 2);
     if (!to) return false;
     to = bl_sfv_put_front(to, front);
     *to++ = ':';
@@ -111,7 +124,7 @@ bool bl_sfv_put_bytes(struct bl_sfv_out *out, struct bl_sfv_front front, const v
     return true;
 }
 
-bool bl_sfv_put_display(struct bl_sfv_out *out, struct bl_sfv_front front, const char *utf8, size_t len)
+bool bl_sfv_put_display(struct bl_sfv_out *out, enum bl_sfv_front front, const char *utf8, size_t len)
 {
     static const char hex[] = "0123456789abcdef";
     char head[4], *head_end = bl_sfv_put_front(head, front);

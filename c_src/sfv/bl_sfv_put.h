@@ -60,31 +60,31 @@ static inline bool bl_sfv_put_char(struct bl_sfv_out *out, char c)
     return true;
 }
 
-/* What stands in front of a value or key: nothing, "=", " ", ";" or ", ". */
-struct bl_sfv_front {
-    char first;
-    uint8_t len;
+/* What stands in front of a value or key: how many characters, and the first of them. A number and
+ * not a struct, because the two bytes of one would be written apart and read together. */
+enum bl_sfv_front {
+    BL_SFV_NOTHING = 0,
+    BL_SFV_EQUALS = 1 | '=' << 8,
+    BL_SFV_SPACE = 1 | ' ' << 8,
+    BL_SFV_SEMICOLON = 1 | ';' << 8,
+    BL_SFV_COMMA = 2 | ',' << 8, /* and a space */
 };
-#define BL_SFV_NOTHING ((struct bl_sfv_front){0, 0})
-#define BL_SFV_EQUALS ((struct bl_sfv_front){'=', 1})
-#define BL_SFV_SPACE ((struct bl_sfv_front){' ', 1})
-#define BL_SFV_SEMICOLON ((struct bl_sfv_front){';', 1})
-#define BL_SFV_COMMA ((struct bl_sfv_front){',', 2})
+static inline size_t bl_sfv_front_len(enum bl_sfv_front front) { return front & 3; }
 
-static inline char *bl_sfv_put_front(char *to, struct bl_sfv_front front)
+static inline char *bl_sfv_put_front(char *to, enum bl_sfv_front front)
 {
-    if (front.len == 0) return to;
-    *to++ = front.first;
-    if (front.len == 2) *to++ = ' ';
+    if (front == BL_SFV_NOTHING) return to;
+    *to++ = (char)(front >> 8);
+    if (front == BL_SFV_COMMA) *to++ = ' ';
     return to;
 }
 
 /* `len` characters of one class, checked on the way; *belong says whether all are of it. Most
  * texts are short. */
-static inline bool bl_sfv_put_checked(struct bl_sfv_out *out, struct bl_sfv_front front, const char *text, size_t len, unsigned mask,
+static inline bool bl_sfv_put_checked(struct bl_sfv_out *out, enum bl_sfv_front front, const char *text, size_t len, unsigned mask,
                                       bool *belong)
 {
-    char *to = bl_sfv_reserve(out, front.len + len);
+    char *to = bl_sfv_reserve(out, bl_sfv_front_len(front) + len);
     if (!to) return false;
     to = bl_sfv_put_front(to, front);
     unsigned all = mask;
@@ -92,19 +92,19 @@ static inline bool bl_sfv_put_checked(struct bl_sfv_out *out, struct bl_sfv_fron
         to[i] = text[i];
         all &= bl_sfv_classes[(uint8_t)text[i]];
     }
-    out->len += front.len + len;
+    out->len += bl_sfv_front_len(front) + len;
     *belong = all != 0;
     return true;
 }
 
 /* A key is new in its set, or refused: the field would be read back as another one. */
-static inline bool bl_sfv_put_key(struct bl_sfv_out *out, struct bl_sfv_keys *keys, struct bl_sfv_front front, const char *text, size_t len)
+static inline bool bl_sfv_put_key(struct bl_sfv_out *out, struct bl_sfv_keys *keys, enum bl_sfv_front front, const char *text, size_t len)
 {
     bool belong, is_new = false;
     if (len == 0 || !bl_sfv_is(text[0], out->relaxed_keys ? C_KEY_RELAXED : C_KEY_FIRST))
         return bl_sfv_out_refuse(out, "key", out->relaxed_keys ? "does not begin with a letter, a digit or one of * % _ - ."
                                                                : "does not begin with a lower-case letter or *");
-    const size_t at = out->len + front.len;
+    const size_t at = out->len + bl_sfv_front_len(front);
     if (!bl_sfv_put_checked(out, front, text, len, out->relaxed_keys ? C_KEY_RELAXED : C_KEY, &belong)) return false;
     if (!belong) return bl_sfv_out_refuse(out, "key", "has a character that keys must not have");
     if (!bl_sfv_keys_put(keys, out->data, (uint32_t)at, (uint32_t)len, &is_new, out->quota, &out->err)) {
@@ -145,7 +145,7 @@ static inline char *bl_sfv_put_digits(char *to, uint64_t number)
 }
 
 /* Integers, and with the mark '@' dates. */
-static inline bool bl_sfv_put_integer(struct bl_sfv_out *out, struct bl_sfv_front front, char mark, int64_t number)
+static inline bool bl_sfv_put_integer(struct bl_sfv_out *out, enum bl_sfv_front front, char mark, int64_t number)
 {
     char beside[BL_SFV_NUMBER], *const begin = bl_sfv_number_room(out, beside), *to = bl_sfv_put_front(begin, front);
     if (number > bl_sfv_integer_most || number < -bl_sfv_integer_most)
@@ -159,7 +159,7 @@ static inline bool bl_sfv_put_integer(struct bl_sfv_out *out, struct bl_sfv_fron
 /* magnitude x 10^exponent in thousandths, rounded half to even; false: more than 15 digits. */
 BL_API bool bl_sfv_thousandths(uint64_t magnitude, int exponent, uint64_t *out);
 
-static inline bool bl_sfv_put_decimal(struct bl_sfv_out *out, struct bl_sfv_front front, int64_t coefficient, int exponent)
+static inline bool bl_sfv_put_decimal(struct bl_sfv_out *out, enum bl_sfv_front front, int64_t coefficient, int exponent)
 {
     static const uint64_t scale[] = {1, 10, 100, 1000};
     char beside[BL_SFV_NUMBER], *const begin = bl_sfv_number_room(out, beside), *to = bl_sfv_put_front(begin, front);
@@ -180,10 +180,10 @@ static inline bool bl_sfv_put_decimal(struct bl_sfv_out *out, struct bl_sfv_fron
 }
 
 /* True is left out behind a key. */
-static inline bool bl_sfv_put_boolean(struct bl_sfv_out *out, struct bl_sfv_front front, bool value)
+static inline bool bl_sfv_put_boolean(struct bl_sfv_out *out, enum bl_sfv_front front, bool value)
 {
     char text[4];
-    if (value && front.first == '=') return true;
+    if (value && front == BL_SFV_EQUALS) return true;
     char *to = bl_sfv_put_front(text, front);
     *to++ = '?';
     *to++ = value ? '1' : '0';
@@ -192,16 +192,16 @@ static inline bool bl_sfv_put_boolean(struct bl_sfv_out *out, struct bl_sfv_fron
 
 /* ---- texts ---------------------------------------------------------------------- */
 
-static inline bool bl_sfv_put_token(struct bl_sfv_out *out, struct bl_sfv_front front, const char *text, size_t len)
+static inline bool bl_sfv_put_token(struct bl_sfv_out *out, enum bl_sfv_front front, const char *text, size_t len)
 {
     bool belong;
     if (len == 0 || !bl_sfv_is(text[0], C_TOKEN_FIRST)) return bl_sfv_out_refuse(out, "token", "does not begin with a letter or *");
     if (!bl_sfv_put_checked(out, front, text, len, C_TOKEN, &belong)) return false;
     return belong || bl_sfv_out_refuse(out, "token", "has a character that tokens must not have");
 }
-BL_API bool bl_sfv_put_string(struct bl_sfv_out *out, struct bl_sfv_front front, const char *text, size_t len);
-BL_API bool bl_sfv_put_bytes(struct bl_sfv_out *out, struct bl_sfv_front front, const void *bytes, size_t len);
-BL_API bool bl_sfv_put_display(struct bl_sfv_out *out, struct bl_sfv_front front, const char *utf8, size_t len);
+BL_API bool bl_sfv_put_string(struct bl_sfv_out *out, enum bl_sfv_front front, const char *text, size_t len);
+BL_API bool bl_sfv_put_bytes(struct bl_sfv_out *out, enum bl_sfv_front front, const void *bytes, size_t len);
+BL_API bool bl_sfv_put_display(struct bl_sfv_out *out, enum bl_sfv_front front, const char *utf8, size_t len);
 
 #pragma GCC visibility pop
 

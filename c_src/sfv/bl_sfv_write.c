@@ -69,13 +69,13 @@ void bl_sfv_writer_free(struct bl_sfv_writer *w)
 
 static bool out_of_order(struct bl_sfv_writer *w) { return bl_sfv_out_refuse(&w->out, "order", "this cannot stand here"); }
 
-static bool next_member(struct bl_sfv_writer *w, struct bl_sfv_front *front)
+static bool next_member(struct bl_sfv_writer *w, enum bl_sfv_front *front)
 {
     *front = w->members > 0 ? BL_SFV_COMMA : BL_SFV_NOTHING;
     return ++w->members <= w->max_members || bl_sfv_out_over(&w->out, "members", w->max_members, w->members);
 }
 
-static bool next_inner_item(struct bl_sfv_writer *w, struct bl_sfv_front *front)
+static bool next_inner_item(struct bl_sfv_writer *w, enum bl_sfv_front *front)
 {
     *front = w->inner_members > 0 ? BL_SFV_SPACE : BL_SFV_NOTHING;
     return ++w->inner_members <= w->max_inner_members ||
@@ -83,7 +83,7 @@ static bool next_inner_item(struct bl_sfv_writer *w, struct bl_sfv_front *front)
 }
 
 /* Before a bare item, or an inner list: what stands in front of it. */
-static bool before_value(struct bl_sfv_writer *w, bool inner_list, struct bl_sfv_front *front)
+static bool before_value(struct bl_sfv_writer *w, bool inner_list, enum bl_sfv_front *front)
 {
     *front = BL_SFV_NOTHING;
     if (w->out.status != BL_OK) return false;
@@ -110,7 +110,7 @@ static enum bl_status value_written(struct bl_sfv_writer *w)
 
 enum bl_status bl_sfv_write_key(struct bl_sfv_writer *w, const char *text, size_t len)
 {
-    struct bl_sfv_front front;
+    enum bl_sfv_front front;
     if (w->out.status != BL_OK) return w->out.status;
     const bool here = w->kind == BL_SFV_DICTIONARY && !w->inner && (w->state == FIRST || w->state == AFTER);
     w->state = VALUE;
@@ -134,7 +134,7 @@ enum bl_status bl_sfv_write_param(struct bl_sfv_writer *w, const char *text, siz
 
 enum bl_status bl_sfv_write_inner(struct bl_sfv_writer *w)
 {
-    struct bl_sfv_front front;
+    enum bl_sfv_front front;
     char text[4];
     if (!before_value(w, true, &front)) return w->out.status;
     w->inner = true;
@@ -159,7 +159,7 @@ enum bl_status bl_sfv_write_inner_end(struct bl_sfv_writer *w)
 /* ---- values -------------------------------------------------------------------------- */
 
 #define VALUE_OF(put)                                                                                                  \
-    struct bl_sfv_front front;                                                                                         \
+    enum bl_sfv_front front;                                                                                         \
     if (!before_value(w, false, &front)) return w->out.status;                                                         \
     put;                                                                                                               \
     return value_written(w)
