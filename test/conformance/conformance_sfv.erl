@@ -56,17 +56,22 @@ verdict(Test) ->
 tests(#{<<"raw">> := Raw, <<"header_type">> := Type} = Case) ->
     Lines = [bytes(Line) || Line <- Raw],
     case Case of
-        #{<<"must_fail">> := true} -> [{"reading", fun() -> refused(parse(Type, Lines)) end}];
+        #{<<"must_fail">> := true} ->
+            [{"reading", fun() -> refused(parse(Type, Lines)) end}];
         #{<<"expected">> := Expected} ->
             Value = field(Type, Expected),
             May = maps:get(<<"can_fail">>, Case, false),
             [{"reading", fun() -> read(Value, parse(Type, Lines), May) end},
-             {"writing", fun() -> is({ok, text(maps:get(<<"canonical">>, Case, Raw))}, write(Type, Value)) end}]
+             {"writing", fun() -> is({ok, text(maps:get(<<"canonical">>, Case, Raw))}, write(Type, Value)) end}];
+        _ ->
+            [{"the case", fun() -> {failed, {nothing_expected, Case}} end}]
     end;
 tests(#{<<"must_fail">> := true, <<"header_type">> := Type, <<"expected">> := Expected}) ->
     [{"writing", fun() -> refused(write(Type, field(Type, Expected))) end}];
 tests(#{<<"header_type">> := Type, <<"expected">> := Expected, <<"canonical">> := Canonical}) ->
-    [{"writing", fun() -> is({ok, text(Canonical)}, write(Type, field(Type, Expected))) end}].
+    [{"writing", fun() -> is({ok, text(Canonical)}, write(Type, field(Type, Expected))) end}];
+tests(Case) ->
+    [{"the case", fun() -> {failed, {not_understood, Case}} end}].
 
 refused({error, {Reason, _}}) when Reason =:= syntax; Reason =:= invalid; Reason =:= limit -> ok;
 refused(Other) -> {failed, {must_fail, Other}}.
