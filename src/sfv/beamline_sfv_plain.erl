@@ -14,7 +14,7 @@ item(Term) -> shape(fun() -> to_item(Term, []) end).
 list(Terms) -> shape(fun() -> numbered(Terms, [], fun to_member/2) end).
 
 -spec dictionary(term()) -> shaped(beamline_sfv:dictionary()).
-dictionary(Map) when is_map(Map) -> dictionary(lists:sort(maps:to_list(Map)));
+dictionary(Map) when is_map(Map) -> dictionary(by_key(Map));
 dictionary(Pairs) when is_list(Pairs) ->
     shape(fun() -> [begin Key = to_key(Name), {Key, to_member(Value, [Key])} end || {Name, Value} <- pairs(Pairs)] end);
 dictionary(Other) -> error(badarg, [Other]).
@@ -35,9 +35,12 @@ numbered(Terms, Path, Convert) when is_list(Terms), length(Terms) >= 0 ->
     [Convert(Term, [N | Path]) || {N, Term} <- lists:zip(lists:seq(1, length(Terms)), Terms)];
 numbered(Other, _, _) -> error(badarg, [Other]).
 
-to_params(Map, Path) when is_map(Map) -> to_params(lists:sort(maps:to_list(Map)), Path);
+to_params(Map, Path) when is_map(Map) -> to_params(by_key(Map), Path);
 to_params(Params, Path) ->
     [begin Key = to_key(Name), {Key, to_bare(Value, [{param, Key} | Path])} end || {Name, Value} <- pairs(Params)].
+
+%% Whether a key is an atom or a binary does not matter to the order.
+by_key(Map) -> lists:keysort(1, [{to_key(Key), Value} || {Key, Value} <- maps:to_list(Map)]).
 
 pairs(Pairs) ->
     is_list(Pairs) andalso length(Pairs) >= 0 andalso lists:all(fun(P) -> tuple_size(P) =:= 2 end, Pairs) orelse error(badarg, [Pairs]),

@@ -108,11 +108,11 @@ to_dictionary(MapOrPairs) -> to_dictionary([], MapOrPairs).
 
 %% @doc As `hb_structured_fields:to_dictionary/2': behind what there is already.
 -spec to_dictionary(sh_dictionary(), map() | [{term(), plain()}]) -> {ok, sh_dictionary()} | {too_deep, term()}.
-to_dictionary(Dictionary, Map) when is_map(Map) -> to_dictionary(Dictionary, lists:sort(maps:to_list(Map)));
-to_dictionary(Dictionary, Pairs) ->
+to_dictionary(Dictionary, MapOrPairs) ->
+    Pairs = case is_map(MapOrPairs) of true -> maps:to_list(MapOrPairs); false -> MapOrPairs end,
     case [Name || {Name, Value} <- Pairs, is_map(Value)] of
         [Name | _] -> {too_deep, Name};
-        [] -> {ok, Dictionary ++ plain(beamline_sfv_plain:dictionary(Pairs), Pairs)}
+        [] -> {ok, Dictionary ++ plain(beamline_sfv_plain:dictionary(MapOrPairs), MapOrPairs)}
     end.
 
 %% @doc As `hb_structured_fields:to_list/1'.
