@@ -147,7 +147,8 @@ struct builder {
     ErlNifEnv *env;
     ERL_NIF_TERM input; /* a text may be a part of this binary; 0: it must be copied */
     const char *begin;
-    struct known *known; /* NULL: not worth the while */
+    bool remembers; /* else `known` has nothing in it */
+    struct known known;
 };
 
 static ERL_NIF_TERM make_text(const struct builder *b, const struct bl_sfv_node *node)
@@ -193,11 +194,11 @@ static inline bool same_key(const struct bl_sfv_node *a, const struct bl_sfv_nod
 
 static ERL_NIF_TERM make_param_key(struct builder *b, const struct bl_sfv_node *key)
 {
-    if (!b->known) return make_text(b, key);
+    if (!b->remembers) return make_text(b, key);
     const size_t i = (key->len + (uint8_t)key->as.text[0]) % KNOWN_KEYS;
-    if (same_key(b->known->keys[i].node, key)) return b->known->keys[i].term;
-    b->known->keys[i].node = key;
-    return b->known->keys[i].term = make_text(b, key);
+    if (same_key(b->known.keys[i].node, key)) return b->known.keys[i].term;
+    b->known.keys[i].node = key;
+    return b->known.keys[i].term = make_text(b, key);
 }
 
 static ERL_NIF_TERM make_param(struct builder *b, const struct bl_sfv_node *key, ERL_NIF_TERM tail)
@@ -210,10 +211,10 @@ static ERL_NIF_TERM make_param(struct builder *b, const struct bl_sfv_node *key,
 static ERL_NIF_TERM make_lone_param(struct builder *b, const struct bl_sfv_node *key)
 {
     const size_t i = ((uint64_t)key[1].as.number * UINT64_C(0x9e3779b97f4a7c15) >> 32) % KNOWN_LONE;
-    const struct bl_sfv_node *const known = b->known->lone[i].node;
-    if (same_key(known, key) && known[1].type == key[1].type && known[1].as.number == key[1].as.number) return b->known->lone[i].list;
-    b->known->lone[i].node = key;
-    return b->known->lone[i].list = make_param(b, key, nil);
+    const struct bl_sfv_node *const known = b->known.lone[i].node;
+    if (same_key(known, key) && known[1].type == key[1].type && known[1].as.number == key[1].as.number) return b->known.lone[i].list;
+    b->known.lone[i].node = key;
+    return b->known.lone[i].list = make_param(b, key, nil);
 }
 
 static bool is_number(unsigned type)
@@ -240,7 +241,7 @@ static ERL_NIF_TERM make_members(struct builder *b, const struct bl_sfv_field *f
             list = outer;
         } else if (node > field->nodes && node[-1].type == BL_SFV_PARAM) {
             node--;
-            params = b->known && params == nil && is_number(node[1].type) ? make_lone_param(b, node) : make_param(b, node, params);
+            params = b->remembers && params == nil && is_number(node[1].type) ? make_lone_param(b, node) : make_param(b, node, params);
             continue;
         } else {
             member[0] = am_item;
@@ -258,14 +259,9 @@ static ERL_NIF_TERM make_members(struct builder *b, const struct bl_sfv_field *f
 static ERL_NIF_TERM make_field(struct builder *b, enum bl_sfv_kind kind, const struct bl_sfv_field *field)
 {
     ERL_NIF_TERM head, tail, members;
-    if (field->count < WORTH_KNOWING) {
-        b->known = NULL;
-        members = make_members(b, field);
-    } else {
-        struct known known = {.keys = {{.node = NULL}}};
-        b->known = &known;
-        members = make_members(b, field);
-    }
+    b->remembers = field->count >= WORTH_KNOWING;
+    if (b->remembers) memset(&b->known, 0, sizeof b->known);
+    members = make_members(b, field);
     if (kind == BL_SFV_ITEM && enif_get_list_cell(b->env, members, &head, &tail)) members = head;
     if (field->count >= NODES_PER_PERCENT)
         enif_consume_timeslice(b->env, field->count < 100 * NODES_PER_PERCENT ? (int)(field->count / NODES_PER_PERCENT) : 100);
@@ -290,7 +286,10 @@ static ERL_NIF_TERM parse_lines(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_T
     struct bl_sfv_line few[16], *lines = count > 16 ? enif_alloc(count * sizeof *lines) : few;
     struct bl_sfv_field field;
     struct bl_error err;
-    struct builder b = {.env = env, .begin = ""};
+    struct builder b;
+    b.env = env;
+    b.input = 0;
+    b.begin = NULL;
     if (!lines) return pair(env, am_error, am_no_memory);
     ERL_NIF_TERM answer;
     if (!get_lines(env, list, count, lines)) {

@@ -81,9 +81,10 @@ static enum bl_status failed(const struct bl_sfv_parse *s, struct bl_error *err)
 static enum bl_status parse(struct bl_sfv_field *field, enum bl_sfv_kind kind, const char *text, size_t len,
                             const struct bl_sfv_options *options, struct bl_error *err)
 {
-    struct bl_error own;
+    struct bl_error own; /* not cleared: it is large */
     struct bl_sfv_keys keys[2];
     struct bl_sfv_parse s;
+    own.status = BL_OK;
     bl_sfv_keys_init(&keys[0]);
     bl_sfv_keys_init(&keys[1]);
     keys[0].expected = (uint32_t)len;

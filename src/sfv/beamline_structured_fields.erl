@@ -76,15 +76,15 @@ parse_bare_item(Text) ->
 %% @doc As `hb_structured_fields:dictionary/1'. Takes a map, too.
 -spec dictionary(#{binary() => beamline_sfv:member()} | sh_dictionary()) -> iodata().
 dictionary(Map) when is_map(Map) -> dictionary(beamline_sfv:from_map(Map));
-dictionary(Pairs) -> value(beamline_sfv:dictionary(Pairs, ?RELAXED), Pairs).
+dictionary(Pairs) -> text(beamline_sfv:dictionary(Pairs, ?RELAXED), Pairs).
 
 %% @doc As `hb_structured_fields:list/1'.
 -spec list(sh_list()) -> iodata().
-list(List) -> value(beamline_sfv:list(List, ?RELAXED), List).
+list(List) -> text(beamline_sfv:list(List, ?RELAXED), List).
 
 %% @doc As `hb_structured_fields:item/1'.
 -spec item(beamline_sfv:item()) -> iodata().
-item(Item) -> value(beamline_sfv:item(Item, ?RELAXED), Item).
+item(Item) -> text(beamline_sfv:item(Item, ?RELAXED), Item).
 
 %% @doc As `hb_structured_fields:bare_item/1'.
 -spec bare_item(beamline_sfv:bare_item()) -> iodata().
@@ -138,7 +138,13 @@ to_item(Term, Params) -> to_item({item, Term, Params}).
 plain({ok, Term}, _) -> Term;
 plain({error, _}, Given) -> error(badarg, [Given]).
 
-%% A library that is not here is no fault of the argument.
 value({ok, Value}, _) -> Value;
-value({error, {unsupported, _} = Reason}, _) -> error(Reason);
-value({error, _}, Given) -> error(badarg, [Given]).
+value({error, Reason}, Given) -> fail(Reason, Given).
+
+text({ok, Text}, _) -> Text;
+text({error, Reason}, Given) -> fail(Reason, Given).
+
+%% A library that is not here is no fault of the argument.
+-spec fail(beamline_sfv:reason(), term()) -> no_return().
+fail({unsupported, _} = Reason, _) -> error(Reason);
+fail(_, Given) -> error(badarg, [Given]).

@@ -34,7 +34,8 @@ a_digest_that_does_not_match_is_refused_test_() ->
     {ok, Good} = beamline_sfv_digest:format([sha256, sha512], <<"content">>),
     [?_assertMatch({error, {invalid, #{path := [<<"sha-256">>]}}}, beamline_sfv_digest:verify(Field, <<"content">>)) || Field <- [
         <<"sha-256=:AAAA:">>, <<"sha-256=::">>, <<"sha-256=1">>, <<"sha-256">>, <<"sha-256=(:AAAA:)">>,
-        <<"sha-256=:", (base64:encode(<<0:256>>))/binary, ":">>, <<Good/binary, ", sha-256=:", (base64:encode(<<1:256>>))/binary, ":">>]]
+        <<"sha-256=:", (base64:encode(<<0:256>>))/binary, ":">>,
+        <<Good/binary, ", sha-256=:", (base64:encode(<<1:256>>))/binary, ":">>]]
     ++ [?_assertEqual({error, {unsupported, digest}}, beamline_sfv_digest:verify(<<"md5=:AAAA:">>, <<"content">>)),
         ?_assertEqual({error, {unsupported, digest}}, beamline_sfv_digest:verify(<<>>, <<"content">>)),
         ?_assertEqual(ok, beamline_sfv_digest:verify(<<"md5=:AAAA:, ", Good/binary>>, <<"content">>)),
@@ -43,15 +44,18 @@ a_digest_that_does_not_match_is_refused_test_() ->
 
 the_most_wanted_known_algorithm_is_chosen_test_() ->
     [?_assertEqual(Chosen, beamline_sfv_digest:choose(Field)) || {Field, Chosen} <- [
-        {undefined, none}, {<<>>, none}, {<<"sha-256=1">>, sha256}, {<<"sha-256=3, sha-512=3">>, sha256}, {<<"sha-512=3, sha-256=3">>, sha512},
-        {<<"sha-256=3, sha-512=10">>, sha512}, {<<"sha-256=0">>, none}, {<<"md5=10">>, none}, {<<"sha-256=11">>, none}, {<<"sha-256">>, none},
+        {undefined, none}, {<<>>, none}, {<<"sha-256=1">>, sha256}, {<<"sha-256=3, sha-512=3">>, sha256},
+            {<<"sha-512=3, sha-256=3">>, sha512},
+        {<<"sha-256=3, sha-512=10">>, sha512}, {<<"sha-256=0">>, none}, {<<"md5=10">>, none}, {<<"sha-256=11">>, none},
+            {<<"sha-256">>, none},
         {<<"sha-256=-1">>, none}, {<<"nonsense,,">>, none}]]
     ++ [?_assertError(badarg, beamline_sfv_digest:format_want([{sha256, 11}]))].
 
 %%% The drop-in
 
 the_drop_in_has_the_originals_results_test() ->
-    D = [{<<"a">>, {item, 1, []}}, {<<"B">>, {list, [{item, {token, <<"x">>}, []}], [{<<"q">>, {decimal, {5, -1}}}]}}, {<<"c">>, {item, true, []}}],
+    D = [{<<"a">>, {item, 1, []}}, {<<"B">>, {list, [{item, {token, <<"x">>}, []}], [{<<"q">>, {decimal, {5, -1}}}]}},
+        {<<"c">>, {item, true, []}}],
     Text = <<"a=1, B=(x);q=0.5, c">>,
     ?assertEqual(D, beamline_structured_fields:parse_dictionary(Text)),
     ?assertEqual(Text, iolist_to_binary(beamline_structured_fields:dictionary(D))),
@@ -69,8 +73,10 @@ the_drop_in_raises_where_the_original_does_test_() ->
 
 a_bare_item_leaves_the_rest_test_() ->
     [?_assertEqual({Bare, Rest}, beamline_structured_fields:parse_bare_item(<<Text/binary, Rest/binary>>))
-     || {Text, Bare} <- [{<<"1">>, 1}, {<<"-1.5">>, {decimal, {-15, -1}}}, {<<"\"a;\\\"b\\\\\"">>, {string, <<"a;\"b\\">>}}, {<<"tok/en">>, {token, <<"tok/en">>}},
-                         {<<":YQ==:">>, {binary, <<"a">>}}, {<<"?1">>, true}, {<<"@5">>, {date, 5}}, {<<"%\"%c3%bc\"">>, {display, <<"ü"/utf8>>}}],
+     || {Text, Bare} <- [{<<"1">>, 1}, {<<"-1.5">>, {decimal, {-15, -1}}}, {<<"\"a;\\\"b\\\\\"">>, {string, <<"a;\"b\\">>}},
+         {<<"tok/en">>, {token, <<"tok/en">>}},
+                         {<<":YQ==:">>, {binary, <<"a">>}}, {<<"?1">>, true}, {<<"@5">>, {date, 5}},
+                             {<<"%\"%c3%bc\"">>, {display, <<"ü"/utf8>>}}],
         Rest <- [<<>>, <<";a=1">>, <<", b">>, <<" )">>, <<"\"">>, <<"\n">>]].
 
 plain_terms_of_the_drop_in_test() ->

@@ -47,8 +47,10 @@ core() -> "libbeamline-" ++ binary_to_list(version()) ++ ".so".
 copy(From, To, Name) -> {ok, _} = file:copy(filename:join(From, Name), filename:join(To, Name)).
 
 loaded_from(Priv) ->
-    Code = "Answers = [beamline_sfv:parse_item(<<\"1\">>), beamline_sfv:parse_list(<<\"1\">>, #{}), beamline_sfv:parse_dictionary(<<\"a\">>),"
-           " beamline_sfv:item({item, 1, []}), beamline_sfv:list([]), beamline_sfv:dictionary([], #{}), beamline_sfv:inner_list({list, [], []}),"
+    Code = "Answers = [beamline_sfv:parse_item(<<\"1\">>), beamline_sfv:parse_list(<<\"1\">>, #{}), "
+           "beamline_sfv:parse_dictionary(<<\"a\">>),"
+           " beamline_sfv:item({item, 1, []}), beamline_sfv:list([]), beamline_sfv:dictionary([], #{}), "
+           "beamline_sfv:inner_list({list, [], []}),"
            " beamline_sfv:canonical(item, <<\"1\">>), beamline_sfv:to_item(1)],"
            "io:format(\"~0p.~n\", [case [A || {ok, A} <- Answers] of"
            " All when length(All) =:= 9 -> works; [] -> [{error, Why}] = lists:usort(Answers), Why end]), halt().",

@@ -63,7 +63,8 @@ large_fields_give_what_small_ones_give_test() ->
 
 %% Terms of earlier parameters are used again within a field: only where they are equal.
 parameters_that_look_alike_are_not_mixed_up_test() ->
-    Values = [1, {decimal, {1, 0}}, {decimal, {1, -3}}, true, false, {date, 1}, {token, <<"a">>}, {string, <<"a">>}, {decimal, {1000, 0}}, 1000],
+    Values = [1, {decimal, {1, 0}}, {decimal, {1, -3}}, true, false, {date, 1}, {token, <<"a">>}, {string, <<"a">>},
+        {decimal, {1000, 0}}, 1000],
     Keys = [<<"a">>, <<"b">>, <<"aa">>, <<"i">>],
     Members = [{item, N, [{K, V} || K <- Ks]} || N <- lists:seq(1, 5), V <- Values, Ks <- [[K] || K <- Keys] ++ [Keys]],
     {ok, Text} = beamline_sfv:list(Members),
@@ -142,9 +143,11 @@ limits_are_values_test_() ->
     [?_assertEqual({error, {limit, #{what => What, limit => Limit, asked => Asked}}}, beamline_sfv:F(Arg, #{What => Limit}))
      || {F, Arg, What, Limit, Asked} <- [
         {parse_list, <<"a, b">>, bytes, 3, 4}, {parse_list, <<"a, b">>, members, 1, 2}, {parse_dictionary, <<"a, b">>, members, 1, 2},
-        {parse_list, <<"(a b)">>, inner_members, 1, 2}, {parse_item, <<"a;b;c">>, params, 1, 2}, {parse_list, [<<"a">>, <<"b">>], bytes, 3, 4},
+        {parse_list, <<"(a b)">>, inner_members, 1, 2}, {parse_item, <<"a;b;c">>, params, 1, 2},
+            {parse_list, [<<"a">>, <<"b">>], bytes, 3, 4},
         {list, [{item, 1, []}, {item, 2, []}], bytes, 3, 4}, {list, [{item, 1, []}, {item, 2, []}], members, 1, 2},
-        {list, [{list, [{item, 1, []}, {item, 2, []}], []}], inner_members, 1, 2}, {item, {item, 1, [{<<"a">>, 1}, {<<"b">>, 1}]}, params, 1, 2}]]
+        {list, [{list, [{item, 1, []}, {item, 2, []}], []}], inner_members, 1, 2}, {item, {item, 1, [{<<"a">>, 1},
+            {<<"b">>, 1}]}, params, 1, 2}]]
     ++ [?_assertMatch({error, {limit, #{what := bytes}}}, beamline_sfv:parse_list(binary:copy(<<"a,">>, 1000000))),
         ?_assertMatch({error, {limit, #{what := members}}}, beamline_sfv:parse_list(binary:copy(<<"a,">>, 70000))),
         ?_assertMatch({error, {limit, #{what := bytes}}}, beamline_sfv:item({item, {string, binary:copy(<<"a">>, 2000000)}, []})),
@@ -167,7 +170,8 @@ keys_can_be_relaxed_test() ->
     ?assertEqual([{<<"A">>, {item, 1, []}}, {<<"9-z%">>, {item, true, [{<<"Q">>, true}]}}], Term),
     {error, {invalid, _}} = beamline_sfv:dictionary(Term),
     ?assertEqual({ok, Text}, beamline_sfv:dictionary(Term, #{keys => relaxed})),
-    [?assertMatch({error, {invalid, _}}, beamline_sfv:dictionary([{<<"a", C>>, {item, 1, []}}], #{keys => relaxed})) || C <- "\r\n\0=;, \"\t()ü"].
+    [?assertMatch({error, {invalid, _}},
+        beamline_sfv:dictionary([{<<"a", C>>, {item, 1, []}}], #{keys => relaxed})) || C <- "\r\n\0=;, \"\t()ü"].
 
 base64_can_be_strict_test() ->
     {ok, {item, {binary, <<"a">>}, []}} = beamline_sfv:parse_item(<<":YQ:">>),
@@ -194,12 +198,14 @@ plain_terms_become_fields_test_() ->
         {1, <<"1">>}, {1.5, <<"1.5">>}, {0.0005, <<"0.0">>}, {0.0015, <<"0.002">>}, {1.0e-9, <<"0.0">>}, {123456789.25, <<"123456789.25">>},
         {-0.5, <<"-0.5">>}, {1.0e11, <<"100000000000.0">>}, {true, <<"?1">>}, {gzip, <<"gzip">>}, {<<"te\"xt">>, <<"\"te\\\"xt\"">>},
         {<<"ü"/utf8>>, <<"%\"%c3%bc\"">>}, {{binary, <<"a">>}, <<":YQ==:">>}, {[1, gzip, <<"x">>], <<"(1 gzip \"x\")">>},
-        {[], <<"()">>}, {{item, gzip, [{q, 0.5}]}, <<"gzip;q=0.5">>}, {{list, [a, {item, b, #{x => 1}}], [{"y", <<"z">>}]}, <<"(a b;x=1);y=\"z\"">>}]].
+        {[], <<"()">>}, {{item, gzip, [{q, 0.5}]}, <<"gzip;q=0.5">>}, {{list, [a, {item, b, #{x => 1}}],
+            [{"y", <<"z">>}]}, <<"(a b;x=1);y=\"z\"">>}]].
 
 plain_terms_without_a_place_are_refused_test_() ->
     [?_assertMatch({error, {invalid, #{path := Path}}}, beamline_sfv:to_dictionary(Map)) || {Map, Path} <- [
         {#{a => #{}}, [<<"a">>]}, {#{a => [1, #{}]}, [<<"a">>, 2]}, {#{'A' => 1}, [<<"A">>]}, {#{a => 'not a token'}, [<<"a">>]},
-        {#{a => <<255>>}, [<<"a">>]}, {#{a => 1 bsl 60}, [<<"a">>]}, {#{a => 1.0e12}, [<<"a">>]}, {#{a => {item, 1, [{b, #{}}]}}, [<<"a">>, {param, <<"b">>}]},
+        {#{a => <<255>>}, [<<"a">>]}, {#{a => 1 bsl 60}, [<<"a">>]}, {#{a => 1.0e12}, [<<"a">>]}, {#{a => {item, 1,
+            [{b, #{}}]}}, [<<"a">>, {param, <<"b">>}]},
         {#{a => {token, <<"\n">>}}, [<<"a">>]}]]
     ++ [?_assertError(badarg, beamline_sfv:to_list([self()])), ?_assertError(badarg, beamline_sfv:to_dictionary([a])),
         ?_assertError(badarg, beamline_sfv:to_list([1 | 2])), ?_assertError(badarg, beamline_sfv:to_dictionary(1)),
