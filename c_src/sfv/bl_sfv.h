@@ -92,15 +92,19 @@ static inline struct bl_sfv_key *bl_sfv_keys_put(struct bl_sfv_keys *keys, const
 
 /* ---- the parser's loops ------------------------------------------------------- */
 
+/* Key, INNER, INNER_END without anything between them, and the last END. */
+enum { BL_SFV_MARGIN = 4 };
+
 struct bl_sfv_parse {
     const char *begin, *end;
-    struct bl_sfv_node *nodes, *next, *limit; /* limit: room for one END is kept behind it */
+    struct bl_sfv_node *nodes, *next, *limit; /* up to limit there is room for BL_SFV_MARGIN nodes */
     struct bl_sfv_node *room;                 /* the field's own */
     size_t members, inner_members, params;    /* so far, of what is being read */
     bool repeated;                            /* a dictionary's key occurred again */
     const struct bl_sfv_options *options;
-    struct bl_sfv_keys *member_keys; /* a key's value: the node of its last KEY */
+    struct bl_sfv_keys *member_keys; /* of a dictionary; a key's value: the node of its last KEY */
     struct bl_sfv_keys *param_keys;  /* of one item with many parameters; a key's value: its node */
+    bool many_params;                /* param_keys was needed, and has been initialised */
     unsigned key_class, key_vector, key_first;
     /* The failure: a place and what was expected, or a status that *err describes. */
     const char *failed_at, *expected;
@@ -114,7 +118,7 @@ enum bl_status bl_sfv_parse_portable(struct bl_sfv_parse *s, enum bl_sfv_kind ki
 enum bl_status bl_sfv_parse_avx2(struct bl_sfv_parse *s, enum bl_sfv_kind kind);
 bool bl_sfv_have_avx2(void);
 
-/* Twice the room for nodes, or more. */
+/* Twice the room for nodes, or more, when next is above limit. */
 bool bl_sfv_parse_grow(struct bl_sfv_parse *s);
 bool bl_sfv_parse_limit(struct bl_sfv_parse *s, const char *what, size_t limit);
 

@@ -28,7 +28,7 @@ static size_t bytes_seen(const struct bl_sfv_parse *s)
  * usually enough. A byte of the input makes two nodes at most. */
 static size_t guess(const struct bl_sfv_parse *s, size_t have)
 {
-    const size_t bytes = (size_t)(s->end - s->begin), most = 2 * bytes + 2;
+    const size_t bytes = (size_t)(s->end - s->begin), most = 2 * bytes + 2 * BL_SFV_MARGIN;
     const double scale = 1.25 * (double)bytes / (double)bytes_seen(s);
     size_t want = 16 + (size_t)((double)have * (scale > 2 ? scale : 2));
     return want < most ? want : most;
@@ -38,7 +38,7 @@ bool bl_sfv_parse_grow(struct bl_sfv_parse *s)
 {
     const size_t have = (size_t)(s->next - s->nodes), want = guess(s, have);
     struct bl_sfv_node *const old = s->nodes == s->room ? NULL : s->nodes;
-    struct bl_sfv_node *nodes = bl_realloc(s->options->quota, old, (want + 1) * sizeof *nodes, s->err);
+    struct bl_sfv_node *nodes = bl_realloc(s->options->quota, old, want * sizeof *nodes, s->err);
     if (!nodes) {
         s->status = s->err->status;
         return false;
@@ -46,7 +46,7 @@ bool bl_sfv_parse_grow(struct bl_sfv_parse *s)
     if (!old) memcpy(nodes, s->room, have * sizeof *nodes);
     s->nodes = nodes;
     s->next = nodes + have;
-    s->limit = nodes + want;
+    s->limit = nodes + want - BL_SFV_MARGIN;
     return true;
 }
 
@@ -81,38 +81,38 @@ static enum bl_status failed(const struct bl_sfv_parse *s, struct bl_error *err)
 static enum bl_status parse(struct bl_sfv_field *field, enum bl_sfv_kind kind, const char *text, size_t len,
                             const struct bl_sfv_options *options, struct bl_error *err)
 {
-    struct bl_error own; /* not cleared: it is large */
-    struct bl_sfv_keys keys[2];
-    struct bl_sfv_parse s;
-    bl_sfv_keys_init(&keys[0]);
-    bl_sfv_keys_init(&keys[1]);
-    keys[0].expected = (uint32_t)len;
+    struct bl_error own;
+    struct bl_sfv_keys member_keys, param_keys;
+    struct bl_sfv_parse s; /* large: only what is read before it is written */
+    const bool relaxed = options->keys == BL_SFV_KEYS_RELAXED, dictionary = kind == BL_SFV_DICTIONARY;
     s.begin = text;
     s.end = text + len;
     s.nodes = s.next = s.room = field->room;
-    s.limit = s.nodes + BL_SFV_ROOM - 1;
-    s.status = BL_OK;
+    s.limit = s.nodes + BL_SFV_ROOM - BL_SFV_MARGIN;
     s.members = 0;
-    s.repeated = false;
+    s.repeated = s.many_params = false;
     s.options = options;
-    s.member_keys = &keys[0];
-    s.param_keys = &keys[1];
-    const bool relaxed = options->keys == BL_SFV_KEYS_RELAXED;
+    s.member_keys = &member_keys;
+    s.param_keys = &param_keys;
     s.key_class = relaxed ? C_KEY_RELAXED : C_KEY;
     s.key_first = relaxed ? C_KEY_RELAXED : C_KEY_FIRST;
     s.key_vector = relaxed ? V_KEY_RELAXED : V_KEY;
+    s.status = BL_OK;
     s.err = err ? err : &own; /* filled by who fails */ // cppcheck-suppress uninitvar
+    if (dictionary) {
+        bl_sfv_keys_init(&member_keys);
+        member_keys.expected = (uint32_t)len;
+    }
     enum bl_status status =
         !options->no_simd && bl_sfv_have_avx2() ? bl_sfv_parse_avx2(&s, kind) : bl_sfv_parse_portable(&s, kind);
     if (status == BL_OK && s.repeated && !keep_last(&s)) status = s.status;
-    const size_t members = kind == BL_SFV_DICTIONARY ? keys[0].count : s.members;
-    bl_sfv_keys_clear(&keys[0]);
-    bl_sfv_keys_clear(&keys[1]);
+    field->members = dictionary ? member_keys.count : s.members;
+    if (dictionary) bl_sfv_keys_clear(&member_keys);
+    if (s.many_params) bl_sfv_keys_clear(&param_keys);
     if (status != BL_OK) return failed(&s, err);
     s.next->type = BL_SFV_END;
     field->nodes = s.nodes;
     field->count = (size_t)(s.next - s.nodes);
-    field->members = members;
     field->heap[HEAP_NODES] = s.nodes == s.room ? NULL : s.nodes;
     field->heap[HEAP_TEXT] = NULL;
     return BL_OK;
@@ -164,9 +164,10 @@ enum bl_status bl_sfv_parse_lines(struct bl_sfv_field *field, enum bl_sfv_kind k
 
 void bl_sfv_field_clear(struct bl_sfv_field *field)
 {
-    bl_free(field->heap[HEAP_NODES]);
-    bl_free(field->heap[HEAP_TEXT]);
-    field->heap[HEAP_NODES] = field->heap[HEAP_TEXT] = NULL;
+    for (int i = 0; i < 2; i++) {
+        if (field->heap[i]) bl_free(field->heap[i]);
+        field->heap[i] = NULL;
+    }
 }
 
 /* ---- looking ------------------------------------------------------------------- */
