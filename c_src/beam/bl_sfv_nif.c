@@ -8,8 +8,9 @@
  * Writing: a walk over the term appends the text of each value (bl_sfv_put.h); a path of at most
  * three steps says where it was when something was refused.
  *
- * Small work is done at once. Input above INLINE_BYTES, or a term that takes more than
- * INLINE_VALUES steps, goes to a dirty scheduler: there the call begins anew.
+ * Small work is done at once. Input above INLINE_BYTES or of more than INLINE_NODES, and a term that
+ * takes more than INLINE_VALUES steps or INLINE_OUTPUT bytes, goes to a dirty scheduler: there the
+ * call begins anew.
  */
 #include <erl_nif.h>
 #include <string.h>
@@ -17,8 +18,10 @@
 #include "bl_sfv_put.h"
 
 enum {
-    INLINE_BYTES = 16384, /* the densest input of this size takes about 0.4 ms (doc/sfv.md) */
+    INLINE_BYTES = 16384,
+    INLINE_NODES = 4096, /* building takes most of the time: up to 80 ns for a node (doc/sfv.md) */
     INLINE_VALUES = 8192,
+    INLINE_OUTPUT = 65536,
     INLINE_LINES = 512,
     COPIED_BYTES = 64, /* a text above this is a part of the input, not a copy: what the VM does, too */
     KNOWN_KEYS = 8,
@@ -26,6 +29,8 @@ enum {
     WORTH_KNOWING = 32, /* nodes from which on parameters are remembered */
     NODES_PER_PERCENT = 300, /* of a time slice, which is 1 ms: 33 ns a node, built into terms */
 };
+
+#define TOO_LARGE ((ERL_NIF_TERM)0) /* no term is 0 */
 
 static ERL_NIF_TERM am_ok, am_error, am_true, am_false, am_item, am_list, am_decimal, am_string, am_token, am_binary, am_date,
     am_display, am_syntax, am_offset, am_expected, am_invalid, am_path, am_why, am_limit, am_what, am_asked, am_param, am_big,
@@ -304,7 +309,8 @@ static ERL_NIF_TERM parse_lines(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_T
     return answer;
 }
 
-static ERL_NIF_TERM parse(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM input, const struct options *options)
+/* TOO_LARGE: it should be done elsewhere. */
+static ERL_NIF_TERM parse(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM input, const struct options *options, bool may_be_long)
 {
     ErlNifBinary line;
     unsigned count;
@@ -319,7 +325,8 @@ static ERL_NIF_TERM parse(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM in
     b.input = options->copy ? 0 : input;
     b.begin = (const char *)line.data;
     if (bl_sfv_parse(&field, kind, b.begin, line.size, &options->core, &err) != BL_OK) return parse_error(env, &err);
-    const ERL_NIF_TERM answer = make_field(&b, kind, &field);
+    const bool here = may_be_long || field.count <= INLINE_NODES;
+    const ERL_NIF_TERM answer = here ? make_field(&b, kind, &field) : TOO_LARGE;
     bl_sfv_field_clear(&field);
     return answer;
 }
@@ -340,26 +347,26 @@ static bool is_large(ErlNifEnv *env, ERL_NIF_TERM input)
 }
 
 /* [Input] and [Input, Options]. */
-static ERL_NIF_TERM parse_now(ErlNifEnv *env, enum bl_sfv_kind kind, int argc, const ERL_NIF_TERM argv[])
+static ERL_NIF_TERM parse_now(ErlNifEnv *env, enum bl_sfv_kind kind, int argc, const ERL_NIF_TERM argv[], bool may_be_long)
 {
     struct options options;
     if (argc == 1)
         default_options(&options);
     else if (!get_options(env, argv[1], &options))
         return enif_make_badarg(env);
-    return parse(env, kind, argv[0], &options);
+    return parse(env, kind, argv[0], &options, may_be_long);
 }
 
 #define PARSER(name, kind)                                                                                             \
     static ERL_NIF_TERM name##_dirty(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])                              \
     {                                                                                                                  \
-        return parse_now(env, kind, argc, argv);                                                                       \
+        return parse_now(env, kind, argc, argv, true);                                                                 \
     }                                                                                                                  \
     static ERL_NIF_TERM name(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])                                      \
     {                                                                                                                  \
-        if (is_large(env, argv[0]))                                                                                    \
-            return enif_schedule_nif(env, #name, ERL_NIF_DIRTY_JOB_CPU_BOUND, name##_dirty, argc, argv);               \
-        return parse_now(env, kind, argc, argv);                                                                       \
+        const ERL_NIF_TERM answer = is_large(env, argv[0]) ? TOO_LARGE : parse_now(env, kind, argc, argv, false);      \
+        if (answer != TOO_LARGE) return answer;                                                                        \
+        return enif_schedule_nif(env, #name, ERL_NIF_DIRTY_JOB_CPU_BOUND, name##_dirty, argc, argv);                   \
     }
 PARSER(parse_item, BL_SFV_ITEM)
 PARSER(parse_list, BL_SFV_LIST)
@@ -441,7 +448,7 @@ static enum outcome write_bare(struct walker *k, enum bl_sfv_front front, ERL_NI
 {
     const ERL_NIF_TERM *part;
     int arity;
-    if (k->left-- == 0) return TOO_LONG;
+    if (k->left-- == 0 || (k->out.len > INLINE_OUTPUT && !k->may_be_long)) return TOO_LONG;
     if (enif_get_tuple(k->env, term, &arity, &part)) {
         if (arity != 2) return BAD_TERM;
         if (part[0] == am_decimal) return write_decimal(k, front, part[1]);

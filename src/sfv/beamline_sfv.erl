@@ -217,7 +217,8 @@ canonical(Type, Field, Options) ->
     {Parse, Write} = case Type of
         item -> {fun parse_item/2, fun item/2};
         list -> {fun parse_list/2, fun list/2};
-        dictionary -> {fun parse_dictionary/2, fun dictionary/2}
+        dictionary -> {fun parse_dictionary/2, fun dictionary/2};
+        _ -> error(badarg, [Type, Field, Options])
     end,
     case Parse(Field, Options) of
         {ok, Value} -> Write(Value, maps:merge(maps:with([keys], Options), ?NO_LIMITS));
@@ -283,9 +284,16 @@ shaped(Error, _) -> Error.
 parse_options(Options) when is_map(Options) ->
     [error(badarg, [Options]) || {Key, Value} <- maps:to_list(Options), not is_option(Key, Value)],
     {maps:get(keys, Options, strict) =:= relaxed, maps:get(base64, Options, lenient) =:= strict, maps:get(copy, Options, false),
-     maps:get(bytes, Options, ?BYTES), maps:get(members, Options, ?COUNT),
-     maps:get(inner_members, Options, ?COUNT), maps:get(params, Options, ?COUNT)};
+     limit(bytes, Options, ?BYTES), limit(members, Options, ?COUNT),
+     limit(inner_members, Options, ?COUNT), limit(params, Options, ?COUNT)};
 parse_options(Options) -> error(badarg, [Options]).
+
+%% More than a machine word can count is no limit.
+limit(Key, Options, Default) ->
+    case maps:get(Key, Options, Default) of
+        Limit when is_integer(Limit), Limit >= 1 bsl 60 -> infinity;
+        Limit -> Limit
+    end.
 
 is_option(keys, Value) -> Value =:= strict orelse Value =:= relaxed;
 is_option(base64, Value) -> Value =:= lenient orelse Value =:= strict;
