@@ -5,36 +5,25 @@
  *
  * Reading: the core makes nodes, and the terms are built from the last node to the first, so
  * that every list comes into being from its end and nothing has to be stacked or reversed.
- * Writing: a walk over the term appends the text of each value (bl_sfv_put.h); a path of at most
- * three steps says where it was when something was refused.
  *
  * Small work is done at once. Input above INLINE_BYTES or of more than INLINE_NODES, and a term that
  * takes more than INLINE_VALUES steps or INLINE_OUTPUT bytes, goes to a dirty scheduler: there the
  * call begins anew.
  */
-#include <erl_nif.h>
-#include <string.h>
-
-#include "bl_sfv_put.h"
+#include "bl_sfv_nif.h"
 
 enum {
-    INLINE_BYTES = 16384,
     INLINE_NODES = 4096, /* building takes most of the time: up to 80 ns for a node (doc/sfv.md) */
-    INLINE_VALUES = 8192,
-    INLINE_OUTPUT = 65536,
     INLINE_LINES = 512,
     COPIED_BYTES = 64, /* a text above this is a part of the input, not a copy: what the VM does, too */
     KNOWN_KEYS = 8,
     KNOWN_LONE = 32,
     WORTH_KNOWING = 32, /* nodes from which on parameters are remembered */
-    NODES_PER_PERCENT = 300, /* of a time slice, which is 1 ms: 33 ns a node, built into terms */
 };
 
-#define TOO_LARGE ((ERL_NIF_TERM)0) /* no term is 0 */
-
-static ERL_NIF_TERM am_ok, am_error, am_true, am_false, am_item, am_list, am_decimal, am_string, am_token, am_binary, am_date,
-    am_display, am_syntax, am_offset, am_expected, am_invalid, am_path, am_why, am_limit, am_what, am_asked, am_param, am_big,
-    am_bytes, am_members, am_inner_members, am_params, am_no_memory, am_infinity, nil;
+ERL_NIF_TERM am_ok, am_error, am_true, am_false, am_item, am_list, am_decimal, am_string, am_token, am_binary, am_date, am_display,
+    am_syntax, am_offset, am_expected, am_invalid, am_path, am_why, am_limit, am_what, am_asked, am_param, am_big, am_bytes, am_members,
+    am_inner_members, am_params, am_no_memory, am_infinity, nil;
 
 static const struct {
     ERL_NIF_TERM *term;
@@ -52,20 +41,7 @@ static const struct {
 
 /* ---- failures ------------------------------------------------------------------ */
 
-static ERL_NIF_TERM pair(ErlNifEnv *env, ERL_NIF_TERM a, ERL_NIF_TERM b)
-{
-    const ERL_NIF_TERM both[2] = {a, b};
-    return enif_make_tuple_from_array(env, both, 2);
-}
-
-static ERL_NIF_TERM text(ErlNifEnv *env, const char *from, size_t len)
-{
-    ERL_NIF_TERM term;
-    memcpy(enif_make_new_binary(env, len, &term), from, len);
-    return term;
-}
-
-static ERL_NIF_TERM error(ErlNifEnv *env, ERL_NIF_TERM reason, ERL_NIF_TERM *keys, ERL_NIF_TERM *values, size_t count)
+ERL_NIF_TERM sfv_error(ErlNifEnv *env, ERL_NIF_TERM reason, ERL_NIF_TERM *keys, ERL_NIF_TERM *values, size_t count)
 {
     ERL_NIF_TERM details;
     enif_make_map_from_arrays(env, keys, values, count, &details);
@@ -79,28 +55,23 @@ static ERL_NIF_TERM limit_name(const char *subject)
     return strcmp(subject, "params") == 0 ? am_params : am_bytes;
 }
 
-static ERL_NIF_TERM limit_error(ErlNifEnv *env, const struct bl_error *err)
+ERL_NIF_TERM sfv_limit_error(ErlNifEnv *env, const struct bl_error *err)
 {
     ERL_NIF_TERM keys[3] = {am_what, am_limit, am_asked};
     ERL_NIF_TERM values[3] = {limit_name(err->subject), enif_make_uint64(env, err->limit), enif_make_uint64(env, err->asked)};
-    return error(env, am_limit, keys, values, 3);
+    return sfv_error(env, am_limit, keys, values, 3);
 }
 
 static ERL_NIF_TERM parse_error(ErlNifEnv *env, const struct bl_error *err)
 {
-    if (err->status == BL_LIMIT) return limit_error(env, err);
+    if (err->status == BL_LIMIT) return sfv_limit_error(env, err);
     if (err->status != BL_SYNTAX) return pair(env, am_error, am_no_memory);
     ERL_NIF_TERM keys[2] = {am_offset, am_expected};
     ERL_NIF_TERM values[2] = {enif_make_uint64(env, err->offset), text(env, err->text, strlen(err->text))};
-    return error(env, am_syntax, keys, values, 2);
+    return sfv_error(env, am_syntax, keys, values, 2);
 }
 
 /* ---- options: {Relaxed, StrictBase64, Copy, Bytes, Members, InnerMembers, Params} --- */
-
-struct options {
-    struct bl_sfv_options core;
-    bool copy;
-};
 
 static bool get_limit(ErlNifEnv *env, ERL_NIF_TERM term, size_t *limit)
 {
@@ -114,24 +85,19 @@ static bool get_limit(ErlNifEnv *env, ERL_NIF_TERM term, size_t *limit)
     return true;
 }
 
-static bool get_options(ErlNifEnv *env, ERL_NIF_TERM term, struct options *o)
+bool sfv_options(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[], struct options *o)
 {
     const ERL_NIF_TERM *field;
     int arity;
-    if (!enif_get_tuple(env, term, &arity, &field) || arity != 7) return false;
     o->core = bl_sfv_options_default;
+    o->copy = false;
+    if (argc == 1) return true;
+    if (!enif_get_tuple(env, argv[1], &arity, &field) || arity != 7) return false;
     o->core.keys = field[0] == am_true ? BL_SFV_KEYS_RELAXED : BL_SFV_KEYS_STRICT;
     o->core.strict_base64 = field[1] == am_true;
     o->copy = field[2] == am_true;
     return get_limit(env, field[3], &o->core.max_bytes) && get_limit(env, field[4], &o->core.max_members) &&
            get_limit(env, field[5], &o->core.max_inner_members) && get_limit(env, field[6], &o->core.max_params);
-}
-
-static const struct options *default_options(struct options *room)
-{
-    room->core = bl_sfv_options_default;
-    room->copy = false;
-    return room;
 }
 
 /* ---- reading ------------------------------------------------------------------- */
@@ -268,8 +234,7 @@ static ERL_NIF_TERM make_field(struct builder *b, enum bl_sfv_kind kind, const s
     if (b->remembers) memset(&b->known, 0, sizeof b->known);
     members = make_members(b, field);
     if (kind == BL_SFV_ITEM && enif_get_list_cell(b->env, members, &head, &tail)) members = head;
-    if (field->count >= NODES_PER_PERCENT)
-        enif_consume_timeslice(b->env, field->count < 100 * NODES_PER_PERCENT ? (int)(field->count / NODES_PER_PERCENT) : 100);
+    charge(b->env, field->count);
     return pair(b->env, am_ok, members);
 }
 
@@ -350,10 +315,7 @@ static bool is_large(ErlNifEnv *env, ERL_NIF_TERM input)
 static ERL_NIF_TERM parse_now(ErlNifEnv *env, enum bl_sfv_kind kind, int argc, const ERL_NIF_TERM argv[], bool may_be_long)
 {
     struct options options;
-    if (argc == 1)
-        default_options(&options);
-    else if (!get_options(env, argv[1], &options))
-        return enif_make_badarg(env);
+    if (!sfv_options(env, argc, argv, &options)) return enif_make_badarg(env);
     return parse(env, kind, argv[0], &options, may_be_long);
 }
 
@@ -372,259 +334,17 @@ PARSER(parse_item, BL_SFV_ITEM)
 PARSER(parse_list, BL_SFV_LIST)
 PARSER(parse_dictionary, BL_SFV_DICTIONARY)
 
-/* ---- writing ------------------------------------------------------------------- */
-
-/* REFUSED: walker.out says why. BIG: a decimal whose numbers do not fit into 64 bits, which
- * beamline_sfv rounds first. */
-enum outcome { WRITTEN, REFUSED, BAD_TERM, BIG, TOO_LONG };
-
-struct walker {
-    ErlNifEnv *env;
-    struct bl_sfv_out out;
-    const struct bl_sfv_options *options;
-    size_t left; /* values until it takes too long here */
-    bool may_be_long;
-    /* Where it is: the key or the number of a member, the number in an inner list, a parameter's key. */
-    ERL_NIF_TERM member, param;
-    size_t index, inner;
-    struct bl_sfv_keys member_keys, param_keys;
-};
-
-static inline enum outcome told(bool ok) { return ok ? WRITTEN : REFUSED; }
-
-static enum outcome over(struct walker *k, const char *what, size_t limit)
-{
-    return told(bl_sfv_out_over(&k->out, what, limit, (uint64_t)limit + 1));
-}
-
-static bool is_integer(ErlNifEnv *env, ERL_NIF_TERM term)
-{
-    return enif_term_type(env, term) == ERL_NIF_TERM_TYPE_INTEGER;
-}
-
-/* A bignum has more than the 15 digits that an integer may have: told as one that has too many. */
-static bool get_number(ErlNifEnv *env, ERL_NIF_TERM term, int64_t *number)
-{
-    ErlNifSInt64 small;
-    if (enif_get_int64(env, term, &small))
-        *number = small;
-    else if (is_integer(env, term))
-        *number = INT64_MAX;
-    else
-        return false;
-    return true;
-}
-
-static enum outcome write_decimal(struct walker *k, enum bl_sfv_front front, ERL_NIF_TERM term)
-{
-    const ERL_NIF_TERM *part;
-    int arity, exponent;
-    ErlNifSInt64 coefficient;
-    if (!enif_get_tuple(k->env, term, &arity, &part) || arity != 2) return BAD_TERM;
-    if (!enif_get_int64(k->env, part[0], &coefficient) || !enif_get_int(k->env, part[1], &exponent))
-        return is_integer(k->env, part[0]) && is_integer(k->env, part[1]) ? BIG : BAD_TERM;
-    return told(bl_sfv_put_decimal(&k->out, front, coefficient, exponent));
-}
-
-static enum outcome write_number(struct walker *k, enum bl_sfv_front front, char mark, ERL_NIF_TERM term)
-{
-    int64_t number;
-    return get_number(k->env, term, &number) ? told(bl_sfv_put_integer(&k->out, front, mark, number)) : BAD_TERM;
-}
-
-static inline enum outcome write_text(struct walker *k, enum bl_sfv_front front, ERL_NIF_TERM tag, ERL_NIF_TERM value)
-{
-    ErlNifBinary bytes;
-    if (!enif_inspect_binary(k->env, value, &bytes)) return BAD_TERM;
-    if (bytes.size > INLINE_BYTES && !k->may_be_long) return TOO_LONG;
-    const char *const data = (const char *)bytes.data;
-    if (tag == am_token) return told(bl_sfv_put_token(&k->out, front, data, bytes.size));
-    if (tag == am_string) return told(bl_sfv_put_string(&k->out, front, data, bytes.size));
-    if (tag == am_binary) return told(bl_sfv_put_bytes(&k->out, front, data, bytes.size));
-    return tag == am_display ? told(bl_sfv_put_display(&k->out, front, data, bytes.size)) : BAD_TERM;
-}
-
-static enum outcome write_bare(struct walker *k, enum bl_sfv_front front, ERL_NIF_TERM term)
-{
-    const ERL_NIF_TERM *part;
-    int arity;
-    if (k->left-- == 0 || (k->out.len > INLINE_OUTPUT && !k->may_be_long)) return TOO_LONG;
-    if (enif_get_tuple(k->env, term, &arity, &part)) {
-        if (arity != 2) return BAD_TERM;
-        if (part[0] == am_decimal) return write_decimal(k, front, part[1]);
-        return part[0] == am_date ? write_number(k, front, '@', part[1]) : write_text(k, front, part[0], part[1]);
-    }
-    if (term == am_true || term == am_false) return told(bl_sfv_put_boolean(&k->out, front, term == am_true));
-    return write_number(k, front, 0, term);
-}
-
-/* The key of {Key, Value}, which becomes the step of the path. */
-static inline enum outcome write_key(struct walker *k, struct bl_sfv_keys *keys, enum bl_sfv_front front, ERL_NIF_TERM term,
-                                     ERL_NIF_TERM *step, ERL_NIF_TERM *value)
-{
-    const ERL_NIF_TERM *part;
-    ErlNifBinary key;
-    int arity;
-    if (!enif_get_tuple(k->env, term, &arity, &part) || arity != 2 || !enif_inspect_binary(k->env, part[0], &key)) return BAD_TERM;
-    if (key.size > INLINE_BYTES && !k->may_be_long) return TOO_LONG;
-    *step = part[0];
-    *value = part[1];
-    return told(bl_sfv_put_key(&k->out, keys, front, (const char *)key.data, key.size));
-}
-
-static enum outcome write_params(struct walker *k, ERL_NIF_TERM list)
-{
-    ERL_NIF_TERM head, value;
-    size_t count = 0;
-    bl_sfv_keys_reset(&k->param_keys);
-    for (; enif_get_list_cell(k->env, list, &head, &list); k->param = 0) {
-        if (++count > k->options->max_params) return over(k, "params", k->options->max_params);
-        enum outcome out = write_key(k, &k->param_keys, BL_SFV_SEMICOLON, head, &k->param, &value);
-        if (out == WRITTEN) out = write_bare(k, BL_SFV_EQUALS, value);
-        if (out != WRITTEN) return out;
-    }
-    return list == nil ? WRITTEN : BAD_TERM;
-}
-
-static inline enum outcome write_item(struct walker *k, enum bl_sfv_front front, const ERL_NIF_TERM *part)
-{
-    const enum outcome out = write_bare(k, front, part[1]);
-    return out != WRITTEN || part[2] == nil ? out : write_params(k, part[2]);
-}
-
-/* {item, Bare, Params} or {list, Items, Params}. */
-static inline const ERL_NIF_TERM *get_triple(const struct walker *k, ERL_NIF_TERM term)
-{
-    const ERL_NIF_TERM *part;
-    int arity;
-    return enif_get_tuple(k->env, term, &arity, &part) && arity == 3 ? part : NULL;
-}
-
-static enum outcome write_inner(struct walker *k, enum bl_sfv_front front, ERL_NIF_TERM list, ERL_NIF_TERM params)
-{
-    ERL_NIF_TERM head;
-    char open[4], *const end = bl_sfv_put_front(open, front);
-    if (k->left-- == 0) return TOO_LONG;
-    *end = '(';
-    if (!bl_sfv_put_text(&k->out, open, (size_t)(end + 1 - open))) return REFUSED;
-    while (enif_get_list_cell(k->env, list, &head, &list)) {
-        const ERL_NIF_TERM *const part = get_triple(k, head);
-        if (!part || part[0] != am_item) return BAD_TERM;
-        if (++k->inner > k->options->max_inner_members) return over(k, "inner_members", k->options->max_inner_members);
-        const enum outcome out = write_item(k, k->inner > 1 ? BL_SFV_SPACE : BL_SFV_NOTHING, part);
-        if (out != WRITTEN) return out;
-    }
-    k->inner = 0;
-    if (list != nil) return BAD_TERM;
-    return bl_sfv_put_char(&k->out, ')') ? write_params(k, params) : REFUSED;
-}
-
-static inline enum outcome write_member(struct walker *k, enum bl_sfv_front front, ERL_NIF_TERM term, enum bl_sfv_kind kind)
-{
-    const ERL_NIF_TERM *const part = get_triple(k, term);
-    if (part && part[0] == am_item && kind != BL_SFV_INNER_LIST) return write_item(k, front, part);
-    if (part && part[0] == am_list && kind != BL_SFV_ITEM) return write_inner(k, front, part[1], part[2]);
-    return BAD_TERM;
-}
-
-static enum outcome write_members(struct walker *k, ERL_NIF_TERM list, enum bl_sfv_kind kind)
-{
-    ERL_NIF_TERM head;
-    while (enif_get_list_cell(k->env, list, &head, &list)) {
-        enum outcome out = WRITTEN;
-        enum bl_sfv_front front = k->index > 0 ? BL_SFV_COMMA : BL_SFV_NOTHING;
-        if (++k->index > k->options->max_members) return over(k, "members", k->options->max_members);
-        if (kind == BL_SFV_DICTIONARY) {
-            out = write_key(k, &k->member_keys, front, head, &k->member, &head);
-            front = BL_SFV_EQUALS;
-        }
-        if (out == WRITTEN) out = write_member(k, front, head, kind);
-        if (out != WRITTEN) return out;
-    }
-    return list == nil ? WRITTEN : BAD_TERM;
-}
-
-static ERL_NIF_TERM invalid(const struct walker *k, const struct bl_error *err)
-{
-    char why[sizeof err->subject + sizeof err->text + 8];
-    size_t len = strlen(err->subject);
-    memcpy(why, err->subject, len);
-    why[len++] = ' ';
-    memcpy(why + len, err->text, strlen(err->text));
-    len += strlen(err->text);
-    ERL_NIF_TERM path = nil;
-    if (k->param) path = enif_make_list_cell(k->env, pair(k->env, am_param, k->param), path);
-    if (k->inner) path = enif_make_list_cell(k->env, enif_make_uint64(k->env, k->inner), path);
-    if (k->index) path = enif_make_list_cell(k->env, k->member ? k->member : enif_make_uint64(k->env, k->index), path);
-    ERL_NIF_TERM keys[2] = {am_path, am_why}, values[2] = {path, text(k->env, why, len)};
-    return error(k->env, am_invalid, keys, values, 2);
-}
-
-static ERL_NIF_TERM refused(const struct walker *k, const struct bl_error *err)
-{
-    if (err->status == BL_LIMIT) return limit_error(k->env, err);
-    return err->status == BL_INVALID ? invalid(k, err) : pair(k->env, am_error, am_no_memory);
-}
-
-static ERL_NIF_TERM written(struct walker *k, enum outcome result, size_t values)
-{
-    if (result == BAD_TERM) return enif_make_badarg(k->env);
-    if (result == BIG) return am_big;
-    if (result == REFUSED) return refused(k, &k->out.err);
-    const size_t percent = values / NODES_PER_PERCENT;
-    if (percent > 0) enif_consume_timeslice(k->env, percent < 100 ? (int)percent : 100);
-    return pair(k->env, am_ok, text(k->env, k->out.data, k->out.len));
-}
-
-/* false: it takes too long here; *answer is not set. */
-static bool write_within(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM term, const struct options *options, bool may_be_long,
-                         ERL_NIF_TERM *answer)
-{
-    char room[2048];
-    struct walker k;
-    k.env = env;
-    k.options = &options->core;
-    k.may_be_long = may_be_long;
-    k.left = may_be_long ? SIZE_MAX : INLINE_VALUES;
-    k.member = k.param = 0;
-    k.index = k.inner = 0;
-    bl_sfv_out_init(&k.out, room, sizeof room, false, k.options);
-    bl_sfv_keys_init(&k.member_keys);
-    bl_sfv_keys_init(&k.param_keys);
-    const bool many = kind == BL_SFV_LIST || kind == BL_SFV_DICTIONARY;
-    const enum outcome result = many ? write_members(&k, term, kind) : write_member(&k, BL_SFV_NOTHING, term, kind);
-    if (result != TOO_LONG) *answer = written(&k, result, may_be_long ? 0 : INLINE_VALUES - k.left);
-    bl_sfv_out_clear(&k.out);
-    bl_sfv_keys_clear(&k.member_keys);
-    bl_sfv_keys_clear(&k.param_keys);
-    return result != TOO_LONG;
-}
-
-/* [Term] and [Term, Options]. */
-static bool write_now(ErlNifEnv *env, enum bl_sfv_kind kind, int argc, const ERL_NIF_TERM argv[], bool may_be_long,
-                      ERL_NIF_TERM *answer)
-{
-    struct options options;
-    if (argc == 1)
-        default_options(&options);
-    else if (!get_options(env, argv[1], &options)) {
-        *answer = enif_make_badarg(env);
-        return true;
-    }
-    return write_within(env, kind, argv[0], &options, may_be_long, answer);
-}
+/* ---- writing, in bl_sfv_nif_write.c --------------------------------------------- */
 
 #define WRITER(name, kind)                                                                                             \
     static ERL_NIF_TERM name##_dirty(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])                              \
     {                                                                                                                  \
-        ERL_NIF_TERM answer = am_error;                                                                                \
-        write_now(env, kind, argc, argv, true, &answer);                                                                  \
-        return answer;                                                                                                 \
+        return sfv_write(env, kind, argc, argv, true);                                                                 \
     }                                                                                                                  \
     static ERL_NIF_TERM name(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])                                      \
     {                                                                                                                  \
-        ERL_NIF_TERM answer;                                                                                           \
-        if (write_now(env, kind, argc, argv, false, &answer)) return answer;                                   \
+        const ERL_NIF_TERM answer = sfv_write(env, kind, argc, argv, false);                                           \
+        if (answer != TOO_LARGE) return answer;                                                                        \
         return enif_schedule_nif(env, #name, ERL_NIF_DIRTY_JOB_CPU_BOUND, name##_dirty, argc, argv);                   \
     }
 WRITER(item, BL_SFV_ITEM)
