@@ -128,3 +128,10 @@ evaluate(Code, Bindings) ->
 split([{dot, _} = Dot | Rest], Form) -> [lists:reverse([Dot | Form]) | split(Rest, [])];
 split([Token | Rest], Form) -> split(Rest, [Token | Form]);
 split([], _) -> [].
+
+%% README.md, without its prompts.
+the_three_lines_of_the_readme_test() ->
+    {ok, Dictionary} = beamline_sfv:parse_dictionary(<<"sig1=(\"@method\" \"content-digest\");created=1618884473">>),
+    {ok, Field} = beamline_sfv:dictionary(Dictionary),
+    ?assertEqual({ok, Dictionary}, beamline_sfv:parse_dictionary(Field)),
+    {error, {invalid, #{path := [<<"a">>]}}} = beamline_sfv:dictionary([{<<"a">>, {item, {string, <<"x\r\nSet-Cookie: y">>}, []}}]).
