@@ -11,5 +11,6 @@
 #include "beamline/core.h"
 #include "beamline/crystal.h"
 #include "beamline/runtime.h"
+#include "beamline/sfv.h"
 
 #endif

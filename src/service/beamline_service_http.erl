@@ -2,7 +2,7 @@
 %% @private What the handlers share: answers, the request's body, and a stream of events.
 -module(beamline_service_http).
 
--export([allow/2, accept/2, input/1, reply_json/5, reply_problem/3, read_body/3]).
+-export([allow/2, accept/2, input/1, reply/4, reply_json/5, reply_problem/3, read_body/3]).
 -export([outlive/1, open_stream/2, flush/2]).
 
 -define(JSON, <<"application/json">>).
@@ -26,17 +26,27 @@ accept(Offers, Req) ->
 input(Req) ->
     #{query => parsed(fun() -> cowboy_req:parse_qs(Req) end, <<"query">>),
       content_type => cowboy_req:header(<<"content-type">>, Req),
-      content_encoding => cowboy_req:header(<<"content-encoding">>, Req)}.
+      content_encoding => cowboy_req:header(<<"content-encoding">>, Req),
+      priority => cowboy_req:header(<<"priority">>, Req)}.
 
 parsed(Parse, What) ->
     try Parse()
     catch exit:{request_error, _, _} -> throw({problem, {syntax, #{expected => <<"a well-formed ", What/binary>>}}}) end.
 
+%% Every answer with a whole body. Who wants to know its digest is told (RFC 9530).
+-spec reply(100..599, #{binary() => iodata()}, iodata(), cowboy_req:req()) -> cowboy_req:req().
+reply(Status, Fields, Body, Req) ->
+    case beamline_sfv_digest:choose(cowboy_req:header(<<"want-content-digest">>, Req)) of
+        none -> cowboy_req:reply(Status, Fields, Body, Req);
+        Algorithm ->
+            {ok, Digest} = beamline_sfv_digest:format([Algorithm], Body),
+            cowboy_req:reply(Status, Fields#{<<"content-digest">> => Digest}, Body, Req)
+    end.
+
 -spec reply_json(200..299, #{binary() => iodata()}, term(), atom(), cowboy_req:req()) -> cowboy_req:req().
 reply_json(Status, Fields, Term, Route, Req) ->
     beamline_service_metrics:request(Route, Status),
-    cowboy_req:reply(Status, Fields#{<<"content-type">> => ?JSON, <<"cache-control">> => <<"no-store">>},
-                     beamline_service_json:encode(Term), Req).
+    reply(Status, Fields#{<<"content-type">> => ?JSON, <<"cache-control">> => <<"no-store">>}, beamline_service_json:encode(Term), Req).
 
 -spec reply_problem(beamline_service_problem:reason(), atom(), cowboy_req:req()) -> cowboy_req:req().
 reply_problem(Reason, Route, Req) ->
@@ -44,7 +54,7 @@ reply_problem(Reason, Route, Req) ->
     beamline_service_metrics:request(Route, Status),
     Own = #{<<"content-type">> => <<"application/problem+json">>, <<"cache-control">> => <<"no-store">>},
     Headers = maps:merge(closing(Req), maps:merge(Fields, Own)),
-    cowboy_req:reply(Status, Headers, beamline_service_json:encode(Body), Req).
+    reply(Status, Headers, beamline_service_json:encode(Body), Req).
 
 %% A body that nobody reads would stand before the connection's next request.
 closing(#{version := 'HTTP/1.1', has_body := true} = Req) when not is_map_key(body_was_read, Req) ->

@@ -22,13 +22,13 @@ show(ready, Req, #{name := Name, pool := Pool}) ->
         true -> beamline_service_http:reply_json(200, #{}, #{status => ready, checks => Checks}, ready, Req);
         false ->
             beamline_service_metrics:request(ready, 503),
-            cowboy_req:reply(503, #{<<"content-type">> => <<"application/json">>, <<"cache-control">> => <<"no-store">>},
-                             beamline_service_json:encode(#{status => not_ready, checks => Checks}), Req)
+            beamline_service_http:reply(503, #{<<"content-type">> => <<"application/json">>, <<"cache-control">> => <<"no-store">>},
+                                        beamline_service_json:encode(#{status => not_ready, checks => Checks}), Req)
     end;
 show(metrics, Req, _) ->
     Format = beamline_metrics:negotiate(cowboy_req:header(<<"accept">>, Req)),
     beamline_service_metrics:request(metrics, 200),
-    cowboy_req:reply(200, #{<<"content-type">> => beamline_metrics:content_type(Format)}, beamline_metrics:render(Format), Req).
+    beamline_service_http:reply(200, #{<<"content-type">> => beamline_metrics:content_type(Format)}, beamline_metrics:render(Format), Req).
 
 %% What has to be `ok' for work to be taken.
 -spec readiness(#{name := atom(), pool := atom()}) -> #{atom() => ok | atom()}.

@@ -8,7 +8,8 @@
 -type input() :: #{
     query := [{binary(), binary() | true}],
     content_type => binary() | undefined,
-    content_encoding => binary() | undefined
+    content_encoding => binary() | undefined,
+    priority => binary() | undefined
 }.
 -type limits() :: #{
     timeout := pos_integer(),                    % milliseconds, where the client gives none
@@ -43,7 +44,7 @@ relaxation(#{query := Query} = Input, Limits) ->
             output => one_of(<<"output">>, Params, [poscar, extxyz], same),
             potential => potential(Params),
             relax => maps:from_list([{K, V} || {K, V} <- relax(Params), V =/= undefined]),
-            priority => one_of(<<"priority">>, Params, [low, normal, high, critical], normal),
+            priority => one_of(<<"priority">>, Params, [low, normal, high, critical], priority(Input)),
             timeout => bounded(<<"timeout">>, Params, maps:get(timeout, Limits), maps:get(max_timeout, Limits)),
             progress => progress(Params)
         },
@@ -87,6 +88,16 @@ formats() ->
 
 media_type(undefined) -> <<>>;
 media_type(Value) -> string:lowercase(string:trim(hd(binary:split(Value, <<";">>)))).
+
+%% The field `Priority' (RFC 9218) tells the class; ?priority= wins.
+priority(Input) ->
+    #{urgency := Urgency} = beamline_sfv_priority:parse(maps:get(priority, Input, undefined)),
+    class(Urgency).
+
+class(0) -> critical;
+class(Urgency) when Urgency =< 2 -> high;
+class(Urgency) when Urgency =< 4 -> normal;
+class(_) -> low.
 
 %% `Prefer: respond-async' (RFC 7240); the value may list several preferences.
 -spec wants_async(binary() | undefined) -> boolean().

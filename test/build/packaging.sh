@@ -58,6 +58,6 @@ as_user() {
 use_of_beamline='
     {ok, _} = application:ensure_all_started(beamline),
     case beamline_runtime:call(echo, #{answer => 42}) of
-        {ok, #{answer := 42}} -> io:format("works~n"), halt(0);
+        {ok, #{answer := 42}} -> {ok, {item, 1, []}} = beamline_sfv:parse_item(<<"1">>), io:format("works~n"), halt(0);
         Other -> io:format("call answered ~tp~n", [Other]), halt(1)
     end.'

@@ -28,10 +28,10 @@ boot() { # expression
         -noshell -noinput -eval "embedded = code:get_mode(), true = lists:keymember(user_app, 1, application:which_applications()), $1"
 }
 
-call_is_unsupported='case beamline_runtime:call(noop, #{}) of
-    {error, {unsupported, {nif, Why}}} -> io:format("~tp~n", [Why]), halt(0);
-    Other -> io:format("call answered ~tp~n", [Other]), halt(1)
-end.'
+# Which call needs which library is the business of the parts: the answer of one of them says so.
+calls_say_so='Answers = [beamline_runtime:call(noop, #{}), beamline_sfv:parse_item(<<"1">>)],
+    io:format("~tp~n", [Answers]),
+    case [Why || {error, {unsupported, {nif, Why}}} <- Answers] of [] -> halt(1); _ -> halt(0) end.'
 
 make_package
 check "a release is assembled" assemble
@@ -41,9 +41,9 @@ check "it boots in embedded mode and runs a task" boot "$use_of_beamline"
 for library in "$release"/lib/beamline-*/priv/*.so; do
     name=$(basename "$library")
     mv "$library" "$work/kept"
-    check "without $name it boots and a call says so" boot "$call_is_unsupported"
+    check "without $name it boots and a call says so" boot "$calls_say_so"
     echo "not a library" >"$library"
-    check "with a broken $name it boots and a call says so" boot "$call_is_unsupported"
+    check "with a broken $name it boots and a call says so" boot "$calls_say_so"
     mv "$work/kept" "$library"
 done
 check "with all libraries back it runs a task" boot "$use_of_beamline"

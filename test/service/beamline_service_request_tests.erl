@@ -44,6 +44,13 @@ what_is_wrong_is_named_test_() ->
         {<<"epsilon">>, "epsilon=1"}, {<<"sigma">>, "potential=sw&sigma=2"}, {<<"parameters">>, "potential=lj&parameters=silicon"},
         {<<"parameters">>, "potential=sw&parameters=tungsten"}, {<<"shift">>, "potential=lj&epsilon=1&sigma=1&cutoff=2&shift=1"}]].
 
+the_field_priority_gives_the_class_unless_the_query_does_test_() ->
+    Class = fun(Field, Query) -> {ok, #{priority := P}} = ask(Query, #{priority => Field}), P end,
+    [?_assertEqual(Expected, Class(Field, "")) || {Expected, Field} <- [
+        {critical, <<"u=0">>}, {high, <<"u=1">>}, {high, <<"u=2, i">>}, {normal, <<"u=3">>}, {normal, <<"u=4">>}, {low, <<"u=5">>},
+        {low, <<"u=6">>}, {low, <<"u=7">>}, {normal, undefined}, {normal, <<>>}, {normal, <<"u=8">>}, {normal, <<"u=0,,">>}]]
+    ++ [?_assertEqual(low, Class(<<"u=0">>, "priority=low"))].
+
 a_memory_limit_has_the_servers_bound_test() ->
     Limits = ?LIMITS#{max_memory_limit => 1000},
     ?assertMatch({ok, #{memory_limit := 1000}}, ask("", #{}, Limits)),

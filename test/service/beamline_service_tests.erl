@@ -116,6 +116,29 @@ running(N) -> beamline_test:eventually(fun() -> maps:get(running, beamline_runti
     ?assert(abs(maps:get(<<"energy">>, Again) - maps:get(<<"energy">>, Result)) < 1.0e-3)
 end)).
 
+?TEST(the_field_priority_gives_the_task_its_class_test_, with(fun(Port) ->
+    Class = fun(Query, Fields) -> maps:get(<<"priority">>, json(post(Port, "/v1/relaxations" ++ Query, Fields, silicon(1)))) end,
+    ?assertEqual(<<"critical">>, Class("", [{"priority", "u=0"}])),
+    ?assertEqual(<<"low">>, Class("", [{"priority", "u=3"}, {"priority", "u=7"}])),
+    ?assertEqual(<<"normal">>, Class("", [{"priority", "u=0, ="}])),
+    ?assertEqual(<<"high">>, Class("?priority=high", [{"priority", "u=7"}]))
+end)).
+
+?TEST(an_answer_carries_its_digest_when_asked_test_, with(fun(Port) ->
+    Wants = [{"want-content-digest", "sha-512=3, sha-256=10"}],
+    [begin
+         {Status, #{<<"content-digest">> := <<"sha-256=", _/binary>> = Digest}, Body} = Answer,
+         ?assertEqual(ok, beamline_sfv_digest:verify(Digest, Body)),
+         ?assertMatch({error, {invalid, _}}, beamline_sfv_digest:verify(Digest, <<Body/binary, " ">>))
+     end || {Status, Answer} <- [
+        {200, post(Port, "/v1/relaxations", Wants, silicon(1))}, {202, post(Port, "/v1/relaxations", [?ASYNC | Wants], silicon(1))},
+        {400, post(Port, "/v1/relaxations", Wants, <<"nonsense">>)}, {200, request(Port, "GET", "/metrics", Wants, <<>>)},
+        {404, request(Port, "GET", "/nowhere", Wants, <<>>)}, {200, request(Port, "GET", "/readyz", Wants, <<>>)}]],
+    [?assertNot(is_map_key(<<"content-digest">>, Headers))
+     || Fields <- [[], [{"want-content-digest", "md5=10"}], [{"want-content-digest", "sha-256=0"}], [{"want-content-digest", "sha-256=,"}]],
+        {200, Headers, _} <- [request(Port, "GET", "/healthz", Fields, <<>>)]]
+end)).
+
 ?TEST(the_result_comes_in_the_format_that_was_asked_for_test_, with(fun(Port) ->
     #{<<"structure">> := #{<<"format">> := <<"extxyz">>, <<"text">> := Text}} = json(relax(Port, "?output=extxyz")),
     ?assertMatch(<<"8\n", _/binary>>, Text),
