@@ -7,6 +7,7 @@
  *   bl_rt_pool.c        the table of pools; their sources, one per scheduler thread
  *   bl_rt_task.c        one task: from the caller's terms to the answer's
  *   bl_rt_owner.c       calling processes and their monitors
+ *   bl_rt_entry.c       what an entry costs, in a counting build
  *   bl_nif_term.c       terms of an answer
  *
  * Pools are named by {Generation, Slot} packed into one number, never by a pointer.

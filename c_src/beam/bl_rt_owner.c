@@ -7,6 +7,7 @@
  * the table's reference to it ends when the process died, or it was swept out, or the source closed.
  */
 #include "bl_rt.h"
+#include "bl_rt_entry.h"
 
 enum { OWNER_BUCKETS = 256, OWNERS_KEPT = 128, OWNERS_SWEPT = 8, LISTED_MOST = 64, SEEN_MOST = 512 };
 
@@ -118,18 +119,22 @@ struct bl_owner *rt_owners_get(struct rt_owners *o, ErlNifEnv *env, const ErlNif
 static void owner_down(ErlNifEnv *env, void *object, ErlNifPid *pid, ErlNifMonitor *monitor)
 {
     (void)env, (void)pid, (void)monitor;
+    RT_ENTER();
     struct owner *owner = object;
     struct rt_owners *o = owner->table;
     pthread_mutex_lock(&o->lock);
     const bool mine = take_out(o, owner);
     pthread_mutex_unlock(&o->lock);
     if (mine) bl_source_owner_died(o->source, &owner->tasks);
+    RT_LEAVE("owner_down");
 }
 
 static void owner_destroy(ErlNifEnv *env, void *object)
 {
     (void)env;
+    RT_ENTER();
     bl_source_unref(((struct owner *)object)->table->source);
+    RT_LEAVE("owner_destroy");
 }
 
 /* The youngest first; a bounded look. */

@@ -9,9 +9,10 @@
 #include "beamline.h"
 #include "bl_pool_terms.h"
 #include "bl_rt.h"
+#include "bl_rt_entry.h"
 
 /* Numbers of the control commands; beamline_runtime_drv.erl has the same. */
-enum { DRV_VERSION = 1, DRV_CREATE, DRV_INFO, DRV_OPERATIONS, DRV_REMOTE, DRV_LISTEN, DRV_EXITED };
+enum { DRV_VERSION = 1, DRV_CREATE, DRV_INFO, DRV_OPERATIONS, DRV_REMOTE, DRV_LISTEN, DRV_EXITED, DRV_COMMANDS };
 
 struct drv_port {
     struct rt_pool *pool; /* NULL until created */
@@ -22,19 +23,24 @@ static int drv_init(void) { return strcmp(bl_version(), BL_VERSION) == 0 ? 0 : -
 static ErlDrvData drv_start(ErlDrvPort port, char *command)
 {
     (void)command;
+    RT_ENTER();
     struct drv_port *p = bl_alloc_zero(NULL, sizeof *p, NULL);
-    if (!p) return ERL_DRV_ERROR_GENERAL;
-    set_port_control_flags(port, PORT_CONTROL_FLAG_BINARY);
-    driver_lock_driver(port); /* own threads run in here: never unloaded */
-    return (ErlDrvData)p;
+    if (p) {
+        set_port_control_flags(port, PORT_CONTROL_FLAG_BINARY);
+        driver_lock_driver(port); /* own threads run in here: never unloaded */
+    }
+    RT_LEAVE("start");
+    return p ? (ErlDrvData)p : ERL_DRV_ERROR_GENERAL;
 }
 
 /* The port closes or its owner died. Constant time: the housekeeper answers what is in flight. */
 static void drv_stop(ErlDrvData data)
 {
+    RT_ENTER();
     struct drv_port *p = (struct drv_port *)data;
     if (p->pool) rt_pool_end(p->pool);
     bl_free(p);
+    RT_LEAVE("stop");
 }
 
 /* ---- control: small questions, answered with a term in external format -------------------- */
@@ -90,6 +96,13 @@ static enum bl_status host_exited(struct drv_port *p, struct bl_reader *args, st
     return BL_OK;
 }
 
+#ifdef BL_COUNT_ENTRIES
+/* For runtime/entry_cpu_max, which asks for it by this number. */
+enum { DRV_ENTRIES = DRV_COMMANDS };
+static const char *const command_name[] = {"control",      "control_version", "control_create", "control_info",   "control_operations",
+                                           "control_remote", "control_listen",  "control_exited", "control_entries"};
+#endif
+
 static enum bl_status answer_remote(struct drv_port *p, unsigned command, struct bl_reader *args, struct bl_writer *w, struct bl_error *err)
 {
     if (command == DRV_REMOTE) return make_remote(p, args, w, err);
@@ -123,6 +136,10 @@ static enum bl_status answer(struct drv_port *p, unsigned command, const struct 
         bl_pool_write_info(p->pool->engine, w);
     else if (command == DRV_OPERATIONS)
         list_operations(p, w);
+#ifdef BL_COUNT_ENTRIES
+    else if (command == DRV_ENTRIES)
+        rt_entries_write(w);
+#endif
     else
         status = answer_remote(p, command, &args, w, err);
     bl_reader_clear(&args);
@@ -130,16 +147,15 @@ static enum bl_status answer(struct drv_port *p, unsigned command, const struct 
 }
 
 /* {ok, Value} or {error, Reason}; an empty binary when there is no memory even for that. */
-static ErlDrvSSizeT drv_control(ErlDrvData data, unsigned command, char *buf, ErlDrvSizeT len, char **rbuf, ErlDrvSizeT rlen)
+static ErlDrvBinary *control(struct drv_port *p, unsigned command, const char *buf, size_t len)
 {
-    (void)rlen;
     const struct bl_span args = {.data = (const uint8_t *)buf, .len = len};
     struct bl_error err = {.status = BL_OK};
     struct bl_etf_writer w;
     bl_etf_writer_init(&w, NULL, true);
     bl_write_tuple(&w.base, 2);
     bl_write_atom(&w.base, "ok");
-    if (answer((struct drv_port *)data, command, &args, &w.base, &err) != BL_OK) {
+    if (answer(p, command, &args, &w.base, &err) != BL_OK) {
         bl_etf_writer_clear(&w);
         bl_etf_writer_init(&w, NULL, true);
         bl_write_tuple(&w.base, 2);
@@ -151,7 +167,16 @@ static ErlDrvSSizeT drv_control(ErlDrvData data, unsigned command, char *buf, Er
     ErlDrvBinary *out = driver_alloc_binary(ok ? w.len : 0);
     if (ok && out) memcpy(out->orig_bytes, w.data, w.len);
     bl_etf_writer_clear(&w);
+    return out;
+}
+
+static ErlDrvSSizeT drv_control(ErlDrvData data, unsigned command, char *buf, ErlDrvSizeT len, char **rbuf, ErlDrvSizeT rlen)
+{
+    (void)rlen;
+    RT_ENTER();
+    ErlDrvBinary *out = control((struct drv_port *)data, command, buf, len);
     *rbuf = (char *)out;
+    RT_LEAVE(command_name[command <= DRV_ENTRIES ? command : 0]);
     return out ? out->orig_size : 0;
 }
 

@@ -6,6 +6,7 @@
 #include "beamline.h"
 #include "bl_nif_term.h"
 #include "bl_rt.h"
+#include "bl_rt_entry.h"
 
 static ERL_NIF_TERM am_ok, am_error, am_large, am_true, am_false, am_unsupported;
 
@@ -102,19 +103,23 @@ static ERL_NIF_TERM submit(ErlNifEnv *env, const ERL_NIF_TERM argv[], start_fn *
 static ERL_NIF_TERM submit_small(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
-    return submit(env, argv, start_small);
+    RT_ENTER();
+    const ERL_NIF_TERM answer = submit(env, argv, start_small);
+    RT_LEAVE("submit");
+    return answer;
 }
 
 static ERL_NIF_TERM submit_pieces(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
-    return submit(env, argv, start_pieces);
+    RT_ENTER();
+    const ERL_NIF_TERM answer = submit(env, argv, start_pieces);
+    RT_LEAVE("submit_pieces");
+    return answer;
 }
 
-/* (PoolId, Ref) -> boolean() */
-static ERL_NIF_TERM cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+static ERL_NIF_TERM cancel_task(ErlNifEnv *env, const ERL_NIF_TERM argv[])
 {
-    (void)argc;
     ErlNifUInt64 id;
     if (!enif_get_uint64(env, argv[0], &id) || !enif_is_ref(env, argv[1])) return enif_make_badarg(env);
     struct rt_pool *pool = rt_pool_enter(id);
@@ -126,10 +131,18 @@ static ERL_NIF_TERM cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     return done ? am_true : am_false;
 }
 
-/* (PoolId) -> [{Pid, Tasks, Bytes}] */
-static ERL_NIF_TERM owners(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+/* (PoolId, Ref) -> boolean() */
+static ERL_NIF_TERM cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
+    RT_ENTER();
+    const ERL_NIF_TERM answer = cancel_task(env, argv);
+    RT_LEAVE("cancel");
+    return answer;
+}
+
+static ERL_NIF_TERM list_owners(ErlNifEnv *env, const ERL_NIF_TERM argv[])
+{
     ErlNifUInt64 id;
     ERL_NIF_TERM list = enif_make_list(env, 0);
     if (!enif_get_uint64(env, argv[0], &id)) return enif_make_badarg(env);
@@ -140,10 +153,18 @@ static ERL_NIF_TERM owners(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     return list;
 }
 
-/* (PoolId, Ref) -> {Priority, Status, Started, Answered, Finished} | false: microseconds from submission, -1: not yet */
-static ERL_NIF_TERM trace(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+/* (PoolId) -> [{Pid, Tasks, Bytes}] */
+static ERL_NIF_TERM owners(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
+    RT_ENTER();
+    const ERL_NIF_TERM answer = list_owners(env, argv);
+    RT_LEAVE("owners");
+    return answer;
+}
+
+static ERL_NIF_TERM trace_task(ErlNifEnv *env, const ERL_NIF_TERM argv[])
+{
     ErlNifUInt64 id;
     struct bl_trace t;
     if (!enif_get_uint64(env, argv[0], &id) || !enif_is_ref(env, argv[1])) return enif_make_badarg(env);
@@ -158,6 +179,16 @@ static ERL_NIF_TERM trace(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     return enif_make_tuple5(env, enif_make_int(env, (int)t.priority), enif_make_atom(env, bl_status_name(t.status)), us[0], us[1], us[2]);
 }
 
+/* (PoolId, Ref) -> {Priority, Status, Started, Answered, Finished} | false: microseconds from submission, -1: not yet */
+static ERL_NIF_TERM trace(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    RT_ENTER();
+    const ERL_NIF_TERM answer = trace_task(env, argv);
+    RT_LEAVE("trace");
+    return answer;
+}
+
 static ERL_NIF_TERM version(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc, (void)argv;
@@ -166,9 +197,8 @@ static ERL_NIF_TERM version(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 
 /* ---- loading ----------------------------------------------------------------------------- */
 
-static int load(ErlNifEnv *env, void **data, ERL_NIF_TERM expected)
+static int load_once(ErlNifEnv *env, ERL_NIF_TERM expected)
 {
-    (void)data;
     char text[32];
     if (enif_get_string(env, expected, text, sizeof text, ERL_NIF_LATIN1) < 1 || strcmp(text, BL_VERSION) != 0 ||
         strcmp(bl_version(), BL_VERSION) != 0)
@@ -181,6 +211,15 @@ static int load(ErlNifEnv *env, void **data, ERL_NIF_TERM expected)
     am_unsupported = enif_make_atom(env, "unsupported");
     rt_tasks_load(env);
     return rt_owners_load(env) ? 0 : 2;
+}
+
+static int load(ErlNifEnv *env, void **data, ERL_NIF_TERM expected)
+{
+    (void)data;
+    RT_ENTER();
+    const int failed = load_once(env, expected);
+    RT_LEAVE("load");
+    return failed;
 }
 
 static int upgrade(ErlNifEnv *env, void **data, void **old_data, ERL_NIF_TERM expected)

@@ -9,7 +9,7 @@
 -module(beamline_bench).
 
 -export([main/1]).
--export([compare/1, median/1, program/2, built/1]).
+-export([compare/1, median/1, program/2, built/1, load_floor_driver/1]).
 
 -type measurement() :: #{
     name := string(),              % "part/what"
@@ -87,7 +87,10 @@ spread(Samples) ->
     Sorted = lists:sort(Samples),
     N = length(Sorted),
     Quarter = N div 4,
-    (lists:nth(N - Quarter, Sorted) - lists:nth(Quarter + 1, Sorted)) / 2 / median(Samples).
+    case median(Samples) of
+        Middle when Middle == 0 -> 0.0;
+        Middle -> (lists:nth(N - Quarter, Sorted) - lists:nth(Quarter + 1, Sorted)) / 2 / Middle
+    end.
 
 %% @doc Runs a program that was built from test/bench/*.c; the numbers that it prints.
 -spec program(string(), [string()]) -> [number()].
@@ -105,5 +108,14 @@ collect(Port, Said) ->
 %% @doc The path of what was built from test/bench/*.c.
 -spec built(string()) -> file:filename().
 built(Name) -> filename:join([root(), "_build/c/rel/test/bench", Name]).
+
+%% @doc Loads a floor_port_*.c.
+-spec load_floor_driver(string()) -> ok.
+load_floor_driver(Driver) ->
+    case erl_ddll:load(filename:dirname(built(Driver ++ ".so")), Driver) of
+        ok -> ok;
+        {error, already_loaded} -> ok;
+        {error, Why} -> error(erl_ddll:format_error(Why))
+    end.
 
 root() -> beamline_test:source_file("").

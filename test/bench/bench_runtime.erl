@@ -78,11 +78,7 @@ again(Fun, N) ->
     again(Fun, N - 1).
 
 with_floor_port(Driver, Fun) ->
-    case erl_ddll:load(filename:dirname(beamline_bench:built(Driver ++ ".so")), Driver) of
-        ok -> ok;
-        {error, already_loaded} -> ok;
-        {error, Why} -> error(erl_ddll:format_error(Why))
-    end,
+    ok = beamline_bench:load_floor_driver(Driver),
     Port = open_port({spawn_driver, Driver}, [binary]),
     try
         Fun(Port)

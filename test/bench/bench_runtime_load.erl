@@ -1,0 +1,111 @@
+%% SPDX-License-Identifier: Apache-2.0
+%%
+%% @doc What a mixed load (runtime_load.erl) does to the VM: each sample in a VM of its own.
+-module(bench_runtime_load).
+
+-export([run/0]).
+-export([long_schedules/0, rss_growth/0, entries/0]). % called in the other VM
+
+-define(ENTRIES, 8). % the command of a counting build, see bl_runtime_drv.c
+
+-spec run() -> ok.
+run() ->
+    ok = entry_cpu_max(),
+    ok = long_schedule_lines(),
+    ok = limit("runtime/rss_growth", "%", 5, fun() -> in_another_vm([], rss_growth) end).
+
+limit(Name, Unit, Limit, Value) ->
+    beamline_bench:compare(#{
+        name => Name, unit => Unit, better => lower, goal => 1, rounds => 5,
+        against => "limit", value => Value, floor => fun() -> Limit end
+    }).
+
+%% The other VM has nothing to say but its result.
+in_another_vm(Env, Function) ->
+    Paths = lists:append([["-pa", Path] || Path <- code:get_path(), filelib:is_dir(Path)]),
+    {ok, Peer, _} = peer:start_link(#{connection => standard_io, args => ["-kernel", "logger_level", "none" | Paths], env => Env}),
+    {ok, _} = peer:call(Peer, application, ensure_all_started, [beamline]),
+    Result = peer:call(Peer, ?MODULE, Function, [], 300_000),
+    peer:stop(Peer),
+    Result.
+
+%% ---- the processor time of NIFs and of callbacks of the driver ----
+
+entry_cpu_max() ->
+    Priv = beamline_test:source_file("_build/c/count/priv"),
+    limit("runtime/entry_cpu_max", "us", 1000, fun() -> slowest(in_another_vm([{"BEAMLINE_PRIV", Priv}], entries)) end).
+
+slowest(Entries) ->
+    [{Name, Most, _} | _] = Sorted = lists:reverse(lists:keysort(2, Entries)),
+    io:format("  most of ~b entries: ~ts, ~b us~n", [lists:sum([Times || {_, _, Times} <- Sorted]), Name, Most div 1000]),
+    Most / 1000.
+
+-spec entries() -> [{atom(), Nanoseconds :: non_neg_integer(), Times :: pos_integer()}].
+entries() ->
+    ok = runtime_load:run(),
+    {ok, Entries} = binary_to_term(port_control(beamline_runtime_pool:port(beamline_runtime), ?ENTRIES, <<>>)),
+    Entries.
+
+%% ---- what the VM says about its schedulers ----
+
+%% Counts plus one. The events of one run stand for both lines.
+long_schedule_lines() ->
+    ok = beamline_bench:compare(#{
+        name => "runtime/long_schedules", unit => "events", better => lower, goal => 1.5, rounds => 5,
+        against => "Erlang only",
+        value => fun() -> get(events) + 1 end,
+        floor => fun() ->
+            {Events, Named, Control} = in_another_vm([], long_schedules),
+            put(events, Events),
+            put(named, Named + max(0, or_zero(get(named)))),
+            Control + 1
+        end
+    }),
+    limit("runtime/long_schedules_named", "events", 1, fun() -> get(named) + 1 end).
+
+or_zero(undefined) -> 0;
+or_zero(N) -> N.
+
+%% Events longer than 1 ms under load, those of them that name us, and those of as much time without us.
+-spec long_schedules() -> {non_neg_integer(), non_neg_integer(), non_neg_integer()}.
+long_schedules() ->
+    Begin = erlang:monotonic_time(millisecond),
+    Load = events_of(fun runtime_load:run/0),
+    Control = events_of(fun() -> runtime_load:erlang_only(erlang:monotonic_time(millisecond) - Begin) end),
+    {length(Load), length([E || E <- Load, names_us(E)]), length(Control)}.
+
+events_of(Fun) ->
+    _ = erlang:system_monitor(self(), [{long_schedule, 1}]),
+    ok = Fun(),
+    _ = erlang:system_monitor(undefined),
+    events().
+
+events() ->
+    receive {monitor, Who, long_schedule, What} -> [{Who, What} | events()]
+    after 0 -> []
+    end.
+
+names_us({Port, _}) when is_port(Port) ->
+    case erlang:port_info(Port, name) of
+        {name, Name} -> string:find(Name, "beamline") =/= nomatch;
+        undefined -> true % only ours close here
+    end;
+names_us({_, What}) ->
+    lists:any(fun({_, {Module, _, _}}) -> lists:member(Module, [beamline_runtime_nif, beamline_runtime_drv]); (_) -> false end, What).
+
+%% ---- memory ----
+
+%% By how many percent the second load makes this VM larger.
+-spec rss_growth() -> float().
+rss_growth() ->
+    ok = runtime_load:run(),
+    First = rss_kb(),
+    ok = runtime_load:run(),
+    100 * (rss_kb() - First) / First.
+
+rss_kb() ->
+    [garbage_collect(Pid) || Pid <- processes()],
+    receive after 500 -> ok end, % threads of pools end
+    {ok, Status} = file:read_file("/proc/self/status"),
+    {match, [Kb]} = re:run(Status, "VmRSS:\\s+(\\d+)", [{capture, all_but_first, list}]),
+    list_to_integer(Kb).
