@@ -4,14 +4,17 @@
 %% floods, owners that are killed, pools that are killed with a full queue.
 -module(runtime_load).
 
--export([run/0, erlang_only/1]).
+-export([run/0, erlang_only/1, ports/0]).
 
 -define(CALLERS, 4).
 -define(CALLS, 2000).
 -define(QUEUE, 10_000).
 
 -spec run() -> ok.
-run() -> together([Work || Isolation <- [vm, os_process], Work <- works(Isolation)]).
+run() ->
+    _ = ets:whereis(?MODULE) =/= undefined orelse ets:new(?MODULE, [named_table, public]),
+    ets:delete_all_objects(?MODULE),
+    together([Work || Isolation <- [vm, os_process], Work <- works(Isolation)]).
 
 works(Isolation) ->
     [fun() -> with_pool(Isolation, fun callers/1) end,
@@ -19,6 +22,10 @@ works(Isolation) ->
      fun() -> with_pool(Isolation, fun flood/1) end,
      fun() -> with_pool(Isolation, fun killed_owners/1) end,
      fun() -> killed_pool(Isolation) end].
+
+%% Of the pools that the last run started.
+-spec ports() -> [port()].
+ports() -> [Port || {Port} <- ets:tab2list(?MODULE)].
 
 %% ---- works ----
 
@@ -88,6 +95,7 @@ with_pool(Isolation, Work) ->
 start(Isolation) ->
     Probes = beamline_test:built_file("runtime/probe_operations.so"),
     {ok, Pool} = beamline_runtime:start_link(#{name => undefined, threads => 2, isolation => Isolation, operations => [Probes]}),
+    ets:insert(?MODULE, {beamline_runtime_pool:port(Pool)}),
     Pool.
 
 call(Pool, Term) -> beamline_runtime:call(Pool, echo, Term, #{}).
