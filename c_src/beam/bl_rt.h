@@ -42,6 +42,7 @@ struct rt_source {
     pthread_mutex_t lock;  /* spare tasks */
     struct rt_task *spare; /* blocks to be used again */
     unsigned spare_count;
+    bool closed; /* keeps no more blocks */
 };
 
 enum bl_status rt_pool_create(const struct bl_pool_config *config, struct rt_pool **out, uint64_t *id, struct bl_error *err);
@@ -93,7 +94,7 @@ ERL_NIF_TERM rt_owners_list(struct rt_owners *owners, ErlNifEnv *env, ERL_NIF_TE
 bool rt_task_trace(struct rt_pool *pool, ERL_NIF_TERM ref, struct bl_trace *out);
 /* Cancels by the caller's reference. */
 bool rt_task_cancel(struct rt_pool *pool, ERL_NIF_TERM ref);
-/* Source's spare blocks. */
+/* Frees the source's spare blocks, and from now on every block at once. */
 void rt_tasks_free_spare(struct rt_source *source);
 
 #endif

@@ -24,7 +24,14 @@ static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER; /* taking and fre
 
 /* ---- sources ------------------------------------------------------------------ */
 
-static void close_source(void *skin) { rt_owners_close(((struct rt_source *)skin)->owners); }
+/* On the housekeeper's thread. The last reference to a source may go in a destructor on a scheduler: freeing the spare
+ * blocks there took 1.2 ms. */
+static void close_source(void *skin)
+{
+    struct rt_source *s = skin;
+    rt_owners_close(s->owners);
+    rt_tasks_free_spare(s);
+}
 
 static void free_source(void *skin)
 {

@@ -212,7 +212,7 @@ static void recycle(struct rt_task *t)
     if (t->usual) {
         enif_clear_env(t->env);
         pthread_mutex_lock(&home->lock);
-        room = home->spare_count < SPARE_MOST;
+        room = home->spare_count < SPARE_MOST && !home->closed;
         if (room) {
             t->next = home->spare;
             home->spare = t;
@@ -227,7 +227,13 @@ static void task_release(struct bl_task *task) { recycle(self(task)); }
 
 void rt_tasks_free_spare(struct rt_source *source)
 {
-    for (struct rt_task *t = source->spare, *next; t; t = next) {
+    pthread_mutex_lock(&source->lock);
+    struct rt_task *spare = source->spare;
+    source->spare = NULL;
+    source->spare_count = 0;
+    source->closed = true;
+    pthread_mutex_unlock(&source->lock);
+    for (struct rt_task *t = spare, *next; t; t = next) {
         next = t->next;
         free_block(t);
     }
