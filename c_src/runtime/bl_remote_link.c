@@ -306,7 +306,8 @@ static void end_link(struct bl_remote *r)
     const uint64_t until = bl_now_ns() + (uint64_t)WHY_MS * 1000000;
     pthread_mutex_lock(&r->lock);
     bl_remote_break(r, bl_remote_closed);
-    while (r->exited[0] == '\0' && !__atomic_load_n(&r->pool->ending, __ATOMIC_RELAXED) && bl_now_ns() < until) bl_remote_wait(r, BL_REMOTE_LOOK_MS);
+    while (r->exited[0] == '\0' && !__atomic_load_n(&r->pool->ending, __ATOMIC_RELAXED) && bl_now_ns() < until)
+        bl_remote_wait(r, BL_REMOTE_LOOK_MS);
     /* How the process ended says more than that it did, but the reason why it was killed says most. */
     const bool by_itself = strcmp(r->broken, bl_remote_closed) == 0 && r->exited[0] != '\0';
     snprintf(r->why, sizeof r->why, "%s", by_itself ? r->exited : r->broken);

@@ -227,8 +227,8 @@ info() -> info(?DEFAULT_POOL).
 %% `refused_queue', `refused_bytes', `refused_behind', `refused_memory', `refused_owner'. Gauges: `queued' (a map by class),
 %% `running', `behind' (answered, operation still running), `queue_bytes', `memory', `memory_peak'
 %% (bytes), `threads', `parked'. `owners': the processes that hold most, `{Pid, #{tasks, argument_bytes}}'. With an OS
-%% process `host' tells its `state', `pid', `starts', `why' the last one ended, and what it holds. Histograms `wait' and `run': `#{sum_us, counts}', the i-th count
-%% (from 0) being tasks up to 2^i microseconds.
+%% process `host' tells its `state', `pid', `starts', `why' the last one ended, and what it holds.
+%% Histograms `wait' and `run': `#{sum_us, counts}', the i-th count (from 0) being tasks up to 2^i microseconds.
 -spec info(pool()) -> map() | {error, reason()}.
 info(Pool) ->
     case ask(Pool, fun beamline_runtime_drv:info/1) of
