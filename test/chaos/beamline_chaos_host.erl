@@ -2,7 +2,7 @@
 %%
 %% Faults of the OS process behind a pool: it is killed, stopped, crashes, lies, floods, is of another version.
 -module(beamline_chaos_host).
--include_lib("eunit/include/eunit.hrl").
+-include_lib("stdlib/include/assert.hrl").
 
 -export([killed/0, stopped/0, crashes/0, hostile/1, misdeeds/0, atoms/1, versions/0]).
 -export([other_priv/1, other_version/1]).

@@ -2,7 +2,7 @@
 %%
 %% Faults of the runtime, in the VM and with an OS process: see beamline_chaos_tests, which runs them.
 -module(beamline_chaos_runtime).
--include_lib("eunit/include/eunit.hrl").
+-include_lib("stdlib/include/assert.hrl").
 
 -export([quotas/0, allocations/1, owners/1, endings/1, race/1, reload/0, versions/0]).
 

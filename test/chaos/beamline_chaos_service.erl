@@ -2,7 +2,7 @@
 %%
 %% Faults that clients of the HTTP service make: uploads that break off, garbage, readers that do not read, crowds.
 -module(beamline_chaos_service).
--include_lib("eunit/include/eunit.hrl").
+-include_lib("stdlib/include/assert.hrl").
 
 -export([truncated/0, garbage/0, slow_readers/0, connections/0]).
 
