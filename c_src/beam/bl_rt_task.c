@@ -54,21 +54,32 @@ static void send_message(const struct rt_task *t, ErlNifEnv *env, ERL_NIF_TERM r
     enif_send(rt_calling, &t->caller, env, message); /* false: the caller is dead */
 }
 
-/* In an environment of its own. What cannot be written is not sent: progress only. */
-static void send_apart(const struct rt_task *t, ERL_NIF_TERM kind, void (*write)(struct bl_writer *w, const void *what), const void *what)
+/* In an environment of its own; false: it cannot be written. */
+static bool send_apart(const struct rt_task *t, ERL_NIF_TERM kind, void (*write)(struct bl_writer *w, const void *what), const void *what)
 {
     ErlNifEnv *env = enif_alloc_env();
     struct bl_nif_writer w;
     bl_nif_writer_init(&w, env, NULL); /* not accounted: it is small, and must be told also when the quota is used up */
+    /* The names in errors and in progress become atoms, and those of an OS process are whatever it likes. */
+    if (bl_pool_remote(t->task.pool)) w.new_atoms = &((struct rt_pool *)t->task.pool->skin)->new_atoms;
     write(&w.base, what);
-    if (bl_writer_done(&w.base)) send_message(t, env, enif_make_copy(env, t->ref), kind, bl_nif_writer_term(&w));
+    const bool written = bl_writer_done(&w.base);
+    if (written) send_message(t, env, enif_make_copy(env, t->ref), kind, bl_nif_writer_term(&w));
     bl_nif_writer_clear(&w);
     enif_free_env(env);
+    return written;
 }
 
 static void write_error(struct bl_writer *w, const void *err) { bl_write_reason(w, err); }
 
-static void send_error(const struct rt_task *t, const struct bl_error *err) { send_apart(t, am_error, write_error, err); }
+static void send_error(const struct rt_task *t, const struct bl_error *err)
+{
+    if (send_apart(t, am_error, write_error, err)) return;
+    /* It had a name too many. Those of this one are known (rt_tasks_load). */
+    struct bl_error told;
+    bl_fail_limit(&told, "atoms", BL_NIF_NEW_ATOMS, BL_NIF_NEW_ATOMS + 1);
+    send_apart(t, am_error, write_error, &told);
+}
 
 struct progress {
     const struct bl_field *fields;
@@ -410,4 +421,7 @@ void rt_tasks_load(ErlNifEnv *env)
     am_ok = enif_make_atom(env, "ok");
     am_error = enif_make_atom(env, "error");
     am_progress = enif_make_atom(env, "progress");
+    static const char *const told_when_there_are_too_many[] = {"limit", "what", "atoms", "asked"};
+    for (size_t i = 0; i < sizeof told_when_there_are_too_many / sizeof told_when_there_are_too_many[0]; i++)
+        enif_make_atom(env, told_when_there_are_too_many[i]);
 }

@@ -287,15 +287,17 @@ void bl_remote_stop_listening(struct bl_remote *r)
     forget_path(r);
 }
 
-/* Each task that it had is answered. */
+/* Each task that it had is answered. A host that ends because its pool does is no news: as all others in flight, these
+ * are closed, whoever comes first. */
 static void fail_all(struct bl_remote *r)
 {
+    const bool ending = __atomic_load_n(&r->pool->ending, __ATOMIC_RELAXED);
     for (struct bl_slot *s = r->slot; s < r->slot + BL_FRAME_WINDOW; s++) {
         if (!s->task) continue;
         struct bl_error err;
-        bl_fail(&err, BL_HOST_EXITED);
-        snprintf(err.text, sizeof err.text, "%s", r->why);
-        conclude(r, s, BL_HOST_EXITED, &err);
+        bl_fail(&err, ending ? BL_CLOSED : BL_HOST_EXITED);
+        if (!ending) snprintf(err.text, sizeof err.text, "%s", r->why);
+        conclude(r, s, err.status, &err);
     }
 }
 

@@ -58,8 +58,9 @@ pool(_) ->
 isolated(Config, #{isolation := vm} = Rest) ->
     {Config, Rest};
 isolated(Config, #{isolation := os_process} = Rest) ->
-    Of = maps:without([max_queue, max_queue_bytes, max_per_owner], Config),
-    {Config#{threads => ?SENDERS}, Rest#{host => {Of, maps:get(memory_limit, Config, 0), maps:get(cpu_limit, Rest, 0)}}}.
+    Numbers = maps:without([max_queue, max_queue_bytes, max_per_owner], Config),
+    Host = {Numbers, maps:get(memory_limit, Config, 0), maps:get(cpu_limit, Rest, 0)},
+    {Config#{threads => ?SENDERS}, Rest#{host => Host}}.
 
 %% `thread_count' and `use_hardware_threads' are names that other runtimes use.
 threads(#{threads := N}) -> #{threads => N};
