@@ -429,7 +429,7 @@ a_task_can_be_followed_test() ->
 
 what_finishes_behind_can_be_followed_to_its_end_test() ->
     with_pool(#{threads => 1}, fun(Pool) ->
-        {ok, Ref} = beamline_runtime:submit(Pool, probe_deaf, 150, #{timeout => 20}),
+        {ok, Ref} = beamline_runtime:submit(Pool, probe_deaf, 1000, #{timeout => 20}),
         ?assertEqual({error, timeout}, beamline_runtime:await(Ref)),
         eventually(fun() -> element(1, beamline_runtime:trace(Ref)) =:= ok end),
         ?assertMatch({ok, #{state := behind, outcome := timeout}}, beamline_runtime:trace(Ref)),
