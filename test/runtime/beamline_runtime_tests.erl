@@ -47,8 +47,8 @@ elapsed(Fun) ->
 
 %% Fills both threads; returns when they run.
 occupy(Pool, N) ->
-    Refs = [element(2, beamline_runtime:submit(Pool, probe_wait, 60_000, #{})) || _ <- lists:seq(1, N)],
-    eventually(fun() -> maps:get(running, beamline_runtime:info(Pool)) =:= N end),
+    Refs = [element(2, beamline_runtime:submit(Pool, probe_wait, 60_000, #{progress => 3_600_000})) || _ <- lists:seq(1, N)],
+    [receive {beamline, R, {progress, _}} -> ok end || R <- Refs], % each runs, also in an OS process
     Refs.
 
 release(Refs) -> [begin ok = beamline_runtime:cancel(R), {error, cancelled} = beamline_runtime:await(R) end || R <- Refs].
