@@ -23,6 +23,8 @@ struct bl_term_structure {
 enum bl_status bl_read_structure(struct bl_reader *r, struct bl_quota *quota, struct bl_term_structure *t, struct bl_error *err);
 void bl_write_structure(struct bl_writer *w, const struct bl_structure *s, const struct bl_term_structure *foreign);
 
+void bl_write_symmetry(struct bl_writer *w, const struct bl_symmetry *symmetry);
+
 /* A potential with the memory of its pairs. */
 struct bl_term_potential {
     struct bl_potential potential;

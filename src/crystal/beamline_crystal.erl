@@ -29,7 +29,7 @@
 
 -export_type([structure/0, column/0, symbol/0, vector/0, potential/0, lj_pair/0, sw_parameters/0]).
 -export_type([format/0, parse_options/0, write_options/0, energy_options/0, relax_options/0, verify_options/0]).
--export_type([parsed/0, energies/0, neighbours/0, relaxed/0, verified/0, gate/0]).
+-export_type([parsed/0, report/0, symmetry/0, energies/0, neighbours/0, relaxed/0, verified/0, gate/0]).
 
 -type symbol() :: binary().
 %% An element, or any name of 1 to 15 bytes.
@@ -56,6 +56,13 @@
     charges => binary(),
     %% per atom one byte: the sum of 1 (x), 2 (y), 4 (z) for the axes that must not move
     fixed => binary(),
+    %% per atom float64: how much of the site its atom takes; without it all are whole
+    occupancies => binary(),
+    %% per atom uint32: index into labels, the row of the file that an atom came from
+    sites => binary(),
+    labels => [binary()],
+    %% what the file said; changes of the atoms may break it
+    symmetry => symmetry(),
     %% remarks of the file
     info => #{binary() => binary() | boolean() | number() | [number() | boolean()] | [[number() | boolean()]]},
     %% per-atom quantities without a key of their own
@@ -95,27 +102,69 @@
     q := number()
 }.
 
--type format() :: poscar | extxyz.
+-type format() :: poscar | extxyz | cif | lammps.
 
 -type parse_options() :: #{
     %% default `auto'
     format => auto | format(),
-    %% the species of a VASP 4 file without symbols: one for each count
+    %% the file's name, where its content does not tell the format
+    name => binary(),
+    %% the species of a VASP 4 file without symbols, one for each count; of a LAMMPS file, one for each type
     species => [symbol()],
+    %% CIF: the setting when the file leaves it open, as Hermann-Mauguin or Hall symbol or number;
+    %% wins over what the file says, so `<<"P 1">>' takes the atoms as they are listed
+    setting => binary(),
+    %% CIF: only the block of this name
+    block => binary(),
+    %% LAMMPS: atomic, charge, bond, angle, molecular or full
+    atom_style => binary(),
+    %% bytes that a compressed file may grow to; default 1 GiB; can only be lowered
+    max_inflated => non_neg_integer(),
     %% default 8 Mi; can only be lowered
     max_atoms => non_neg_integer(),
     %% default 100,000; can only be lowered
     max_frames => non_neg_integer()
 }.
 
--type parsed() :: #{format := format(), structures := [structure()], warnings := [binary()]}.
-%% `warnings' says what was assumed because the file does not.
+-type parsed() :: #{
+    format := format(),
+    structures := [structure()],
+    %% what was assumed because the file does not say it
+    warnings := [binary()],
+    %% CIF: one for each structure
+    reports => [report()]
+}.
+
+-type report() :: #{
+    block := binary(),
+    symmetry_from := none | option | operations | magnetic | hall | name | number | refused,
+    %% atoms in the file
+    rows := non_neg_integer(),
+    %% distinct ones in the cell, whatever the elements on them
+    positions := non_neg_integer(),
+    %% sum over the atoms of the cell
+    occupancy := float(),
+    %% Z times the atoms of the formula, where the file has both
+    expected_occupancy => float()
+}.
+
+-type symmetry() :: #{
+    number => 1..230,
+    %% Hermann-Mauguin and Hall symbol
+    name => binary(),
+    hall => binary(),
+    %% like <<"-x,y+1/2,-z">>
+    operations := [binary()]
+}.
 
 -type write_options() :: #{
     %% POSCAR: Cartesian positions; default false (Direct)
     cartesian => boolean(),
-    %% POSCAR: the first line; default: the comment in `info', or the formula
-    comment => binary()
+    %% POSCAR, LAMMPS: the first line; default: the comment in `info', or the formula
+    comment => binary(),
+    %% CIF: one atom of each orbit with the operations of the structure's symmetry, where its atoms still
+    %% have it; default false (P 1)
+    symmetry => boolean()
 }.
 
 -type energy_options() :: #{
@@ -384,7 +433,9 @@ parse(Data) -> parse(Data, #{}).
 -spec parse(binary(), parse_options()) -> {ok, parsed()} | {error, beamline_runtime:reason()}.
 parse(Data, Options) -> parse(Data, Options, #{}).
 
-%% @doc Reads a POSCAR/CONTCAR (VASP 4 and 5) or a plain or extended XYZ file, all frames.
+%% @doc Reads a CIF (1.1 or 2.0, all blocks, symmetry expanded), a POSCAR/CONTCAR (VASP 4 and 5), a plain
+%% or extended XYZ file (all frames) or a LAMMPS data file, also when it is compressed with gzip. A CIF
+%% without atoms has no structures.
 %%
 %% A file that leaves a question open is refused with `{invalid, #{field, why}}', where `why'
 %% names the option that answers it; what was assumed stands in `warnings'.
@@ -395,7 +446,7 @@ parse(Data, Options, Task) -> beamline_runtime:call(crystal_parse, parse_argumen
 -spec submit_parse(binary(), parse_options(), beamline_runtime:task_options()) -> {ok, reference()}.
 submit_parse(Data, Options, Task) -> beamline_runtime:submit(crystal_parse, parse_arguments(Data, Options), Task).
 
-parse_arguments(Data, Options) when is_binary(Data), is_map(Options) -> Options#{data => Data};
+parse_arguments(Data, Options) when is_binary(Data), is_map(Options), not is_map_key(data, Options) -> Options#{data => Data};
 parse_arguments(_, _) -> error(badarg).
 
 %% @equiv write(Structures, Format, #{})
