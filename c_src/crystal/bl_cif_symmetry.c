@@ -18,33 +18,7 @@ enum { CANDIDATES_MAX = 48 };
 
 /* ---- does it fit the cell? --------------------------------------------------------------- */
 
-static void metric_of(const struct cif_reading *c, double g[3][3])
-{
-    for (int i = 0; i < 3; i++)
-        for (int j = 0; j < 3; j++) g[i][j] = bl_dot(c->cell[i], c->cell[j]);
-}
-
-/* An operation keeps the metric: R^T G R = G, within what measured cells differ by. */
-static bool keeps_metric(const struct bl_symop *op, double g[3][3])
-{
-    for (int i = 0; i < 3; i++)
-        for (int j = 0; j <= i; j++) {
-            double sum = 0;
-            for (int a = 0; a < 3; a++)
-                for (int b = 0; b < 3; b++) sum += op->rot[a][i] * g[a][b] * op->rot[b][j];
-            if (fabs(sum - g[i][j]) > 0.02 * sqrt(g[i][i] * g[j][j])) return false;
-        }
-    return true;
-}
-
-static bool fits(const struct cif_reading *c, const struct bl_symmetry *s)
-{
-    double g[3][3];
-    metric_of(c, g);
-    for (size_t i = 0; i < s->count; i++)
-        if (!keeps_metric(&s->ops[i], g)) return false;
-    return true;
-}
+static bool fits(const struct cif_reading *c, const struct bl_symmetry *s) { return bl_symmetry_fits(c->cell, s); }
 
 /* ---- operations of the file ------------------------------------------------------------------ */
 

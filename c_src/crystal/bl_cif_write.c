@@ -277,6 +277,18 @@ static enum bl_status use_symmetry(struct writer *w, struct bl_error *err)
     return BL_OK;
 }
 
+/* A reader would refuse what lies a million cells away. */
+static enum bl_status check_positions(const struct writer *w, struct bl_error *err)
+{
+    for (size_t i = 0; i < w->s->atoms; i++) {
+        double f[3];
+        bl_lattice_fractional(&w->lattice, w->s->positions + 3 * i, f);
+        for (int k = 0; k < 3; k++)
+            if (!(fabs(f[k]) < 1e6)) return bl_fail_invalid(err, "positions", "atom %zu is a million cells away", i + 1);
+    }
+    return BL_OK;
+}
+
 static void print_block_name(struct writer *w)
 {
     const char *name = NULL;
@@ -292,6 +304,7 @@ enum bl_status bl_cif_write(const struct bl_structure *s, const struct bl_write_
     struct writer w = {.s = s, .p = p};
     if (bl_structure_volume(s) == 0) return bl_fail_invalid(p->err, "cell", "a CIF needs three lattice vectors");
     enum bl_status status = bl_right_handed(s, &w.lattice, p->err);
+    if (status == BL_OK) status = check_positions(&w, p->err);
     if (status == BL_OK && options->symmetry && bl_structure_volume(s) > 0) status = use_symmetry(&w, p->err);
     if (status != BL_OK) return status;
     print_block_name(&w);

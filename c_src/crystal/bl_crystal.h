@@ -29,6 +29,10 @@ enum bl_status bl_right_handed(const struct bl_structure *s, struct bl_lattice *
 void bl_lattice_fractional(const struct bl_lattice *l, const double r[3], double f[3]);
 void bl_lattice_cartesian(const struct bl_lattice *l, const double f[3], double r[3]);
 
+/* bl_structure_allocate without zeroing, for who fills everything. */
+enum bl_status bl_structure_allocate_raw(struct bl_structure *s, size_t atoms, const struct bl_crystal_limits *limits,
+                                         struct bl_error *err);
+
 /* ---- files: what readers and writers share --------------------------------- */
 
 /* A place in the input. Lines end with LF, CRLF or a lone CR. */

@@ -39,14 +39,16 @@ void bl_structure_clear(struct bl_structure *s)
     bl_structure_init(s, s->quota);
 }
 
-enum bl_status bl_structure_allocate(struct bl_structure *s, size_t atoms, const struct bl_crystal_limits *limits,
-                                     struct bl_error *err)
+typedef void *allocate_fn(struct bl_quota *quota, size_t bytes, struct bl_error *err);
+
+static enum bl_status allocate(struct bl_structure *s, size_t atoms, const struct bl_crystal_limits *limits, allocate_fn *get,
+                               struct bl_error *err)
 {
     const size_t most = (limits ? limits : &bl_crystal_limits_default)->max_atoms;
     if (atoms > most) return bl_fail_limit(err, "atoms", most, atoms);
-    s->types = bl_alloc_zero(s->quota, atoms * sizeof *s->types, err);
+    s->types = get(s->quota, atoms * sizeof *s->types, err);
     if (!s->types) return bl_alloc_status(err);
-    s->positions = bl_alloc_zero(s->quota, atoms * 3 * sizeof(double), err);
+    s->positions = get(s->quota, atoms * 3 * sizeof(double), err);
     if (!s->positions) {
         bl_free(s->types);
         s->types = NULL;
@@ -54,6 +56,18 @@ enum bl_status bl_structure_allocate(struct bl_structure *s, size_t atoms, const
     }
     s->atoms = atoms;
     return BL_OK;
+}
+
+enum bl_status bl_structure_allocate(struct bl_structure *s, size_t atoms, const struct bl_crystal_limits *limits,
+                                     struct bl_error *err)
+{
+    return allocate(s, atoms, limits, bl_alloc_zero, err);
+}
+
+enum bl_status bl_structure_allocate_raw(struct bl_structure *s, size_t atoms, const struct bl_crystal_limits *limits,
+                                         struct bl_error *err)
+{
+    return allocate(s, atoms, limits, bl_alloc, err);
 }
 
 enum bl_status bl_structure_add(struct bl_structure *s, void *field, size_t count, size_t size, struct bl_error *err)

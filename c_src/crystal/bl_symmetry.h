@@ -8,8 +8,12 @@
 #include "bl_crystal.h"
 
 struct bl_symop bl_symop_identity(void);
+/* The fraction that a decimal means, in [0, BL_SYMOP_DEN). */
+int32_t bl_symop_shift(double value);
 int bl_rotation_determinant(const int8_t r[3][3]);
 bool bl_symmetry_equal(const struct bl_symmetry *a, const struct bl_symmetry *b); /* as sets */
+/* Do the operations keep the shape of a cell (rows), within what measured cells differ by? */
+bool bl_symmetry_fits(const double (*cell)[3], const struct bl_symmetry *s);
 void bl_symmetry_transform(struct bl_symmetry *s, const int8_t p[3][3]);
 
 /* A setting of the table: a standard one, or one that follows from it by a change of axes. */

@@ -53,12 +53,16 @@ int bl_rotation_determinant(const int8_t r[3][3])
  * in space groups and their small supercells come first, the nearest grid point last. */
 static int64_t shift_of(double value)
 {
+    const double exact = value * BL_SYMOP_DEN;
+    if (fabs(exact - rint(exact)) < 1e-6) return (int64_t)rint(exact);
     for (int64_t denominator = 1; denominator <= 16; denominator++) {
         const double scaled = value * (double)denominator;
         if (fabs(scaled - rint(scaled)) < 1e-3 * (double)denominator) return (int64_t)rint(scaled) * (BL_SYMOP_DEN / denominator);
     }
     return (int64_t)rint(value * BL_SYMOP_DEN);
 }
+
+int32_t bl_symop_shift(double value) { return wrap(shift_of(value)); }
 
 struct triplet {
     const char *text, *p, *end;
@@ -138,7 +142,7 @@ static enum bl_status read_part(struct triplet *t, int8_t rot[3], int32_t *shift
         const enum bl_status status = read_term(t, sign, rot, &sum);
         if (status != BL_OK) return status;
     }
-    *shift = wrap(shift_of(sum));
+    *shift = bl_symop_shift(sum);
     return BL_OK;
 }
 
@@ -322,4 +326,29 @@ void bl_symmetry_transform(struct bl_symmetry *s, const int8_t p[3][3])
         const struct bl_symop half = bl_symop_multiply(&s->ops[k], &from);
         s->ops[k] = bl_symop_multiply(&to, &half);
     }
+}
+
+/* ---- operations and cells ----------------------------------------------------------------- */
+
+/* An operation keeps the metric: R^T G R = G, within what measured cells differ by. */
+static bool keeps_metric(const struct bl_symop *op, double g[3][3])
+{
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j <= i; j++) {
+            double sum = 0;
+            for (int a = 0; a < 3; a++)
+                for (int b = 0; b < 3; b++) sum += op->rot[a][i] * g[a][b] * op->rot[b][j];
+            if (fabs(sum - g[i][j]) > 0.02 * sqrt(g[i][i] * g[j][j])) return false;
+        }
+    return true;
+}
+
+bool bl_symmetry_fits(const double (*cell)[3], const struct bl_symmetry *s)
+{
+    double g[3][3];
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++) g[i][j] = bl_dot(cell[i], cell[j]);
+    for (size_t i = 0; i < s->count; i++)
+        if (!keeps_metric(&s->ops[i], g)) return false;
+    return true;
 }

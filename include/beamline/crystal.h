@@ -272,6 +272,45 @@ enum { BL_NUMBER_SIZE = 32 };
  * with the fewest digits. Returns the length; not terminated. */
 BL_API size_t bl_format_number(double value, char out[BL_NUMBER_SIZE]);
 
+/* ---- building, symmetry of a structure ------------------------------------------- */
+
+/* All atoms of the cell from those of an asymmetric unit. Images of one atom within `tolerance`
+ * (angstrom; 0: 0.02) are one, at their mean; an atom that is an image of an earlier one of its kind
+ * is left out. *out has symmetry and sites; other per-atom arrays than occupancies are left out.
+ * BL_INVALID (the operations do not fit the cell, no full cell), BL_LIMIT, BL_NO_MEMORY. */
+BL_API enum bl_status bl_structure_expand(struct bl_ctx *ctx, const struct bl_structure *asymmetric,
+                                          const struct bl_symmetry *symmetry, double tolerance, struct bl_structure *out,
+                                          struct bl_error *err);
+/* The cell whose vectors are the rows of `matrix` times the rows of s->cell, filled with all images,
+ * image by image. Velocities, forces, masses, charges, fixed, occupancies go with the atoms; info,
+ * columns, labels and symmetry do not. BL_INVALID (determinant 0, a combination of a direction that
+ * is not periodic), BL_LIMIT (atoms). */
+BL_API enum bl_status bl_structure_supercell(struct bl_ctx *ctx, const struct bl_structure *s, int32_t matrix[3][3],
+                                             const struct bl_crystal_limits *limits, struct bl_structure *out, struct bl_error *err);
+
+/* What spglib finds. Arrays belong to it; free with bl_symmetry_found_clear. */
+struct bl_symmetry_found {
+    unsigned number, hall_number; /* 1 to 230, 1 to 530 */
+    char name[12], hall[20], choice[8], point_group[8];
+    struct bl_symmetry group;     /* operations in the cell as given */
+    size_t atoms;
+    char *wyckoff;        /* a letter per atom */
+    uint32_t *equivalent; /* per atom the first one of its orbit */
+    /* x_standard = transformation x + origin_shift */
+    double transformation[3][3], origin_shift[3];
+};
+enum { BL_SYMMETRY_ATOMS_MAX = 20000 }; /* the search grows faster than the number of atoms */
+/* symprec in angstrom. BL_UNSUPPORTED ("spglib": not installed), BL_INVALID (not periodic in all
+ * directions, nothing found), BL_LIMIT. The library cannot be interrupted. */
+BL_API enum bl_status bl_symmetry_find(struct bl_ctx *ctx, const struct bl_structure *s, double symprec,
+                                       struct bl_symmetry_found *out, struct bl_error *err);
+BL_API void bl_symmetry_found_clear(struct bl_symmetry_found *found);
+enum bl_cell_kind { BL_CELL_PRIMITIVE, BL_CELL_CONVENTIONAL, BL_CELL_NIGGLI };
+/* The structure in another cell: the standard primitive or conventional one (idealised, turned), or the
+ * Niggli cell of the primitive one (as it lies). Atoms by species; only species and positions are kept. */
+BL_API enum bl_status bl_symmetry_cell(struct bl_ctx *ctx, const struct bl_structure *s, enum bl_cell_kind kind, double symprec,
+                                       struct bl_structure *out, struct bl_error *err);
+
 /* ---- neighbours ----------------------------------------------------------- */
 
 /* All pairs within a cut-off, each in both directions; i = j with another image is a

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crystal_fixture.h"
+#include "crystal/bl_symmetry.h"
 
 /* ---- helpers ------------------------------------------------------------------ */
 
@@ -66,8 +67,8 @@ static void counts(const char *text, size_t atoms, size_t positions)
 
 TEST(values_of_all_kinds_are_stepped_over)
 {
-    counts("data_x\n_a 'a dog's life'\n_b \"x\" # comment\n_c\n;text\n data_no\n ;no\n;\n_d [1\n_e ?\n" CUBE("4") SITES "Cu1 0 0 0\n"
-            "", 1, 1);
+    counts("data_x\n_a 'a dog's life'\n_b \"x\" # comment\n_c\n;text\n data_no\n ;no\n;\n_d [1\n_e ?\n" CUBE("4") SITES "Cu1 0 0 0\n",
+            1, 1);
     counts("#\\#CIF_2.0\ndata_x\n_a '''it's\n\"two\" lines'''\n_b [1 [2 'x]'] {'k':\"v}\"}]\n" CUBE("4") SITES "Cu1 0 0 0\n", 1, 1);
     counts("data_x\r_a 1\r\n" CUBE("4") SITES "Cu1 0 0 0\r\n\x1a\r\n", 1, 1);
     counts("DATA_a b c\n" CUBE("4") "LOOP_\n_ATOM_SITE_LABEL\n_Atom_site.fract_x\n_atom_site_FRACT_y\n_atom_site_fract_z\n"
@@ -171,8 +172,8 @@ TEST(other_kinds_of_files_are_refused)
 
 #define NAMED(name) "_symmetry_space_group_name_H-M '" name "'\n"
 #define HEXAGONAL "_cell_length_a 3\n_cell_length_b 3\n_cell_length_c 5\n_cell_angle_alpha 90\n_cell_angle_beta 90\n_cell_angle_gamma 120\n"
-#define MONOCLINIC "_cell_length_a 5\n_cell_length_b 6\n_cell_length_c 7\n_cell_angle_alpha 90\n_cell_angle_beta 100\n"
-            "_cell_angle_gamma 90\n"
+#define MONOCLINIC "_cell_length_a 5\n_cell_length_b 6\n_cell_length_c 7\n_cell_angle_alpha 90\n_cell_angle_beta 100\n" \
+    "_cell_angle_gamma 90\n"
 
 TEST(symbols_are_expanded)
 {
@@ -353,4 +354,73 @@ TEST(lammps_data_that_leaves_something_open_is_refused)
     refused(HEAD "\nAtoms\n\n1 1 1 0 0 0\n2 1 2 1 1 1\n", BL_INVALID, 0, 0, "atom_style");
     refused(HEAD "\nAtoms # atomic\n\n1 1 0 0 0\n", BL_SYNTAX, 12, 0, "number of an atom");
     refused(HEAD "\nAtoms # atomic\n\n1 3 0 0 0\n", BL_SYNTAX, 11, 3, "type");
+}
+
+/* ---- all 530 settings, spglib's as judge ----------------------------------------------------------- */
+
+#include <dlfcn.h>
+
+typedef int database_fn(int rotations[192][3][3], double translations[192][3], int hall_number);
+
+static bool same_set(const struct bl_symmetry *s, const struct bl_symop *ops, size_t count)
+{
+    if (s->count != count) return false;
+    for (size_t i = 0; i < count; i++) {
+        size_t k = 0;
+        while (k < count && !bl_symop_equal(&s->ops[k], &ops[i])) k++;
+        if (k == count) return false;
+    }
+    return true;
+}
+
+static bool known_setting(const struct bl_symop *ops, size_t count)
+{
+    for (unsigned number = 1; number <= 230; number++) {
+        unsigned state = 0;
+        struct bl_setting setting;
+        while (bl_setting_next(number, &state, &setting)) {
+            struct bl_symmetry s;
+            REQUIRE(OK(bl_setting_symmetry(&setting, NULL, &s, &err)));
+            const bool same = same_set(&s, ops, count);
+            bl_symmetry_clear(&s);
+            if (same) return true;
+        }
+    }
+    return false;
+}
+
+TEST(all_settings_that_spglib_lists_are_known)
+{
+    void *library = dlopen("libsymspg.so.1", RTLD_NOW);
+    void *symbol = library ? dlsym(library, "spg_get_symmetry_from_database") : NULL;
+    if (!symbol) SKIP("spglib is not installed");
+    database_fn *database;
+    memcpy(&database, &symbol, sizeof symbol);
+    static int rotations[192][3][3];
+    static double translations[192][3];
+    static struct bl_symop ops[192];
+    for (int hall = 1; hall <= 530; hall++) {
+        const int count = database(rotations, translations, hall);
+        for (int n = 0; n < count; n++)
+            for (int i = 0; i < 3; i++) {
+                for (int k = 0; k < 3; k++) ops[n].rot[i][k] = (int8_t)rotations[n][i][k];
+                ops[n].shift[i] = bl_symop_shift(translations[n][i]);
+            }
+        if (!known_setting(ops, (size_t)count)) BL_TEST_FAIL("Hall number %d is not among the settings", hall);
+    }
+}
+
+TEST(every_name_of_a_setting_finds_it)
+{
+    for (unsigned number = 1; number <= 230; number++) {
+        unsigned state = 0;
+        struct bl_setting setting, found[48];
+        while (bl_setting_next(number, &state, &setting)) {
+            const size_t count = bl_settings_named(setting.name, strlen(setting.name), found, 48);
+            bool here = false;
+            for (size_t i = 0; i < count && i < 48; i++) here = here || (found[i].number == number && strcmp(found[i].name,
+                    setting.name) == 0);
+            if (!here) BL_TEST_FAIL("%s is not found", setting.name);
+        }
+    }
 }
