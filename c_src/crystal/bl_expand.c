@@ -41,7 +41,7 @@ static inline double into_cell(double x)
     return x >= 1 ? 0 : x;
 }
 
-static void image(const struct map *m, const double f[3], double out[3])
+static inline void image(const struct map *m, const double f[3], double out[3])
 {
     for (int i = 0; i < 3; i++)
         out[i] = into_cell(m->rot[i][0] * f[0] + m->rot[i][1] * f[1] + m->rot[i][2] * f[2] + m->shift[i]);
@@ -159,16 +159,20 @@ static enum bl_status reserve(struct expansion *x, size_t more)
 
 /* ---- rows --------------------------------------------------------------------------------- */
 
-/* How many operations leave the row where it is. */
-static size_t stabilizer(const struct expansion *x, const double f[3], double tolerance)
+/* All images, straight into the output: right when no operation but the identity leaves the row in place. */
+static bool general_images(struct expansion *x, const double f[3], double tolerance, size_t first)
 {
-    size_t n = 0;
+    const struct bl_lattice *l = &x->c->lattice;
+    const double reach[3] = {tolerance / l->heights[0], tolerance / l->heights[1], tolerance / l->heights[2]};
     for (size_t i = 0; i < x->count; i++) {
-        double to[3];
+        double *to = x->out->f + 3 * (first + i), d[3];
         image(&x->maps[i], f, to);
-        n += together(x, f, to, tolerance);
+        difference(f, to, d);
+        if (i > 0 && fabs(d[0]) <= reach[0] && fabs(d[1]) <= reach[1] && fabs(d[2]) <= reach[2] &&
+            together(x, f, to, tolerance))
+            return false;
     }
-    return n;
+    return true;
 }
 
 /* Images that fall together become one, at their mean: O(operations x distinct images). */
@@ -240,12 +244,8 @@ static enum bl_status expand_row(struct expansion *x, uint32_t row)
     const size_t first = o->count;
     enum bl_status status = reserve(x, x->count);
     if (status != BL_OK) return status;
-    if (x->is_group && stabilizer(x, f, atom->tolerance) == 1) {
-        for (size_t i = 0; i < x->count; i++) image(&x->maps[i], f, o->f + 3 * (first + i));
-        o->count += x->count;
-    } else {
-        status = special_images(x, atom, first);
-    }
+    if (x->is_group && general_images(x, f, atom->tolerance, first)) o->count += x->count;
+    else status = special_images(x, atom, first);
     if (status != BL_OK) return status;
     const size_t most = x->c->r->limits->max_atoms;
     if (o->count > most) return bl_fail_limit(x->err, "atoms", most, o->count);
@@ -273,10 +273,8 @@ static enum bl_status make_maps(struct expansion *x, const struct bl_symmetry *s
             for (int j = 0; j < 3; j++) x->maps[n].rot[i][j] = s->ops[n].rot[i][j];
             x->maps[n].shift[i] = (double)s->ops[n].shift[i] / BL_SYMOP_DEN;
         }
-    if (s->number > 0 || s->hall[0]) {
-        x->is_group = true;
-        return BL_OK;
-    }
+    x->is_group = s->closed;
+    if (s->closed) return BL_OK;
     struct bl_symmetry closed;
     const enum bl_status status = bl_symmetry_from_ops(s->ops, s->count, quota, &closed, x->err);
     if (status == BL_LIMIT) return BL_OK; /* not a finite group: the slow way is right for anything */

@@ -286,7 +286,7 @@ enum bl_status bl_symmetry_from_ops(const struct bl_symop *ops, size_t count, st
         bl_free(g.ops);
         return status;
     }
-    *out = (struct bl_symmetry){.count = g.count, .ops = g.ops};
+    *out = (struct bl_symmetry){.closed = true, .count = g.count, .ops = g.ops};
     return BL_OK;
 }
 

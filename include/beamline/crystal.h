@@ -66,6 +66,7 @@ struct bl_symmetry {
     uint16_t number; /* 1 to 230; 0: not known */
     char name[40];   /* Hermann-Mauguin symbol; empty: not known */
     char hall[48];   /* Hall symbol; empty: not known */
+    bool closed;     /* the operations were made as a group; false: nobody looked */
     size_t count;
     struct bl_symop *ops; /* the identity first */
 };
