@@ -42,21 +42,25 @@ static size_t numbers_in_line(struct bl_text *t)
     return n;
 }
 
-/* An XYZ file starts with a line that is a count and nothing else. So may a POSCAR, whose first
- * line is free text: then the second is a scale and three rows of numbers follow, where XYZ has
- * a comment and rows that hold a symbol or a fourth number. */
+/* Whatever the first line of a POSCAR says: the second is a scale, and three rows of numbers follow. */
+static bool looks_like_poscar(const struct bl_text *start)
+{
+    struct bl_text t = *start;
+    bl_text_next_line(&t);
+    const size_t scales = numbers_in_line(&t);
+    for (int row = 0; row < 3; row++)
+        if (numbers_in_line(&t) != 3) return false;
+    return scales == 1 || scales == 3;
+}
+
+/* An XYZ file starts with a line that is a count and nothing else. So may a POSCAR; but then XYZ has
+ * a comment and rows that hold a symbol or a fourth number where it has its scale and cell. */
 static enum bl_format detect(const struct bl_text *start)
 {
     struct bl_text t = *start;
     int64_t count;
     const bool lone_count = bl_token_integer(bl_text_word(&t), &count) && bl_text_rest(&t).len == 0;
-    if (!lone_count) return BL_FORMAT_POSCAR;
-    bl_text_next_line(&t);
-    const size_t scales = numbers_in_line(&t);
-    if (scales != 1 && scales != 3) return BL_FORMAT_EXTXYZ;
-    for (int row = 0; row < 3; row++)
-        if (numbers_in_line(&t) != 3) return BL_FORMAT_EXTXYZ;
-    return BL_FORMAT_POSCAR;
+    return lone_count && !looks_like_poscar(start) ? BL_FORMAT_EXTXYZ : BL_FORMAT_POSCAR;
 }
 
 static bool is_word(struct bl_token token, const char *word, size_t len)
@@ -126,6 +130,7 @@ static enum bl_format format_of_name(const char *path)
 /* The content decides where it can: names lie. A POSCAR has no mark of its own. */
 static enum bl_format detect_format(const struct bl_text *start, const char *name)
 {
+    if (looks_like_poscar(start)) return BL_FORMAT_POSCAR;
     if (looks_like_cif(start)) return BL_FORMAT_CIF;
     if (looks_like_lammps(start)) return BL_FORMAT_LAMMPS;
     const enum bl_format content = detect(start), named = format_of_name(name);
