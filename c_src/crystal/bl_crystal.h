@@ -23,8 +23,15 @@ struct bl_lattice {
     bool periodic[3];
 };
 enum bl_status bl_lattice_init(struct bl_lattice *lattice, const struct bl_structure *s, struct bl_error *err);
+/* The same for a format that keeps only lengths and angles: the first two vectors of a left-handed
+ * cell change places, which is the same crystal. */
+enum bl_status bl_right_handed(const struct bl_structure *s, struct bl_lattice *lattice, struct bl_error *err);
 void bl_lattice_fractional(const struct bl_lattice *l, const double r[3], double f[3]);
 void bl_lattice_cartesian(const struct bl_lattice *l, const double f[3], double r[3]);
+
+/* bl_structure_allocate without zeroing, for who fills everything. */
+enum bl_status bl_structure_allocate_raw(struct bl_structure *s, size_t atoms, const struct bl_crystal_limits *limits,
+                                         struct bl_error *err);
 
 /* ---- files: what readers and writers share --------------------------------- */
 
@@ -76,6 +83,8 @@ struct bl_reader_state {
 struct bl_structure *bl_parsed_add(struct bl_parsed *parsed, const struct bl_crystal_limits *limits, struct bl_error *err);
 enum bl_status bl_poscar_read(struct bl_reader_state *r, struct bl_error *err);
 enum bl_status bl_extxyz_read(struct bl_reader_state *r, struct bl_error *err);
+enum bl_status bl_cif_read(struct bl_reader_state *r, struct bl_error *err);
+enum bl_status bl_lammps_read(struct bl_reader_state *r, struct bl_error *err);
 
 /* The first failure sticks in *err and later calls do nothing. */
 struct bl_printer {
@@ -89,5 +98,7 @@ void bl_print_number(struct bl_printer *p, double value);
 void bl_print_integer(struct bl_printer *p, int64_t value);
 enum bl_status bl_poscar_write(const struct bl_structure *s, const struct bl_write_options *options, struct bl_printer *p);
 enum bl_status bl_extxyz_write(const struct bl_structure *s, struct bl_printer *p);
+enum bl_status bl_cif_write(const struct bl_structure *s, const struct bl_write_options *options, struct bl_printer *p);
+enum bl_status bl_lammps_write(const struct bl_structure *s, const struct bl_write_options *options, struct bl_printer *p);
 
 #endif

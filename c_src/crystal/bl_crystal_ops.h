@@ -9,7 +9,7 @@
 #include "bl_crystal.h"
 
 bl_op_fn bl_op_crystal_parse, bl_op_crystal_write, bl_op_crystal_energy, bl_op_crystal_neighbours, bl_op_crystal_relax,
-        bl_op_crystal_verify;
+        bl_op_crystal_verify, bl_op_crystal_symmetry, bl_op_crystal_cell, bl_op_crystal_expand, bl_op_crystal_supercell;
 
 /* A structure as it came: what the engine knows in `s`, keys it does not know kept as bytes
  * of the reader's input and written back as they were. */
@@ -22,6 +22,8 @@ struct bl_term_structure {
 /* On success the caller clears t->s. */
 enum bl_status bl_read_structure(struct bl_reader *r, struct bl_quota *quota, struct bl_term_structure *t, struct bl_error *err);
 void bl_write_structure(struct bl_writer *w, const struct bl_structure *s, const struct bl_term_structure *foreign);
+
+void bl_write_symmetry(struct bl_writer *w, const struct bl_symmetry *symmetry);
 
 /* A potential with the memory of its pairs. */
 struct bl_term_potential {

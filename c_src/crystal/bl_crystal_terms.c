@@ -64,6 +64,8 @@ static const struct array arrays[] = {
     {"masses", offsetof(struct bl_structure, masses), sizeof(double)},
     {"charges", offsetof(struct bl_structure, charges), sizeof(double)},
     {"fixed", offsetof(struct bl_structure, fixed), 1},
+    {"occupancies", offsetof(struct bl_structure, occupancies), sizeof(double)},
+    {"sites", offsetof(struct bl_structure, sites), sizeof(uint32_t)},
 };
 enum { ARRAYS = sizeof arrays / sizeof *arrays, TYPES = 0, POSITIONS = 1 };
 
@@ -255,6 +257,96 @@ static enum bl_status read_columns(const struct bl_span *encoded, struct bl_stru
     return status;
 }
 
+/* ---- reading: labels and symmetry ------------------------------------------------- */
+
+static enum bl_status read_labels(struct bl_reader *r, struct bl_structure *s, struct bl_error *err)
+{
+    size_t n;
+    enum bl_status status = bl_read_list(r, &n);
+    if (status != BL_OK) return status;
+    struct bl_buffer text;
+    struct bl_printer p = {.out = &text, .err = err};
+    bl_buffer_init(&text, s->quota);
+    uint32_t *ends = bl_alloc_array(s->quota, n, sizeof *ends, err);
+    if (!ends) return bl_alloc_status(err);
+    for (size_t i = 0; status == BL_OK && i < n; i++) {
+        struct bl_span label;
+        status = bl_read_binary(r, &label);
+        if (status == BL_OK && label.len > UINT32_MAX - text.len) status = bl_fail_limit(err, "label_bytes", UINT32_MAX, label.len);
+        if (status == BL_OK) bl_print_bytes(&p, (const char *)label.data, label.len);
+        if (status == BL_OK) status = p.status;
+        ends[i] = (uint32_t)text.len;
+    }
+    if (status == BL_OK) status = bl_read_list_end(r);
+    if (status == BL_OK) status = bl_structure_set_labels(s, text.data, ends, n, err);
+    bl_buffer_clear(&text);
+    bl_free(ends);
+    return status;
+}
+
+static enum bl_status read_short_text(struct bl_reader *r, char *out, size_t size, struct bl_error *err)
+{
+    struct bl_span text;
+    const enum bl_status status = bl_read_binary(r, &text);
+    if (status != BL_OK) return status;
+    if (text.len >= size || (text.len > 0 && memchr(text.data, 0, text.len)))
+        return bl_fail_invalid(err, "symmetry", "a name has at most %zu bytes", size - 1);
+    if (text.len > 0) memcpy(out, text.data, text.len);
+    out[text.len] = '\0';
+    return BL_OK;
+}
+
+static enum bl_status read_operations(struct bl_reader *r, struct bl_quota *quota, struct bl_symmetry *out, struct bl_error *err)
+{
+    size_t n;
+    enum bl_status status = bl_read_list(r, &n);
+    if (status == BL_OK && n > BL_SYMOPS_MAX) status = bl_fail_limit(err, "symmetry operations", BL_SYMOPS_MAX, n);
+    if (status != BL_OK) return status;
+    bl_free(out->ops);
+    out->count = 0;
+    out->ops = bl_alloc_array(quota, n, sizeof *out->ops, err);
+    if (!out->ops) return bl_alloc_status(err);
+    for (size_t i = 0; status == BL_OK && i < n; i++) {
+        struct bl_span text;
+        status = bl_read_binary(r, &text);
+        if (status == BL_OK && bl_symop_parse((const char *)text.data, text.len, &out->ops[i], err) != BL_OK)
+            status = bl_fail_invalid(err, "symmetry", "operation %zu is not like x,y,z", i + 1);
+        out->count += status == BL_OK;
+    }
+    return status == BL_OK ? bl_read_list_end(r) : status;
+}
+
+/* symmetry => #{number, name, hall, operations}: all but the operations optional */
+static enum bl_status read_symmetry(struct bl_reader *r, struct bl_structure *s, struct bl_error *err)
+{
+    struct bl_symmetry y = {.count = 0};
+    size_t n;
+    enum bl_status status = bl_read_map(r, &n);
+    for (size_t i = 0; status == BL_OK && i < n; i++) {
+        struct bl_span key;
+        uint64_t number;
+        status = bl_read_atom(r, &key);
+        if (status != BL_OK) break;
+        if (bl_span_is(&key, "number")) {
+            status = bl_read_uint(r, &number);
+            if (status == BL_OK && number > 230) status = bl_fail_invalid(err, "symmetry", "a number is at most 230");
+            if (status == BL_OK) y.number = (uint16_t)number;
+        } else if (bl_span_is(&key, "name")) {
+            status = read_short_text(r, y.name, sizeof y.name, err);
+        } else if (bl_span_is(&key, "hall")) {
+            status = read_short_text(r, y.hall, sizeof y.hall, err);
+        } else if (bl_span_is(&key, "operations")) {
+            status = read_operations(r, s->quota, &y, err);
+        } else {
+            status = bl_read_unknown_key(r, &key);
+        }
+    }
+    if (status == BL_OK && y.count == 0) status = bl_fail_invalid(err, "symmetry", "operations are missing");
+    if (status == BL_OK) status = bl_structure_set_symmetry(s, &y, err);
+    bl_symmetry_clear(&y);
+    return status;
+}
+
 /* ---- reading: the structure ------------------------------------------------------- */
 
 struct structure_form {
@@ -304,6 +396,14 @@ static enum bl_status read_field(struct bl_reader *r, struct structure_form *f, 
     if (bl_span_is(&key, "columns")) {
         bl_reader_at(r, "columns");
         return bl_read_raw(r, &f->columns);
+    }
+    if (bl_span_is(&key, "labels")) {
+        bl_reader_at(r, "labels");
+        return read_labels(r, s, err);
+    }
+    if (bl_span_is(&key, "symmetry")) {
+        bl_reader_at(r, "symmetry");
+        return read_symmetry(r, s, err);
     }
     return keep_foreign(r, f->t, key, err);
 }
@@ -419,11 +519,47 @@ static void write_cell(struct bl_writer *w, const struct bl_structure *s)
     bl_write_end(w);
 }
 
+static void write_labels(struct bl_writer *w, const struct bl_structure *s)
+{
+    bl_write_atom(w, "labels");
+    bl_write_list(w, s->label_count);
+    for (size_t i = 0, start = 0; i < s->label_count; start = s->label_ends[i++])
+        bl_write_binary(w, s->label_text + start, s->label_ends[i] - start);
+    bl_write_end(w);
+}
+
+void bl_write_symmetry(struct bl_writer *w, const struct bl_symmetry *y)
+{
+    bl_write_map(w, 1 + (size_t)(y->number > 0) + (size_t)(y->name[0] != '\0') + (size_t)(y->hall[0] != '\0'));
+    if (y->number > 0) {
+        bl_write_atom(w, "number");
+        bl_write_uint(w, y->number);
+    }
+    if (y->name[0]) {
+        bl_write_atom(w, "name");
+        bl_write_text(w, y->name);
+    }
+    if (y->hall[0]) {
+        bl_write_atom(w, "hall");
+        bl_write_text(w, y->hall);
+    }
+    bl_write_atom(w, "operations");
+    bl_write_list(w, y->count);
+    for (size_t i = 0; i < y->count; i++) {
+        char text[BL_SYMOP_SIZE];
+        bl_symop_format(&y->ops[i], text);
+        bl_write_text(w, text);
+    }
+    bl_write_end(w);
+    bl_write_end(w);
+}
+
 void bl_write_structure(struct bl_writer *w, const struct bl_structure *s, const struct bl_term_structure *foreign)
 {
     struct bl_structure view = *s; /* array_slot wants one that may be written */
     size_t pairs = 3u + (s->info_count > 0) + (s->column_count > 0) + (foreign ? foreign->foreign_count : 0);
     for (size_t i = 0; i < ARRAYS; i++) pairs += *array_slot(&view, i) != NULL;
+    pairs += (size_t)(s->label_text != NULL) + (size_t)(s->symmetry != NULL);
     bl_write_map(w, pairs);
     write_cell(w, s);
     bl_write_atom(w, "species");
@@ -438,6 +574,11 @@ void bl_write_structure(struct bl_writer *w, const struct bl_structure *s, const
     }
     if (s->info_count > 0) write_info(w, s);
     if (s->column_count > 0) write_columns(w, s);
+    if (s->label_text) write_labels(w, s);
+    if (s->symmetry) {
+        bl_write_atom(w, "symmetry");
+        bl_write_symmetry(w, s->symmetry);
+    }
     for (size_t i = 0; foreign && i < foreign->foreign_count; i++) {
         char key[256];
         memcpy(key, foreign->foreign_key[i].data, foreign->foreign_key[i].len);

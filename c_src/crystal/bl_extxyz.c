@@ -306,6 +306,7 @@ static const struct known known_properties[] = {
     {"velocities", 0, 3, REALS(velocities)}, {"vel", 0, 3, REALS(velocities)},
     {"masses", 0, 1, REALS(masses)},         {"mass", 0, 1, REALS(masses)},
     {"charges", 0, 1, REALS(charges)},       {"charge", 0, 1, REALS(charges)},
+    {"occupancies", 0, 1, REALS(occupancies)}, {"occupancy", 0, 1, REALS(occupancies)},
     {"fixed", 'L', 1, TO_FIXED, 0},          {"fixed", 'L', 3, TO_FIXED, 0},
     {"move_mask", 'L', 1, TO_MOVABLE, 0},    {"move_mask", 'L', 3, TO_MOVABLE, 0},
 };
@@ -661,6 +662,7 @@ static void print_header(struct bl_printer *p, const struct bl_structure *s)
     if (s->forces) bl_print_text(p, ":forces:R:3");
     if (s->masses) bl_print_text(p, ":masses:R:1");
     if (s->charges) bl_print_text(p, ":charges:R:1");
+    if (s->occupancies) bl_print_text(p, ":occupancies:R:1");
     if (s->fixed) bl_print_text(p, ":fixed:L:3");
     for (size_t i = 0; i < s->column_count; i++) {
         const struct bl_column *c = &s->columns[i];
@@ -694,6 +696,7 @@ static void print_atom(struct bl_printer *p, const struct bl_structure *s, size_
     print_reals(p, s->forces ? s->forces + 3 * i : NULL, 3);
     print_reals(p, s->masses ? s->masses + i : NULL, 1);
     print_reals(p, s->charges ? s->charges + i : NULL, 1);
+    print_reals(p, s->occupancies ? s->occupancies + i : NULL, 1);
     for (int k = 0; s->fixed && k < 3; k++) bl_print_text(p, s->fixed[i] & (1u << k) ? " T" : " F");
     for (size_t c = 0; c < s->column_count; c++) {
         const struct bl_column *x = &s->columns[c];

@@ -7,6 +7,7 @@
 const struct bl_crystal_limits bl_crystal_limits_default = {
     .max_atoms = (size_t)8 << 20,
     .max_frames = 100000,
+    .max_inflated = (size_t)1 << 30,
     .max_images = (size_t)64 << 20,
     .max_neighbours = (size_t)1 << 28,
 };
@@ -25,6 +26,12 @@ void bl_structure_clear(struct bl_structure *s)
     bl_free(s->masses);
     bl_free(s->charges);
     bl_free(s->fixed);
+    bl_free(s->occupancies);
+    bl_free(s->sites);
+    bl_free(s->label_ends);
+    bl_free(s->label_text);
+    if (s->symmetry) bl_symmetry_clear(s->symmetry);
+    bl_free(s->symmetry);
     for (size_t i = 0; i < s->info_count; i++) bl_free(s->info[i].key); /* value lies in the same block */
     bl_free(s->info);
     for (size_t i = 0; i < s->column_count; i++) bl_free(s->columns[i].name);
@@ -32,14 +39,16 @@ void bl_structure_clear(struct bl_structure *s)
     bl_structure_init(s, s->quota);
 }
 
-enum bl_status bl_structure_allocate(struct bl_structure *s, size_t atoms, const struct bl_crystal_limits *limits,
-                                     struct bl_error *err)
+typedef void *allocate_fn(struct bl_quota *quota, size_t bytes, struct bl_error *err);
+
+static enum bl_status allocate(struct bl_structure *s, size_t atoms, const struct bl_crystal_limits *limits, allocate_fn *get,
+                               struct bl_error *err)
 {
     const size_t most = (limits ? limits : &bl_crystal_limits_default)->max_atoms;
     if (atoms > most) return bl_fail_limit(err, "atoms", most, atoms);
-    s->types = bl_alloc_zero(s->quota, atoms * sizeof *s->types, err);
+    s->types = get(s->quota, atoms * sizeof *s->types, err);
     if (!s->types) return bl_alloc_status(err);
-    s->positions = bl_alloc_zero(s->quota, atoms * 3 * sizeof(double), err);
+    s->positions = get(s->quota, atoms * 3 * sizeof(double), err);
     if (!s->positions) {
         bl_free(s->types);
         s->types = NULL;
@@ -47,6 +56,18 @@ enum bl_status bl_structure_allocate(struct bl_structure *s, size_t atoms, const
     }
     s->atoms = atoms;
     return BL_OK;
+}
+
+enum bl_status bl_structure_allocate(struct bl_structure *s, size_t atoms, const struct bl_crystal_limits *limits,
+                                     struct bl_error *err)
+{
+    return allocate(s, atoms, limits, bl_alloc_zero, err);
+}
+
+enum bl_status bl_structure_allocate_raw(struct bl_structure *s, size_t atoms, const struct bl_crystal_limits *limits,
+                                         struct bl_error *err)
+{
+    return allocate(s, atoms, limits, bl_alloc, err);
 }
 
 enum bl_status bl_structure_add(struct bl_structure *s, void *field, size_t count, size_t size, struct bl_error *err)
@@ -144,6 +165,48 @@ enum bl_status bl_structure_add_column(struct bl_structure *s, const char *name,
     return BL_OK;
 }
 
+enum bl_status bl_structure_set_labels(struct bl_structure *s, const char *text, const uint32_t *ends, size_t count, struct bl_error *err)
+{
+    const size_t len = count ? ends[count - 1] : 0;
+    char *copy = bl_alloc(s->quota, len + 1, err);
+    if (!copy) return bl_alloc_status(err);
+    uint32_t *copied_ends = bl_alloc_array(s->quota, count, sizeof *ends, err);
+    if (!copied_ends) {
+        bl_free(copy);
+        return bl_alloc_status(err);
+    }
+    if (len > 0) memcpy(copy, text, len);
+    if (count > 0) memcpy(copied_ends, ends, count * sizeof *ends);
+    bl_free(s->label_text);
+    bl_free(s->label_ends);
+    s->label_text = copy;
+    s->label_ends = copied_ends;
+    s->label_count = count;
+    return BL_OK;
+}
+
+enum bl_status bl_structure_set_symmetry(struct bl_structure *s, struct bl_symmetry *symmetry, struct bl_error *err)
+{
+    struct bl_symmetry *own = s->symmetry ? s->symmetry : bl_alloc_zero(s->quota, sizeof *own, err);
+    if (!own) return bl_alloc_status(err);
+    bl_symmetry_clear(own);
+    *own = *symmetry;
+    s->symmetry = own;
+    *symmetry = (struct bl_symmetry){.count = 0};
+    return BL_OK;
+}
+
+static enum bl_status copy_symmetry(struct bl_structure *to, const struct bl_symmetry *from, struct bl_error *err)
+{
+    struct bl_symmetry copy = *from;
+    copy.ops = bl_alloc_array(to->quota, from->count, sizeof *from->ops, err);
+    if (!copy.ops) return bl_alloc_status(err);
+    memcpy(copy.ops, from->ops, from->count * sizeof *from->ops);
+    const enum bl_status status = bl_structure_set_symmetry(to, &copy, err);
+    if (status != BL_OK) bl_symmetry_clear(&copy);
+    return status;
+}
+
 /* ---- copy -------------------------------------------------------------------- */
 
 static enum bl_status copy_array(struct bl_quota *quota, void *to, const void *from, size_t bytes, struct bl_error *err)
@@ -191,6 +254,11 @@ enum bl_status bl_structure_copy(struct bl_structure *to, const struct bl_struct
     if (status == BL_OK) status = copy_array(quota, &t.masses, from->masses, n * sizeof(double), err);
     if (status == BL_OK) status = copy_array(quota, &t.charges, from->charges, n * sizeof(double), err);
     if (status == BL_OK) status = copy_array(quota, &t.fixed, from->fixed, n, err);
+    if (status == BL_OK) status = copy_array(quota, &t.occupancies, from->occupancies, n * sizeof(double), err);
+    if (status == BL_OK) status = copy_array(quota, &t.sites, from->sites, n * sizeof *t.sites, err);
+    if (status == BL_OK && from->label_text) status = bl_structure_set_labels(&t, from->label_text, from->label_ends,
+            from->label_count, err);
+    if (status == BL_OK && from->symmetry) status = copy_symmetry(&t, from->symmetry, err);
     if (status == BL_OK) status = copy_remarks(&t, from, err);
     if (status != BL_OK) {
         bl_structure_clear(&t);
@@ -225,10 +293,14 @@ enum bl_status bl_structure_check(const struct bl_structure *s, struct bl_error 
     if (status == BL_OK) status = check_finite(s->forces, 3 * s->atoms, "forces", err);
     if (status == BL_OK) status = check_finite(s->masses, s->atoms, "masses", err);
     if (status == BL_OK) status = check_finite(s->charges, s->atoms, "charges", err);
+    if (status == BL_OK) status = check_finite(s->occupancies, s->atoms, "occupancies", err);
     if (status != BL_OK) return status;
     for (size_t i = 0; i < s->atoms; i++)
         if (s->types[i] >= s->species_count)
             return bl_fail_invalid(err, "types", "atom %zu has type %u of %zu species", i + 1, s->types[i], s->species_count);
+    for (size_t i = 0; s->sites && i < s->atoms; i++)
+        if (s->sites[i] >= s->label_count)
+            return bl_fail_invalid(err, "sites", "atom %zu has label %u of %zu", i + 1, s->sites[i], s->label_count);
     struct bl_lattice lattice;
     return bl_lattice_init(&lattice, s, err);
 }
@@ -290,6 +362,18 @@ enum bl_status bl_lattice_init(struct bl_lattice *lattice, const struct bl_struc
     }
     *lattice = l;
     return BL_OK;
+}
+
+enum bl_status bl_right_handed(const struct bl_structure *s, struct bl_lattice *lattice, struct bl_error *err)
+{
+    struct bl_structure turned = *s;
+    if (bl_structure_volume(s) < 0) {
+        memcpy(turned.cell[0], s->cell[1], sizeof s->cell[0]);
+        memcpy(turned.cell[1], s->cell[0], sizeof s->cell[0]);
+        turned.pbc[0] = s->pbc[1];
+        turned.pbc[1] = s->pbc[0];
+    }
+    return bl_lattice_init(lattice, &turned, err);
 }
 
 void bl_lattice_fractional(const struct bl_lattice *l, const double r[3], double f[3])

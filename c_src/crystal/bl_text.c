@@ -131,7 +131,7 @@ struct bl_symbol bl_symbol_of(struct bl_token token)
 {
     struct bl_symbol s = {.known = false};
     const size_t len = token.len < BL_SYMBOL_SIZE ? token.len : BL_SYMBOL_SIZE - 1;
-    memcpy(s.text, token.p, len);
+    if (len > 0) memcpy(s.text, token.p, len);
     if (len == 0 || len > 2) return s;
     char cased[3] = {(char)toupper((unsigned char)s.text[0]), (char)tolower((unsigned char)s.text[1]), '\0'};
     if (bl_element_number(s.text) > 0) {
@@ -204,7 +204,9 @@ enum bl_status bl_crystal_write(const struct bl_structure *s, enum bl_format for
     enum bl_status status = bl_structure_check(s, err);
     if (status == BL_OK && format == BL_FORMAT_POSCAR) status = bl_poscar_write(s, options ? options : &defaults, &p);
     else if (status == BL_OK && format == BL_FORMAT_EXTXYZ) status = bl_extxyz_write(s, &p);
-    else if (status == BL_OK) status = bl_fail_invalid(err, "format", "poscar or extxyz");
+    else if (status == BL_OK && format == BL_FORMAT_CIF) status = bl_cif_write(s, options ? options : &defaults, &p);
+    else if (status == BL_OK && format == BL_FORMAT_LAMMPS) status = bl_lammps_write(s, options ? options : &defaults, &p);
+    else if (status == BL_OK) status = bl_fail_invalid(err, "format", "poscar, extxyz, cif or lammps");
     if (status == BL_OK) status = p.status;
     if (status != BL_OK) out->len = before;
     return status;

@@ -23,10 +23,11 @@ extern "C" {
 struct bl_crystal_limits {
     size_t max_atoms;      /* of one structure */
     size_t max_frames;     /* of one file */
+    size_t max_inflated;   /* bytes that a compressed file may grow to */
     size_t max_images;     /* atoms and their periodic images that a neighbour search may hold */
     size_t max_neighbours; /* pairs that a neighbour list may hold */
 };
-/* 8 Mi atoms, 100,000 frames, 64 Mi images, 256 Mi neighbours. */
+/* 8 Mi atoms, 100,000 frames, 1 GiB inflated, 64 Mi images, 256 Mi neighbours. */
 BL_API extern const struct bl_crystal_limits bl_crystal_limits_default;
 
 /* ---- elements ------------------------------------------------------------- */
@@ -42,6 +43,45 @@ struct bl_element {
 BL_API extern const struct bl_element bl_elements[BL_ELEMENT_COUNT];
 /* The atomic number, or 0: not an element. Case matters; D and T are hydrogen (1). */
 BL_API unsigned bl_element_number(const char *symbol);
+
+/* ---- symmetry ------------------------------------------------------------- */
+
+/* One operation of a space group in fractional coordinates, exact: x' = rot x + shift / BL_SYMOP_DEN,
+ * shift in [0, BL_SYMOP_DEN). The denominator holds thirds, fourths, ... up to sixteenths. */
+enum { BL_SYMOP_DEN = 720720, BL_SYMOP_SIZE = 80, BL_SYMOPS_MAX = 4096 };
+struct bl_symop {
+    int8_t rot[3][3];
+    int32_t shift[3];
+};
+/* "x,y,z", "-x+1/2, y, z-0.25", "X-Y;..." with `what` expected in the error (column 1-based in
+ * the text, line 0). A fourth part "+1" or "-1" (time reversal) is read over. BL_SYNTAX. */
+BL_API enum bl_status bl_symop_parse(const char *text, size_t len, struct bl_symop *out, struct bl_error *err);
+/* Terminated; the length. Reads back as the same operation. */
+BL_API size_t bl_symop_format(const struct bl_symop *op, char out[BL_SYMOP_SIZE]);
+BL_API struct bl_symop bl_symop_multiply(const struct bl_symop *a, const struct bl_symop *b); /* a after b */
+BL_API bool bl_symop_equal(const struct bl_symop *a, const struct bl_symop *b);
+
+/* A space group in some setting. */
+struct bl_symmetry {
+    uint16_t number; /* 1 to 230; 0: not known */
+    char name[40];   /* Hermann-Mauguin symbol; empty: not known */
+    char hall[48];   /* Hall symbol; empty: not known */
+    bool closed;     /* the operations were made as a group; false: nobody looked */
+    size_t count;
+    struct bl_symop *ops; /* the identity first */
+};
+/* The group that a Hall symbol generates. BL_SYNTAX, BL_NO_MEMORY. */
+BL_API enum bl_status bl_symmetry_from_hall(const char *hall, size_t len, struct bl_quota *quota, struct bl_symmetry *out,
+                                            struct bl_error *err);
+/* The group that operations generate. BL_LIMIT when it does not close within BL_SYMOPS_MAX. */
+BL_API enum bl_status bl_symmetry_from_ops(const struct bl_symop *ops, size_t count, struct bl_quota *quota,
+                                           struct bl_symmetry *out, struct bl_error *err);
+/* A Hermann-Mauguin symbol (spaced or not, short or full, ":1" ":2" ":H" ":R" for the setting), a
+ * Hall symbol, or a number: the first setting of that name; for a number the standard one, with
+ * origin choice 2 and hexagonal axes. BL_INVALID: nothing of that name. */
+BL_API enum bl_status bl_symmetry_from_name(const char *name, size_t len, struct bl_quota *quota, struct bl_symmetry *out,
+                                            struct bl_error *err);
+BL_API void bl_symmetry_clear(struct bl_symmetry *s);
 
 /* ---- structures ----------------------------------------------------------- */
 
@@ -87,13 +127,24 @@ struct bl_structure {
     double *positions;               /* Cartesian, may lie outside the cell */
     double *velocities, *forces;     /* 3N */
     double *masses, *charges;        /* N */
+    double *occupancies;             /* N, of a site that is not always taken by its atom */
+    uint32_t *sites;                 /* N, index into labels: the row of the file an atom came from */
     uint8_t *fixed;                  /* N, BL_FIXED_* along the Cartesian axes */
+    size_t label_count;
+    uint32_t *label_ends; /* label i is label_text[label_ends[i - 1] .. label_ends[i]) */
+    char *label_text;
+    struct bl_symmetry *symmetry; /* NULL: not known. What the file said; changes of the atoms may break it */
     struct bl_info *info;
     struct bl_column *columns;
 };
 
 BL_API void bl_structure_init(struct bl_structure *s, struct bl_quota *quota);
 BL_API void bl_structure_clear(struct bl_structure *s);
+/* Text of `len` bytes for all labels, ends[i] the end of label i; both are copied. */
+BL_API enum bl_status bl_structure_set_labels(struct bl_structure *s, const char *text, const uint32_t *ends, size_t count,
+                                              struct bl_error *err);
+/* Takes the operations over: *symmetry is empty afterwards. */
+BL_API enum bl_status bl_structure_set_symmetry(struct bl_structure *s, struct bl_symmetry *symmetry, struct bl_error *err);
 /* Makes room for `atoms` atoms in an initialised, empty structure: types and positions,
  * all zero. BL_LIMIT (atoms), BL_NO_MEMORY. limits may be NULL (defaults). */
 BL_API enum bl_status bl_structure_allocate(struct bl_structure *s, size_t atoms, const struct bl_crystal_limits *limits,
@@ -120,7 +171,9 @@ BL_API enum bl_status bl_structure_add_column(struct bl_structure *s, const char
 
 /* ---- files ---------------------------------------------------------------- */
 
-enum bl_format { BL_FORMAT_AUTO = 0, BL_FORMAT_POSCAR, BL_FORMAT_EXTXYZ };
+enum bl_format { BL_FORMAT_AUTO = 0, BL_FORMAT_POSCAR, BL_FORMAT_EXTXYZ, BL_FORMAT_CIF, BL_FORMAT_LAMMPS, BL_FORMAT_COUNT };
+/* "auto", "poscar", "extxyz", "cif", "lammps". */
+BL_API const char *bl_format_name(enum bl_format format);
 
 /* What a reader assumed because the file does not say. */
 enum { BL_WARNINGS_MAX = 32, BL_WARNING_SIZE = 160 };
@@ -131,16 +184,47 @@ struct bl_warnings {
 
 struct bl_parse_options {
     enum bl_format format;
+    /* The file's name, where its content does not tell the format; NULL: not known. */
+    const char *name;
+    /* CIF: the answer to "which setting?", any name that bl_symmetry_from_name takes, or "P 1" for
+     * the atoms as they are listed. Wins over what the file says. NULL: the file's. */
+    const char *setting;
+    /* CIF: only the block of this name; NULL: all. */
+    const char *block;
+    /* LAMMPS: "atomic", "charge", ...; NULL: what the file says. */
+    const char *atom_style;
     /* The answer to "which species?" for a VASP 4 file without symbols: one per count. */
     const char *const *species;
     size_t species_count;
     const struct bl_crystal_limits *limits; /* NULL: defaults */
 };
 
+/* Where the symmetry of a structure came from, the first that a file has. */
+enum bl_symmetry_source {
+    BL_SYMMETRY_NONE = 0, /* no word about it: P 1 */
+    BL_SYMMETRY_OPTION,
+    BL_SYMMETRY_OPERATIONS,
+    BL_SYMMETRY_MAGNETIC, /* magnetic operations; moments and time reversal are left out */
+    BL_SYMMETRY_HALL,
+    BL_SYMMETRY_NAME,
+    BL_SYMMETRY_NUMBER,
+    BL_SYMMETRY_REFUSED /* what there was does not fit the cell: atoms as listed */
+};
+/* What was counted while a CIF was expanded. */
+struct bl_report {
+    char block[64];
+    enum bl_symmetry_source source;
+    size_t rows;      /* atoms in the file */
+    size_t positions; /* distinct ones, whatever the elements on them */
+    double occupancy; /* sum over the atoms of the cell */
+    double expected;  /* Z x atoms of the formula; < 0: the file does not tell */
+};
+
 struct bl_parsed {
     struct bl_quota *quota;
     enum bl_format format; /* what it was */
     struct bl_structure *frames;
+    struct bl_report *reports; /* one a frame, or NULL */
     size_t count, capacity;
     struct bl_warnings warnings;
 };
@@ -148,10 +232,17 @@ struct bl_parsed {
 /* Reads a whole file, every frame. options may be NULL. On error nothing is kept:
  * BL_SYNTAX (line, column, what was expected), BL_INVALID (contradicts itself, or a
  * question is open: the text says which option answers it), BL_LIMIT, BL_NO_MEMORY,
- * BL_UNSUPPORTED ("gzip", "cif"). *out need not be initialised. */
+ * BL_UNSUPPORTED ("zlib": compressed, and no library here). A CIF without atoms has no frames.
+ * *out need not be initialised. */
 BL_API enum bl_status bl_crystal_parse(struct bl_ctx *ctx, const char *data, size_t len, const struct bl_parse_options *options,
                                        struct bl_parsed *out, struct bl_error *err);
 BL_API void bl_parsed_clear(struct bl_parsed *parsed);
+
+/* Appends the content of a gzip file, all its members. BL_SYNTAX (offset), BL_LIMIT ("inflated_bytes",
+ * or the quota), BL_UNSUPPORTED ("zlib"). */
+struct bl_buffer;
+BL_API enum bl_status bl_gunzip(struct bl_ctx *ctx, const char *data, size_t len, size_t limit, struct bl_buffer *out,
+                                struct bl_error *err);
 
 /* Bytes that grow; free with bl_buffer_clear. */
 struct bl_buffer {
@@ -164,7 +255,8 @@ BL_API void bl_buffer_clear(struct bl_buffer *b);
 
 struct bl_write_options {
     bool cartesian; /* POSCAR: Cartesian instead of Direct positions */
-    const char *comment; /* POSCAR: first line; NULL: the formula */
+    const char *comment; /* POSCAR, LAMMPS: first line; NULL: the formula */
+    bool symmetry; /* CIF: the symmetry of the structure, where its atoms still have it, instead of P 1 */
 };
 /* Appends one structure. Every number reads back as the same double (POSCAR Direct: the
  * fractional numbers do). BL_INVALID: the format cannot hold it (a POSCAR without a cell).
@@ -180,6 +272,45 @@ enum { BL_NUMBER_SIZE = 32 };
 /* Writes a finite double so that bl_parse_number (and strtod) give it back exactly, usually
  * with the fewest digits. Returns the length; not terminated. */
 BL_API size_t bl_format_number(double value, char out[BL_NUMBER_SIZE]);
+
+/* ---- building, symmetry of a structure ------------------------------------------- */
+
+/* All atoms of the cell from those of an asymmetric unit. Images of one atom within `tolerance`
+ * (angstrom; 0: 0.02) are one, at their mean; an atom that is an image of an earlier one of its kind
+ * is left out. *out has symmetry and sites; other per-atom arrays than occupancies are left out.
+ * BL_INVALID (the operations do not fit the cell, no full cell), BL_LIMIT, BL_NO_MEMORY. */
+BL_API enum bl_status bl_structure_expand(struct bl_ctx *ctx, const struct bl_structure *asymmetric,
+                                          const struct bl_symmetry *symmetry, double tolerance, struct bl_structure *out,
+                                          struct bl_error *err);
+/* The cell whose vectors are the rows of `matrix` times the rows of s->cell, filled with all images,
+ * image by image. Velocities, forces, masses, charges, fixed, occupancies go with the atoms; info,
+ * columns, labels and symmetry do not. BL_INVALID (determinant 0, a combination of a direction that
+ * is not periodic), BL_LIMIT (atoms). */
+BL_API enum bl_status bl_structure_supercell(struct bl_ctx *ctx, const struct bl_structure *s, int32_t matrix[3][3],
+                                             const struct bl_crystal_limits *limits, struct bl_structure *out, struct bl_error *err);
+
+/* What spglib finds. Arrays belong to it; free with bl_symmetry_found_clear. */
+struct bl_symmetry_found {
+    unsigned number, hall_number; /* 1 to 230, 1 to 530 */
+    char name[12], hall[20], choice[8], point_group[8];
+    struct bl_symmetry group;     /* operations in the cell as given */
+    size_t atoms;
+    char *wyckoff;        /* a letter per atom */
+    uint32_t *equivalent; /* per atom the first one of its orbit */
+    /* x_standard = transformation x + origin_shift */
+    double transformation[3][3], origin_shift[3];
+};
+enum { BL_SYMMETRY_ATOMS_MAX = 20000 }; /* the search grows faster than the number of atoms */
+/* symprec in angstrom. BL_UNSUPPORTED ("spglib": not installed), BL_INVALID (not periodic in all
+ * directions, nothing found), BL_LIMIT. The library cannot be interrupted. */
+BL_API enum bl_status bl_symmetry_find(struct bl_ctx *ctx, const struct bl_structure *s, double symprec,
+                                       struct bl_symmetry_found *out, struct bl_error *err);
+BL_API void bl_symmetry_found_clear(struct bl_symmetry_found *found);
+enum bl_cell_kind { BL_CELL_PRIMITIVE, BL_CELL_CONVENTIONAL, BL_CELL_NIGGLI };
+/* The structure in another cell: the standard primitive or conventional one (idealised, turned), or the
+ * Niggli cell of the primitive one (as it lies). Atoms by species; only species and positions are kept. */
+BL_API enum bl_status bl_symmetry_cell(struct bl_ctx *ctx, const struct bl_structure *s, enum bl_cell_kind kind, double symprec,
+                                       struct bl_structure *out, struct bl_error *err);
 
 /* ---- neighbours ----------------------------------------------------------- */
 

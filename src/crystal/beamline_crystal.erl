@@ -23,12 +23,16 @@
 -export([new/1, number_of_atoms/1, species/1, symbols/1, formula/1, positions/1, forces/1, cell/1, volume/1]).
 -export([distance/3, vector/3, fixed/1, fix/2]).
 -export([parse/1, parse/2, parse/3, write/2, write/3, write/4]).
+-export([symmetry/1, symmetry/2, symmetry/3, standard_cell/2, standard_cell/4]).
+-export([prototype/3, prototype/4, prototypes/0, expand/2, expand/4, supercell/2, supercell/3]).
+-export([transform/2, wrap/1, sort/2, delete/2, substitute/3, merge/2, rattle/3, config/1, pattern/1, pattern/2]).
 -export([energy/2, energy/3, energy/4, neighbours/2, neighbours/3]).
 -export([relax/2, relax/3, relax/4, verify/2, verify/3, verify/4]).
 -export([submit_parse/3, submit_relax/4, submit_verify/4, submit_energy/4]).
 
 -export_type([structure/0, column/0, symbol/0, vector/0, potential/0, lj_pair/0, sw_parameters/0]).
 -export_type([format/0, parse_options/0, write_options/0, energy_options/0, relax_options/0, verify_options/0]).
+-export_type([report/0, symmetry/0, found_symmetry/0, prototype_parameters/0]).
 -export_type([parsed/0, energies/0, neighbours/0, relaxed/0, verified/0, gate/0]).
 
 -type symbol() :: binary().
@@ -56,6 +60,13 @@
     charges => binary(),
     %% per atom one byte: the sum of 1 (x), 2 (y), 4 (z) for the axes that must not move
     fixed => binary(),
+    %% per atom float64: how much of the site its atom takes; without it all are whole
+    occupancies => binary(),
+    %% per atom uint32: index into labels, the row of the file that an atom came from
+    sites => binary(),
+    labels => [binary()],
+    %% what the file said; changes of the atoms may break it
+    symmetry => symmetry(),
     %% remarks of the file
     info => #{binary() => binary() | boolean() | number() | [number() | boolean()] | [[number() | boolean()]]},
     %% per-atom quantities without a key of their own
@@ -95,28 +106,92 @@
     q := number()
 }.
 
--type format() :: poscar | extxyz.
+-type format() :: poscar | extxyz | cif | lammps.
 
 -type parse_options() :: #{
     %% default `auto'
     format => auto | format(),
-    %% the species of a VASP 4 file without symbols: one for each count
+    %% the file's name, where its content does not tell the format
+    name => binary(),
+    %% the species of a VASP 4 file without symbols, one for each count; of a LAMMPS file, one for each type
     species => [symbol()],
+    %% CIF: the setting when the file leaves it open, as Hermann-Mauguin or Hall symbol or number;
+    %% wins over what the file says, so `<<"P 1">>' takes the atoms as they are listed
+    setting => binary(),
+    %% CIF: only the block of this name
+    block => binary(),
+    %% LAMMPS: atomic, charge, bond, angle, molecular or full
+    atom_style => binary(),
+    %% bytes that a compressed file may grow to; default 1 GiB; can only be lowered
+    max_inflated => non_neg_integer(),
     %% default 8 Mi; can only be lowered
     max_atoms => non_neg_integer(),
     %% default 100,000; can only be lowered
     max_frames => non_neg_integer()
 }.
 
--type parsed() :: #{format := format(), structures := [structure()], warnings := [binary()]}.
-%% `warnings' says what was assumed because the file does not.
+-type parsed() :: #{
+    format := format(),
+    structures := [structure()],
+    %% what was assumed because the file does not say it
+    warnings := [binary()],
+    %% CIF: one for each structure
+    reports => [report()]
+}.
+
+-type report() :: #{
+    block := binary(),
+    symmetry_from := none | option | operations | magnetic | hall | name | number | refused,
+    %% atoms in the file
+    rows := non_neg_integer(),
+    %% distinct ones in the cell, whatever the elements on them
+    positions := non_neg_integer(),
+    %% sum over the atoms of the cell
+    occupancy := float(),
+    %% Z times the atoms of the formula, where the file has both
+    expected_occupancy => float()
+}.
+
+-type symmetry() :: #{
+    number => 1..230,
+    %% Hermann-Mauguin and Hall symbol
+    name => binary(),
+    hall => binary(),
+    %% like <<"-x,y+1/2,-z">>
+    operations := [binary()]
+}.
 
 -type write_options() :: #{
     %% POSCAR: Cartesian positions; default false (Direct)
     cartesian => boolean(),
-    %% POSCAR: the first line; default: the comment in `info', or the formula
-    comment => binary()
+    %% POSCAR, LAMMPS: the first line; default: the comment in `info', or the formula
+    comment => binary(),
+    %% CIF: one atom of each orbit with the operations of the structure's symmetry, where its atoms still
+    %% have it; default false (P 1)
+    symmetry => boolean()
 }.
+
+-type found_symmetry() :: #{
+    number := 1..230,
+    %% of spglib's 530 settings
+    hall_number := 1..530,
+    name := binary(),
+    hall := binary(),
+    choice := binary(),
+    point_group := binary(),
+    %% a letter for each atom
+    wyckoff := binary(),
+    %% per atom uint32: the first atom of its orbit, from 0
+    equivalent := binary(),
+    %% the operations in the cell as given
+    symmetry := symmetry(),
+    %% x_standard = transformation x + origin_shift
+    transformation := {vector(), vector(), vector()},
+    origin_shift := vector()
+}.
+
+-type prototype_parameters() :: #{a := number(), c => number(), c_over_a => number(), u => number()}.
+%% angstrom; c or c/a of tetragonal and hexagonal ones, and the free coordinate, have usual values.
 
 -type energy_options() :: #{
     %% default true
@@ -384,7 +459,9 @@ parse(Data) -> parse(Data, #{}).
 -spec parse(binary(), parse_options()) -> {ok, parsed()} | {error, beamline_runtime:reason()}.
 parse(Data, Options) -> parse(Data, Options, #{}).
 
-%% @doc Reads a POSCAR/CONTCAR (VASP 4 and 5) or a plain or extended XYZ file, all frames.
+%% @doc Reads a CIF (1.1 or 2.0, all blocks, symmetry expanded), a POSCAR/CONTCAR (VASP 4 and 5), a plain
+%% or extended XYZ file (all frames) or a LAMMPS data file, also when it is compressed with gzip. A CIF
+%% without atoms has no structures.
 %%
 %% A file that leaves a question open is refused with `{invalid, #{field, why}}', where `why'
 %% names the option that answers it; what was assumed stands in `warnings'.
@@ -395,7 +472,7 @@ parse(Data, Options, Task) -> beamline_runtime:call(crystal_parse, parse_argumen
 -spec submit_parse(binary(), parse_options(), beamline_runtime:task_options()) -> {ok, reference()}.
 submit_parse(Data, Options, Task) -> beamline_runtime:submit(crystal_parse, parse_arguments(Data, Options), Task).
 
-parse_arguments(Data, Options) when is_binary(Data), is_map(Options) -> Options#{data => Data};
+parse_arguments(Data, Options) when is_binary(Data), is_map(Options), not is_map_key(data, Options) -> Options#{data => Data};
 parse_arguments(_, _) -> error(badarg).
 
 %% @equiv write(Structures, Format, #{})
@@ -414,6 +491,155 @@ write(Structures, Format, Options, Task) when is_list(Structures), is_atom(Forma
     beamline_runtime:call(crystal_write, Options#{structures => Structures, format => Format}, Task);
 write(_, _, _, _) ->
     error(badarg).
+
+%%% ---- symmetry -----------------------------------------------------------------------------
+
+%% @equiv symmetry(Structure, #{}, #{})
+-spec symmetry(structure()) -> {ok, found_symmetry()} | {error, beamline_runtime:reason()}.
+symmetry(Structure) -> symmetry(Structure, #{}, #{}).
+
+%% @equiv symmetry(Structure, Options, #{})
+-spec symmetry(structure(), #{symprec => number()}) -> {ok, found_symmetry()} | {error, beamline_runtime:reason()}.
+symmetry(Structure, Options) -> symmetry(Structure, Options, #{}).
+
+%% @doc The space group as spglib finds it within `symprec' (angstrom, default 0.001).
+%% `{unsupported, spglib}' where the library is not installed. At most 20,000 atoms.
+-spec symmetry(structure(), #{symprec => number()}, beamline_runtime:task_options()) ->
+    {ok, found_symmetry()} | {error, beamline_runtime:reason()}.
+symmetry(Structure, Options, Task) when is_map(Structure), is_map(Options) ->
+    beamline_runtime:call(crystal_symmetry, Options#{structure => Structure}, Task);
+symmetry(_, _, _) ->
+    error(badarg).
+
+%% @equiv standard_cell(Kind, Structure, #{}, #{})
+-spec standard_cell(primitive | conventional | niggli, structure()) -> {ok, structure()} | {error, beamline_runtime:reason()}.
+standard_cell(Kind, Structure) -> standard_cell(Kind, Structure, #{}, #{}).
+
+%% @doc The structure in the standard primitive or conventional cell (idealised and turned), or in the
+%% Niggli cell of the primitive one (as it lies). Only species, positions and occupancies are kept.
+-spec standard_cell(primitive | conventional | niggli, structure(), #{symprec => number()}, beamline_runtime:task_options()) ->
+    {ok, structure()} | {error, beamline_runtime:reason()}.
+standard_cell(Kind, Structure, Options, Task) when is_atom(Kind), is_map(Structure), is_map(Options) ->
+    beamline_runtime:call(crystal_cell, Options#{structure => Structure, kind => Kind}, Task);
+standard_cell(_, _, _, _) ->
+    error(badarg).
+
+%%% ---- building -------------------------------------------------------------------------------
+
+%% @doc The names that {@link prototype/3} knows.
+-spec prototypes() -> [atom()].
+prototypes() -> beamline_crystal_build:prototypes().
+
+%% @equiv prototype(Name, Elements, Parameters, #{})
+-spec prototype(atom(), [symbol()], prototype_parameters()) -> {ok, structure()} | {error, beamline_runtime:reason()}.
+prototype(Name, Elements, Parameters) -> prototype(Name, Elements, Parameters, #{}).
+
+%% @doc A prototype in its conventional cell; elements in the order of the formula (A B X of a
+%% perovskite, A B X of AB2X4 in spinel, A3 B in L1_2 and A15, A2 B C of a Heusler alloy).
+%% Raises `badarg' for a name, number of elements or lattice parameter that does not go.
+%% ```
+%% {ok, Salt} = beamline_crystal:prototype(rock_salt, [<<"Na">>, <<"Cl">>], #{a => 5.6402}).
+%% '''
+-spec prototype(atom(), [symbol()], prototype_parameters(), beamline_runtime:task_options()) ->
+    {ok, structure()} | {error, beamline_runtime:reason()}.
+prototype(Name, Elements, Parameters, Task) when is_list(Elements), is_map(Parameters) ->
+    {Asymmetric, Setting} = beamline_crystal_build:prototype(Name, Elements, Parameters),
+    expand(Setting, Asymmetric, #{}, Task);
+prototype(_, _, _, _) ->
+    error(badarg).
+
+%% @equiv expand(Setting, Asymmetric, #{}, #{})
+-spec expand(binary() | [binary()], structure()) -> {ok, structure()} | {error, beamline_runtime:reason()}.
+expand(Setting, Asymmetric) -> expand(Setting, Asymmetric, #{}, #{}).
+
+%% @doc All atoms of the cell from an asymmetric unit and a space group: Hermann-Mauguin or Hall
+%% symbol, number (as a binary; the standard setting), or a list of operations. Images of an atom
+%% within `tolerance' (angstrom, default 0.02) are one, at their mean.
+-spec expand(binary() | [binary()], structure(), #{tolerance => number()}, beamline_runtime:task_options()) ->
+    {ok, structure()} | {error, beamline_runtime:reason()}.
+expand(Setting, Asymmetric, Options, Task) when is_map(Asymmetric), is_map(Options) ->
+    beamline_runtime:call(crystal_expand, Options#{structure => Asymmetric, setting => Setting}, Task);
+expand(_, _, _, _) ->
+    error(badarg).
+
+%% @equiv supercell(Matrix, Structure, #{})
+-spec supercell(pos_integer() | {_, _, _}, structure()) -> {ok, structure()} | {error, beamline_runtime:reason()}.
+supercell(Matrix, Structure) -> supercell(Matrix, Structure, #{}).
+
+%% @doc The cell whose vectors are the rows of an integer matrix times the old vectors, filled; a
+%% number or three repeat along the vectors. Velocities, forces, masses, charges, fixed axes and
+%% occupancies go with the atoms.
+-spec supercell(pos_integer() | {_, _, _}, structure(), beamline_runtime:task_options()) ->
+    {ok, structure()} | {error, beamline_runtime:reason()}.
+supercell(N, Structure, Task) when is_integer(N) -> supercell({N, N, N}, Structure, Task);
+supercell({A, B, C}, Structure, Task) when is_integer(A), is_integer(B), is_integer(C) ->
+    supercell({{A, 0, 0}, {0, B, 0}, {0, 0, C}}, Structure, Task);
+supercell({_, _, _} = Matrix, Structure, Task) when is_map(Structure) ->
+    beamline_runtime:call(crystal_supercell, #{structure => Structure, matrix => Matrix}, Task);
+supercell(_, _, _) ->
+    error(badarg).
+
+%% @doc Turns, scales or strains cell and atoms: `{rotate, {X, Y, Z}}' in degrees, about z, then y,
+%% then x; `{scale, Factor}' or `{scale, {X, Y, Z}}'; `{strain, {Xx, Yy, Zz, Yz, Xz, Xy}}' with
+%% engineering shears; `{shear, {Axis, By, Amount}}' adds Amount times the coordinate By to that along
+%% Axis; or three rows that multiply vectors from the right. Only rotations keep velocities and forces.
+-spec transform(term(), structure()) -> structure().
+transform(What, Structure) -> beamline_crystal_build:deform(beamline_crystal_build:matrix(What), Structure).
+
+%% @doc Atoms into the cell, along its periodic directions.
+-spec wrap(structure()) -> structure().
+wrap(Structure) -> beamline_crystal_build:wrap(Structure).
+
+%% @doc Atoms by species or along an axis; ties keep their order.
+-spec sort(species | x | y | z, structure()) -> structure().
+sort(By, Structure) -> beamline_crystal_build:sort(By, Structure).
+
+%% @doc Without some atoms, numbered from 1.
+-spec delete([pos_integer()], structure()) -> structure().
+delete(Atoms, Structure) -> beamline_crystal_build:delete(Atoms, Structure).
+
+%% @doc Some atoms, numbered from 1, become another element. Masses are dropped.
+-spec substitute([pos_integer()], symbol(), structure()) -> structure().
+substitute(Atoms, Symbol, Structure) -> beamline_crystal_build:substitute(Atoms, Symbol, Structure).
+
+%% @doc The atoms of the second structure beside those of the first, in its cell.
+-spec merge(structure(), structure()) -> structure().
+merge(First, Second) -> beamline_crystal_build:merge(First, Second).
+
+%% @doc Moves each coordinate by a normal deviate of this width in angstrom; the same seed, the same places.
+-spec rattle(number(), integer(), structure()) -> structure().
+rattle(Width, Seed, Structure) -> beamline_crystal_build:rattle(Width, Seed, Structure).
+
+%% @doc Prism's `CrystalConfig' with defaults: system_type (a crystal system or quasicrystal),
+%% optimization_level (as in {@link relax/3}), stability_threshold (eV/atom), max_nodes (atoms).
+-spec config(map()) -> {ok, map()} | {error, beamline_runtime:reason()}.
+config(Given) when is_map(Given) -> beamline_crystal_build:config(Given).
+
+%% @doc Prism's `PatternConfig' with defaults: pattern_type (a prototype of one element), spacing
+%% (angstrom, the edge a), scale, rotation (degrees), symmetry (alias of fold), count (cells along each vector).
+-spec pattern(map()) -> {ok, map()} | {error, beamline_runtime:reason()}.
+pattern(Given) when is_map(Given) -> beamline_crystal_build:pattern(Given).
+
+%% @doc Builds a pattern of one element. A fold without a lattice is `{unsupported, quasicrystal}'.
+-spec pattern(symbol(), map()) -> {ok, structure()} | {error, beamline_runtime:reason()}.
+pattern(Symbol, Given) when is_binary(Symbol), is_map(Given) ->
+    case pattern(Given) of
+        {ok, #{pattern_type := Type, fold := Fold}} when Type =:= quasicrystal; Fold =:= 5; Fold > 6 ->
+            {error, {unsupported, quasicrystal}};
+        {ok, Pattern} -> build_pattern(Symbol, Pattern);
+        Error -> Error
+    end.
+
+build_pattern(Symbol, #{pattern_type := Type, spacing := A, scale := Scale, rotation := Rotation, count := Count}) ->
+    maybe_turned(Rotation, try prototype(Type, [Symbol], #{a => A * Scale}) of
+        {ok, Cell} -> supercell(Count, Cell);
+        Error -> Error
+    catch
+        error:badarg -> {error, {invalid, #{field => pattern_type, why => <<"a prototype of one element">>}}}
+    end).
+
+maybe_turned(Rotation, {ok, Structure}) -> {ok, transform({rotate, Rotation}, Structure)};
+maybe_turned(_, Error) -> Error.
 
 %%% ---- energies ----------------------------------------------------------------------------
 

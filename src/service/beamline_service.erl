@@ -86,6 +86,9 @@ routes(Options) ->
     case options(Options) of
         {ok, #{prefix := Prefix} = Config} ->
             [{[Prefix, "/v1/relaxations"], beamline_service_relaxations_h, Config},
+             {[Prefix, "/v1/structures/inspect"], beamline_service_relaxations_h, Config#{work => inspect}},
+             {[Prefix, "/v1/structures/convert"], beamline_service_relaxations_h, Config#{work => convert}},
+             {[Prefix, "/v1/structures/symmetry"], beamline_service_relaxations_h, Config#{work => symmetry}},
              {[Prefix, "/v1/tasks/:id"], beamline_service_tasks_h, Config#{view => task}},
              {[Prefix, "/v1/tasks/:id/events"], beamline_service_tasks_h, Config#{view => events}},
              {[Prefix, "/healthz"], beamline_service_info_h, Config#{view => health}},

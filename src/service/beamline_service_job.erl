@@ -1,5 +1,6 @@
 %% SPDX-License-Identifier: Apache-2.0
-%% @private One relaxation as a sequence of tasks: parse, relax, verify, write. Pure: it says
+%% @private One relaxation as a sequence of tasks: parse, relax, verify, write; or a question about
+%% a structure: parse, and write or symmetry where the plan's `work' says so. Pure: it says
 %% which task comes next and what the answer is; beamline_service_work runs the tasks.
 %%
 %%   new ──{run, crystal_parse}──▶ next ──{run, crystal_relax}──▶ next ── … ──▶ {done, Result}
@@ -9,7 +10,7 @@
 -export([new/3, next/3, stage/1]).
 -export_type([job/0, step/0, result/0]).
 
--type stage() :: parse | relax | verify | write.
+-type stage() :: parse | relax | verify | write | symmetry.
 -type result() :: map(). % what the client sees as JSON; doc/service.md
 -opaque job() :: #{plan := beamline_service_request:plan(), stage := stage(), started := integer(), since := integer(),
                    timings := #{atom() => number()}, _ => _}.
@@ -19,7 +20,7 @@
 -spec new(beamline_service_request:plan(), binary(), integer()) -> step().
 new(#{format := Format} = Plan, Body, Now) ->
     Job = #{plan => Plan, stage => parse, started => Now, since => Now, timings => #{}},
-    run(crystal_parse, #{data => Body, format => Format}, parse, Job, Now).
+    run(crystal_parse, (maps:get(parse, Plan, #{}))#{data => Body, format => Format}, parse, Job, Now).
 
 -spec stage(job()) -> stage().
 stage(#{stage := Stage}) -> Stage.
@@ -30,6 +31,19 @@ next({error, Reason}, _, _) -> {error, Reason};
 next({ok, Value}, #{stage := Stage, since := Since, timings := Timings} = Job, Now) ->
     after_stage(Stage, Value, Job#{timings := Timings#{Stage => (Now - Since) / 1000}}, Now).
 
+after_stage(parse, Parsed, #{plan := #{work := inspect}} = Job, Now) ->
+    {done, inspected(Parsed, Job, Now)};
+after_stage(parse, #{structures := Structures} = Parsed, #{plan := #{work := convert} = Plan} = Job, Now) ->
+    Read = Job#{format => maps:get(format, Parsed), parsed => Parsed},
+    Args = #{structures => Structures, format => output(Read), symmetry => maps:get(symmetry, Plan)},
+    run(crystal_write, Args, write, Read, Now);
+after_stage(parse, #{structures := [Structure]} = Parsed, #{plan := #{work := symmetry} = Plan} = Job, Now) ->
+    run(crystal_symmetry, (maps:with([symprec], Plan))#{structure => Structure}, symmetry, Job#{parsed => Parsed}, Now);
+after_stage(symmetry, Found, Job, Now) ->
+    {done, (found(Found))#{warnings => warnings(Job), timings_ms => timings(Job, Now)}};
+after_stage(write, Text, #{plan := #{work := convert}, parsed := #{structures := Structures}} = Job, Now) ->
+    {done, #{structure => #{format => output(Job), text => Text}, structures => length(Structures), warnings => warnings(Job),
+             timings_ms => timings(Job, Now)}};
 after_stage(parse, #{structures := [Structure], format := Format} = Parsed, #{plan := Plan} = Job, Now) ->
     case potential(Plan, Structure) of
         {ok, Potential} ->
@@ -49,6 +63,30 @@ after_stage(verify, Verdict, #{relaxed := #{structure := Structure}} = Job, Now)
     run(crystal_write, #{structures => [Structure], format => output(Job)}, write, Job#{verdict => Verdict}, Now);
 after_stage(write, Text, Job, Now) ->
     {done, result(Text, Job, Now)}.
+
+warnings(#{parsed := #{warnings := Warnings}}) -> Warnings.
+
+timings(#{timings := Timings, started := Started}, Now) -> Timings#{total => (Now - Started) / 1000}.
+
+inspected(#{structures := Structures, format := Format, warnings := Warnings} = Parsed, Job, Now) ->
+    Reports = maps:get(reports, Parsed, [#{} || _ <- Structures]),
+    #{format => Format, warnings => Warnings, timings_ms => timings(Job, Now),
+      structures => [maps:merge(Report, summary(S)) || {S, Report} <- lists:zip(Structures, Reports)]}.
+
+summary(#{cell := Cell, pbc := Pbc} = S) ->
+    Symmetry = case S of
+        #{symmetry := #{operations := Operations} = Y} -> #{symmetry => Y#{operations := length(Operations)}};
+        _ -> #{}
+    end,
+    Symmetry#{atoms => beamline_crystal:number_of_atoms(S), composition => beamline_crystal:formula(S),
+              volume => beamline_crystal:volume(S), cell => rows(Cell), pbc => tuple_to_list(Pbc)}.
+
+rows(Matrix) -> [tuple_to_list(Row) || Row <- tuple_to_list(Matrix)].
+
+found(#{transformation := T, origin_shift := Shift, equivalent := Equivalent, symmetry := #{operations := Operations}} = Found) ->
+    Plain = maps:with([number, hall_number, name, hall, choice, point_group, wyckoff], Found),
+    Plain#{transformation => rows(T), origin_shift => tuple_to_list(Shift), operations => Operations,
+           equivalent => [I || <<I:32/little>> <= Equivalent]}.
 
 %% A relaxation is judged by what it aimed at, not by the engine's default.
 equilibrium(#{fmax := Fmax}) -> #{fmax => Fmax};

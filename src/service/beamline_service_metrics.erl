@@ -2,7 +2,7 @@
 %% @private What the services of this node count. Names and meanings: doc/service.md.
 -module(beamline_service_metrics).
 
--export([register/1, request/2, finished/2, refused/1, cancelled/1, event_sent/0]).
+-export([register/1, request/2, finished/3, refused/1, cancelled/1, event_sent/0]).
 -export([collect/1]).
 
 -spec register(atom()) -> ok.
@@ -15,6 +15,8 @@ metrics() ->
       #{help => "Answers by route and HTTP status.", labels => [route, status]}},
      {counter, beamline_service_relaxations_total,
       #{help => "Relaxations that ended, by outcome: done, cancelled, or the reason of a failure.", labels => [outcome]}},
+     {counter, beamline_service_structures_total,
+      #{help => "Requests about structures that ended, by outcome: done, cancelled, or the reason of a failure.", labels => [outcome]}},
      {histogram, beamline_service_relaxation_seconds,
       #{help => "Time from the request's body to the outcome, for relaxations that were done.", divisor => 1000000,
         buckets => [1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000,
@@ -29,12 +31,18 @@ metrics() ->
 -spec request(atom(), 200..599) -> ok.
 request(Route, Status) -> beamline_metrics:add(beamline_service_requests_total, [Route, Status], 1).
 
--spec finished(cancelled | beamline_service_work:outcome(), integer()) -> ok.
-finished({done, _}, Us) ->
-    beamline_metrics:observe(beamline_service_relaxation_seconds, Us),
-    beamline_metrics:add(beamline_service_relaxations_total, [done], 1);
-finished({error, Reason}, _) -> beamline_metrics:add(beamline_service_relaxations_total, [name(Reason)], 1);
-finished(cancelled, _) -> beamline_metrics:add(beamline_service_relaxations_total, [cancelled], 1).
+-spec finished(relaxation | structure, cancelled | beamline_service_work:outcome(), integer()) -> ok.
+finished(structure, Outcome, _) -> beamline_metrics:add(beamline_service_structures_total, [outcome(Outcome)], 1);
+finished(relaxation, Outcome, Us) ->
+    case Outcome of
+        {done, _} -> beamline_metrics:observe(beamline_service_relaxation_seconds, Us);
+        _ -> ok
+    end,
+    beamline_metrics:add(beamline_service_relaxations_total, [outcome(Outcome)], 1).
+
+outcome({done, _}) -> done;
+outcome({error, Reason}) -> name(Reason);
+outcome(cancelled) -> cancelled.
 
 -spec refused(beamline_service_problem:reason()) -> ok.
 refused(Reason) -> beamline_metrics:add(beamline_service_refused_total, [name(Reason)], 1).

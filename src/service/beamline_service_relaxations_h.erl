@@ -1,12 +1,12 @@
 %% SPDX-License-Identifier: Apache-2.0
-%% @private POST /v1/relaxations. Three ways to be answered: JSON when it is over, a stream of
-%% events, or 202 and a task to look at. A client that goes away ends the first two.
+%% @private POST /v1/relaxations, and with the key `work' in its options POST /v1/structures/Work.
+%% Three ways to be answered: JSON when it is over, a stream of events, or 202 and a task to look at.
+%% A client that goes away ends the first two.
 -module(beamline_service_relaxations_h).
 -behaviour(cowboy_loop).
 
 -export([init/2, info/3, terminate/3]).
 
--define(ROUTE, relaxations).
 -define(OFFERS, [{<<"application">>, <<"json">>}, {<<"text">>, <<"event-stream">>}]).
 %% A stream is not opened before there is something to tell, so that an early failure still has
 %% a status of its own; but no client waits longer than this for the head of the answer.
@@ -23,7 +23,7 @@ init(Req0, Config) ->
     try
         _ = beamline_service_http:allow([<<"POST">>], Req0),
         {_, Type} = beamline_service_http:accept(?OFFERS, Req0),
-        Plan = ok(beamline_service_request:relaxation(beamline_service_http:input(Req0), Config)),
+        Plan = ok(plan(beamline_service_http:input(Req0), Config)),
         {Ticket, Body, Req} = receive_body(Req0, Config),
         case Type =:= <<"json">> andalso beamline_service_request:wants_async(cowboy_req:header(<<"prefer">>, Req)) of
             true -> {ok, respond_async(Ticket, Plan, Body, Req, Config), none};
@@ -32,8 +32,14 @@ init(Req0, Config) ->
     catch
         throw:{problem, Reason} ->
             beamline_service_metrics:refused(Reason),
-            {ok, beamline_service_http:reply_problem(Reason, ?ROUTE, Req0), none}
+            {ok, beamline_service_http:reply_problem(Reason, route(Config), Req0), none}
     end.
+
+plan(Input, #{work := Work} = Config) -> beamline_service_request:structure(Work, Input, Config);
+plan(Input, Config) -> beamline_service_request:relaxation(Input, Config).
+
+route(#{work := _}) -> structures;
+route(_) -> relaxations.
 
 ok({ok, Value}) -> Value;
 ok({error, Reason}) -> throw({problem, Reason}).
@@ -47,10 +53,10 @@ receive_body(Req0, #{name := Name, max_body_bytes := Max, body_timeout := Timeou
     {Body, Req} = beamline_service_http:read_body(#{max => Max, timeout => Timeout, announced => Announced}, Grow, Req0),
     {Ticket, Body, Req}.
 
-respond_async(Ticket, Plan, Body, Req, #{name := Name, prefix := Prefix}) ->
+respond_async(Ticket, Plan, Body, Req, #{name := Name, prefix := Prefix} = Config) ->
     #{id := Id} = Task = ok(beamline_service_store:create(Name, Ticket, Plan, Body)),
     Fields = #{<<"location">> => [Prefix, <<"/v1/tasks/">>, Id], <<"preference-applied">> => <<"respond-async">>},
-    beamline_service_http:reply_json(202, Fields, beamline_service_tasks_h:view(Task, Prefix), ?ROUTE, Req).
+    beamline_service_http:reply_json(202, Fields, beamline_service_tasks_h:view(Task, Prefix), route(Config), Req).
 
 respond_here(Type, Plan, Body, Req, #{pool := Pool, heartbeat := Heartbeat} = Config) ->
     process_flag(trap_exit, true), % a client that goes away is a message now
@@ -94,7 +100,7 @@ went({finished, Outcome}, Req, State) -> answer(Outcome, Req, State#state{work =
 went(not_mine, Req, State) -> {ok, Req, State}.
 
 answer({done, Result}, Req, #state{stream = json} = State) ->
-    {stop, beamline_service_http:reply_json(200, #{}, Result, ?ROUTE, Req), State};
+    {stop, beamline_service_http:reply_json(200, #{}, Result, route(State#state.config), Req), State};
 answer({error, Reason}, Req, #state{stream = {open, _}} = State) ->
     {_, _, Body} = beamline_service_problem:from(Reason),
     stream(fun(S) -> beamline_service_sse:last(beamline_service_sse:event(problem, Body), S) end, Req, State);
@@ -102,12 +108,12 @@ answer({done, Result}, Req, State) ->
     stream(fun(S) -> beamline_service_sse:last(beamline_service_sse:event(result, Result), S) end, Req, State);
 answer({error, Reason}, Req, State) ->
     beamline_service_metrics:refused(Reason),
-    {stop, beamline_service_http:reply_problem(Reason, ?ROUTE, Req), State}.
+    {stop, beamline_service_http:reply_problem(Reason, route(State#state.config), Req), State}.
 
 %% Tells the stream something and sends what it wants to send; opens it when it is time.
 stream(_, Req, #state{stream = json} = State) -> {ok, Req, State};
 stream(Tell, Req, #state{stream = {closed, Stream}} = State) ->
-    Opened = beamline_service_http:open_stream(?ROUTE, Req),
+    Opened = beamline_service_http:open_stream(route(State#state.config), Req),
     stream(Tell, Opened, State#state{stream = {open, Stream}});
 stream(Tell, Req, #state{stream = {open, Stream}} = State) ->
     {Status, Next} = beamline_service_http:flush(Tell(Stream), Req),

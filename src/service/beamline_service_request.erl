@@ -2,7 +2,7 @@
 %% @private What a client asks for, from the parts of an HTTP request. Pure.
 -module(beamline_service_request).
 
--export([relaxation/2, wants_async/1, answer_type/2, formats/0]).
+-export([relaxation/2, structure/3, wants_async/1, answer_type/2, formats/0]).
 -export_type([input/0, limits/0, plan/0, potential/0]).
 
 -type input() :: #{
@@ -19,10 +19,14 @@
 }.
 -type potential() :: auto | #{type := stillinger_weber | lennard_jones, atom() => term()}.
 -type plan() :: #{
-    format := auto | poscar | extxyz,            % of the body
-    output := same | poscar | extxyz,            % of the result
-    potential := potential(),
-    relax := #{level | fmax | max_steps => term()},
+    work => inspect | convert | symmetry,        % absent: a relaxation
+    format := auto | beamline_crystal:format(),  % of the body
+    output := same | beamline_crystal:format(),  % of the result
+    parse := map(),                              % options of the reader
+    symmetry => boolean(),
+    symprec => number(),
+    potential => potential(),
+    relax => #{level | fmax | max_steps => term()},
     priority := low | normal | high | critical,
     timeout := pos_integer(),
     memory_limit => pos_integer(),
@@ -31,7 +35,10 @@
 
 -define(KEYS, [<<"format">>, <<"output">>, <<"potential">>, <<"parameters">>, <<"epsilon">>, <<"sigma">>,
                <<"cutoff">>, <<"shift">>, <<"level">>, <<"fmax">>, <<"max_steps">>, <<"timeout">>,
-               <<"memory_limit">>, <<"priority">>, <<"progress">>]).
+               <<"memory_limit">>, <<"priority">>, <<"progress">>, <<"setting">>, <<"block">>, <<"species">>, <<"atom_style">>,
+               <<"symprec">>, <<"symmetry">>]).
+-define(FILE_KEYS, [<<"format">>, <<"setting">>, <<"block">>, <<"species">>, <<"atom_style">>]).
+-define(TASK_KEYS, [<<"timeout">>, <<"memory_limit">>, <<"priority">>]).
 
 %% The request of POST /v1/relaxations, its body aside.
 -spec relaxation(input(), limits()) -> {ok, plan()} | {error, beamline_service_problem:reason()}.
@@ -39,9 +46,11 @@ relaxation(#{query := Query} = Input, Limits) ->
     try
         identity = encoding(maps:get(content_encoding, Input, undefined)),
         Params = params(Query),
+        unused([<<"symprec">>, <<"symmetry">>], Params),
         Plan = #{
             format => format(Params, maps:get(content_type, Input, undefined)),
-            output => one_of(<<"output">>, Params, [poscar, extxyz], same),
+            output => one_of(<<"output">>, Params, [poscar, extxyz, cif, lammps], same),
+            parse => parse_options(Params),
             potential => potential(Params),
             relax => maps:from_list([{K, V} || {K, V} <- relax(Params), V =/= undefined]),
             priority => one_of(<<"priority">>, Params, [low, normal, high, critical], priority(Input)),
@@ -52,6 +61,40 @@ relaxation(#{query := Query} = Input, Limits) ->
     catch
         throw:Reason -> {error, Reason}
     end.
+
+%% The request of POST /v1/structures/Work, its body aside.
+-spec structure(inspect | convert | symmetry, input(), limits()) -> {ok, plan()} | {error, beamline_service_problem:reason()}.
+structure(Work, #{query := Query} = Input, Limits) ->
+    try
+        identity = encoding(maps:get(content_encoding, Input, undefined)),
+        Params = params(Query),
+        unused(?KEYS -- (?FILE_KEYS ++ ?TASK_KEYS ++ keys(Work)), Params),
+        Plan = #{
+            work => Work,
+            format => format(Params, maps:get(content_type, Input, undefined)),
+            output => one_of(<<"output">>, Params, [poscar, extxyz, cif, lammps], same),
+            parse => parse_options(Params),
+            symmetry => one_of(<<"symmetry">>, Params, [true, false], false),
+            priority => one_of(<<"priority">>, Params, [low, normal, high, critical], normal),
+            timeout => bounded(<<"timeout">>, Params, maps:get(timeout, Limits), maps:get(max_timeout, Limits)),
+            progress => 100
+        },
+        Symprec = maps:from_list([{symprec, V} || V <- [positive(<<"symprec">>, Params, undefined)], V =/= undefined]),
+        {ok, memory_limit(Params, maps:get(max_memory_limit, Limits), maps:merge(Plan, Symprec))}
+    catch
+        throw:Reason -> {error, Reason}
+    end.
+
+keys(inspect) -> [];
+keys(convert) -> [<<"output">>, <<"symmetry">>];
+keys(symmetry) -> [<<"symprec">>].
+
+%% Answers to what a file leaves open.
+parse_options(Params) ->
+    Names = [{setting, <<"setting">>}, {block, <<"block">>}, {atom_style, <<"atom_style">>}],
+    Texts = [{Key, map_get(Name, Params)} || {Key, Name} <- Names, is_map_key(Name, Params)],
+    Species = [{species, binary:split(V, <<",">>, [global])} || #{<<"species">> := V} <- [Params]],
+    maps:from_list(Species ++ Texts).
 
 relax(Params) ->
     [{level, one_of(<<"level">>, Params, [none, fast, default, tight, search], undefined)},
@@ -69,7 +112,7 @@ encoding(Value) ->
 
 %% ?format= wins; the types that curl and browsers send by themselves say nothing.
 format(Params, ContentType) ->
-    case one_of(<<"format">>, Params, [auto, poscar, extxyz], undefined) of
+    case one_of(<<"format">>, Params, [auto, poscar, extxyz, cif, lammps], undefined) of
         undefined -> format_of(media_type(ContentType));
         Format -> Format
     end.
@@ -80,10 +123,10 @@ format_of(Type) ->
         false -> throw({unsupported_media_type, {type, Type}})
     end.
 
--spec formats() -> [{binary(), auto | poscar | extxyz}].
+-spec formats() -> [{binary(), auto | beamline_crystal:format()}].
 formats() ->
-    [{<<"chemical/x-poscar">>, poscar}, {<<"chemical/x-vasp">>, poscar}, {<<"chemical/x-xyz">>, extxyz},
-     {<<"chemical/x-extxyz">>, extxyz}, {<<>>, auto}, {<<"text/plain">>, auto},
+    [{<<"chemical/x-cif">>, cif}, {<<"application/gzip">>, auto}, {<<"chemical/x-poscar">>, poscar}, {<<"chemical/x-vasp">>, poscar},
+     {<<"chemical/x-xyz">>, extxyz}, {<<"chemical/x-extxyz">>, extxyz}, {<<>>, auto}, {<<"text/plain">>, auto},
      {<<"application/octet-stream">>, auto}, {<<"application/x-www-form-urlencoded">>, auto}].
 
 media_type(undefined) -> <<>>;
@@ -233,5 +276,5 @@ required(Key, Params) ->
     end.
 
 unused(Keys, Params) ->
-    [invalid(Key, "does not belong to the potential that was asked for") || Key <- Keys, is_map_key(Key, Params)],
+    [invalid(Key, "does not belong to what was asked for") || Key <- Keys, is_map_key(Key, Params)],
     ok.

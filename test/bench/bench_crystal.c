@@ -7,6 +7,10 @@
  *     bench_crystal sw [steps]     32,768 atoms of silicon, skin 1 angstrom, dt 1 fs, 1000 K
  *     bench_crystal make-poscar|make-extxyz FILE    writes 110,592 atoms of rock salt
  *     bench_crystal read FILE
+ *     bench_crystal make-cif FILE       writes 200 blocks of molecular crystals, 40 atoms and operations each
+ *     bench_crystal cif-parse|cif-expand FILE SECONDS     bytes/s
+ *     bench_crystal lattice             bytes/s of positions and types while 1,000,188 fcc atoms are made
+ *     bench_crystal memcpy              bytes/s of copying as many, the same way
  *
  * Prints the rate, an integer: atom-steps/s, or atoms/s. With a last word "verbose" also what
  * it was made of, with the relative drift of the energy, which says that the trajectory was a
@@ -19,6 +23,7 @@
 #include <time.h>
 
 #include "beamline/crystal.h"
+#include "crystal/bl_cif.h"
 
 static bool verbose;
 
@@ -202,6 +207,99 @@ static void read_file(const char *path)
     free(data);
 }
 
+/* ---- CIF, lattices ---- */
+
+/* What databases hold: cell with uncertainties, bibliography, operations, a list of atoms. */
+static void make_cif(const char *path)
+{
+    static const char *const operations[] = {"x,y,z", "-x,1/2+y,1/2-z", "-x,-y,-z", "x,1/2-y,1/2+z"};
+    static const char *const elements[] = {"C", "H", "N", "O", "S"};
+    FILE *out = fopen(path, "wb");
+    if (!out) exit(1);
+    for (int block = 0; block < 200; block++) {
+        fprintf(out, "data_%d\nloop_\n_publ_author_name\n'Doe, J.'\n'Roe, R.'\n_publ_section_title\n;\n A structure like many others\n;\n"
+                     "_journal_year 2001\n_cell_length_a %.3f(2)\n_cell_length_b 11.234(3)\n_cell_length_c 14.567(4)\n"
+                     "_cell_angle_alpha 90.00\n_cell_angle_beta 98.76(2)\n_cell_angle_gamma 90.00\n"
+                     "_symmetry_space_group_name_H-M 'P 1 21/c 1'\nloop_\n_symmetry_equiv_pos_as_xyz\n", block, 9 + uniform());
+        for (int i = 0; i < 4; i++) fprintf(out, "'%s'\n", operations[i]);
+        fprintf(out, "loop_\n_atom_site_label\n_atom_site_type_symbol\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+                     "_atom_site_U_iso_or_equiv\n_atom_site_occupancy\n_atom_site_disorder_group\n");
+        for (int i = 0; i < 40; i++)
+            fprintf(out, "%s%d %s %.5f(%d) %.5f(%d) %.5f(%d) 0.0%d(2) 1 .\n", elements[i % 5], i + 1, elements[i % 5], uniform(), i % 9 + 1,
+                    uniform(), i % 8 + 1, uniform(), i % 7 + 1, 20 + i);
+    }
+    if (fclose(out) != 0) exit(1);
+}
+
+static char *whole_file(const char *path, size_t *size)
+{
+    FILE *in = fopen(path, "rb");
+    if (!in || fseek(in, 0, SEEK_END) != 0) exit(1);
+    *size = (size_t)ftell(in);
+    char *data = malloc(*size + 1);
+    rewind(in);
+    if (!data || fread(data, 1, *size, in) != *size) exit(1);
+    fclose(in);
+    return data;
+}
+
+static void cif_rate(const char *path, bool expand, double seconds)
+{
+    size_t size;
+    char *data = whole_file(path, &size);
+    struct bl_error err;
+    static struct bl_warnings warnings;
+    unsigned rounds = 0;
+    const double start = now();
+    for (; now() - start < seconds || rounds == 0; rounds++) {
+        if (expand) {
+            static struct bl_parsed parsed;
+            must(bl_crystal_parse(NULL, data, size, NULL, &parsed, &err), &err);
+            bl_parsed_clear(&parsed);
+        } else {
+            struct cif_document doc;
+            must(bl_cif_parse(NULL, data, size, &warnings, &doc, &err), &err);
+            bl_cif_document_clear(&doc);
+        }
+    }
+    printf("%.0f\n", (double)size * rounds / (now() - start));
+    free(data);
+}
+
+/* Buffers are used again, as the pool's are: the first round touches fresh memory and is not timed. */
+static void lattice_rate(bool copy)
+{
+    enum { N = 63, ROUNDS = 8 };
+    struct bl_structure s, big;
+    struct bl_error err;
+    uint32_t index;
+    int32_t m[3][3] = {{N, 0, 0}, {0, N, 0}, {0, 0, N}};
+    const size_t atoms = 4ul * N * N * N, bytes = atoms * (3 * sizeof(double) + sizeof(uint32_t));
+    double best = 0;
+    bl_structure_init(&s, NULL);
+    lattice(&s, 3.6, 1, fcc, NULL, 4);
+    must(bl_structure_species(&s, "Cu", 2, &index, &err), &err);
+    char *from = malloc(bytes);
+    memset(from, 1, bytes);
+    for (int round = 0; round < ROUNDS; round++) {
+        const double start = now();
+        if (copy) {
+            char *to = malloc(bytes);
+            memcpy(to, from, bytes);
+            if (to[bytes / 2] != 1) exit(1);
+            best = fmax(best, (double)bytes / (now() - start));
+            free(to);
+        } else {
+            must(bl_structure_supercell(NULL, &s, m, NULL, &big, &err), &err);
+            best = fmax(best, (double)bytes / (now() - start));
+            bl_structure_clear(&big);
+        }
+    }
+    printf("%.0f\n", best);
+    free(from);
+    bl_structure_clear(&s);
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
@@ -216,6 +314,13 @@ int main(int argc, char **argv)
         bl_structure_clear(&d.s);
     } else if (strcmp(what, "read") == 0 && argc > 2) {
         read_file(argv[2]);
+    } else if (strcmp(what, "make-cif") == 0 && argc > 2) {
+        make_cif(argv[2]);
+        printf("0\n");
+    } else if (strncmp(what, "cif-", 4) == 0 && argc > 3) {
+        cif_rate(argv[2], strcmp(what, "cif-expand") == 0, atof(argv[3]));
+    } else if (strcmp(what, "lattice") == 0 || strcmp(what, "memcpy") == 0) {
+        lattice_rate(what[0] == 'm');
     } else if (strcmp(what, "make-poscar") == 0 && argc > 2) {
         make_file(argv[2], BL_FORMAT_POSCAR);
     } else if (strcmp(what, "make-extxyz") == 0 && argc > 2) {

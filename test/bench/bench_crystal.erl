@@ -1,6 +1,6 @@
 %% SPDX-License-Identifier: Apache-2.0
 %%
-%% @doc Trajectories beside LAMMPS and files beside ASE (`make peers' installs both), by turns
+%% @doc Trajectories beside LAMMPS, files beside ASE and gemmi (`make peers' installs both), by turns
 %% in one run, one core each.
 -module(bench_crystal).
 
@@ -21,7 +21,22 @@ run(Python) ->
     [trajectory(Name, Deck, Python, Lammps) || {Name, Deck} <- [{"crystal/lj_step", "lj"}, {"crystal/sw_step", "sw"}]],
     [reading(Name, What, Format, Python) || {Name, What, Format} <- [{"crystal/poscar_read", "poscar", "vasp"},
             {"crystal/extxyz_read", "extxyz", "extxyz"}]],
-    ok.
+    cif(Python),
+    beamline_bench:compare(#{
+        name => "crystal/lattice", unit => "bytes/s", better => higher, goal => 0.5, against => "memcpy",
+        value => fun() -> hd(beamline_bench:program("bench_crystal", ["lattice"])) end,
+        floor => fun() -> hd(beamline_bench:program("bench_crystal", ["memcpy"])) end
+    }).
+
+cif(Python) ->
+    File = filename:join(beamline_test:scratch_dir("bench_crystal"), "blocks.cif"),
+    beamline_bench:program("bench_crystal", ["make-cif", File]),
+    Version = string:trim(os:cmd(Python ++ " " ++ beamline_test:source_file("test/bench/gemmi_rate.py") ++ " version")),
+    [beamline_bench:compare(#{
+        name => Name, unit => "bytes/s", better => higher, goal => Goal, against => "gemmi " ++ Version,
+        value => fun() -> hd(beamline_bench:program("bench_crystal", ["cif-" ++ What, File, "0.5"])) end,
+        floor => fun() -> hd(peer(Python, "gemmi_rate.py", [What, File, "0.5"])) end
+    }) || {Name, What, Goal} <- [{"crystal/cif_parse", "parse", 1.5}, {"crystal/cif_expand", "expand", 2.0}]].
 
 trajectory(Name, Deck, Python, Version) ->
     beamline_bench:compare(#{

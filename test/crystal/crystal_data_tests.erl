@@ -15,35 +15,12 @@ json(Path) ->
 
 expected_files_test_() ->
     {setup, fun start/0, {generator, fun() ->
-        Root = beamline_test:shared_data("crystal"),
-        [{binary_to_list(File), fun() -> check_row(Root, Row) end}
-         || #{<<"file">> := File} = Row <- json(filename:join(Root, "expected.json")), is_ours(File)]
+        conformance_crystal:cases(beamline_test:shared_data("crystal"))
     end}}.
-
-%% CIF and gzip have no reader yet.
-is_ours(<<"cif/", _/binary>>) -> false;
-is_ours(File) -> filename:extension(File) =/= <<".gz">>.
-
-check_row(Root, #{<<"file">> := File, <<"outcome">> := <<"refuse">>}) ->
-    ?assertMatch({error, {syntax, #{line := _}}}, read(Root, File, #{}));
-check_row(Root, #{<<"file">> := File, <<"frames">> := Frames, <<"volumes">> := Volumes}) ->
-    {ok, #{format := extxyz, structures := Structures}} = read(Root, File, #{}),
-    ?assertEqual(Frames, [beamline_crystal:number_of_atoms(S) || S <- Structures]),
-    [close(V, beamline_crystal:volume(S), 1.0e-6) || {V, S} <- lists:zip(Volumes, Structures)];
-check_row(Root, #{<<"file">> := File, <<"n">> := N, <<"volume">> := V, <<"formula">> := Formula}) ->
-    {ok, #{format := poscar, structures := [S]}} = read(Root, File, #{}),
-    ?assertEqual(N, beamline_crystal:number_of_atoms(S)),
-    close(V, beamline_crystal:volume(S), 1.0e-6),
-    ?assertEqual(counts(Formula), beamline_crystal:formula(S)).
 
 read(Root, File, Options) ->
     {ok, Data} = file:read_file(filename:join(Root, File)),
     beamline_crystal:parse(Data, Options).
-
-%% "Al4O6" is 4 Al and 6 O; no number is one.
-counts(Formula) ->
-    {match, Parts} = re:run(Formula, "([A-Z][a-z]?)([0-9]*)", [global, {capture, all_but_first, binary}]),
-    maps:from_list([{Symbol, case N of <<>> -> 1; _ -> binary_to_integer(N) end} || [Symbol, N] <- Parts]).
 
 close(Expected, Actual, Relative) ->
     case abs(Expected - Actual) =< Relative * max(abs(Expected), 1.0e-300) of

@@ -31,6 +31,15 @@ static void fuzz_round_trip(const struct bl_structure *s)
             bl_parsed_clear(&again);
         }
     }
+    for (int format = BL_FORMAT_CIF; format <= BL_FORMAT_LAMMPS; format++) {
+        file.len = 0;
+        if (bl_crystal_write(s, (enum bl_format)format, &(struct bl_write_options){.symmetry = true}, &file, &err) != BL_OK) continue;
+        const enum bl_status status = bl_crystal_parse(NULL, file.data, file.len,
+                &(struct bl_parse_options){.format = (enum bl_format)format},
+                &again, &err);
+        if (status == BL_OK) bl_parsed_clear(&again);
+        else FUZZ_CHECK(status != BL_SYNTAX);
+    }
     bl_buffer_clear(&file);
 }
 

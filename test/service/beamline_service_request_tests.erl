@@ -17,13 +17,13 @@ invalid(Query) ->
     Field.
 
 nothing_given_means_the_defaults_test() ->
-    ?assertEqual({ok, #{format => auto, output => same, potential => auto, relax => #{}, priority => normal,
+    ?assertEqual({ok, #{format => auto, output => same, parse => #{}, potential => auto, relax => #{}, priority => normal,
                         timeout => 60000, progress => 100}}, ask("")).
 
 everything_can_be_given_test() ->
     Query = "format=poscar&output=extxyz&potential=lj&epsilon=0.0104&sigma=3.4&cutoff=8.5&shift=true&level=tight"
             "&fmax=1e-4&max_steps=500&timeout=1000&memory_limit=1000000&priority=high&progress=50",
-    ?assertEqual({ok, #{format => poscar, output => extxyz,
+    ?assertEqual({ok, #{format => poscar, output => extxyz, parse => #{},
                         potential => #{type => lennard_jones, epsilon => 0.0104, sigma => 3.4, cutoff => 8.5, shift => true},
                         relax => #{level => tight, fmax => 1.0e-4, max_steps => 500}, priority => high,
                         timeout => 1000, memory_limit => 1000000, progress => 50}}, ask(Query)).
@@ -38,7 +38,7 @@ what_is_wrong_is_named_test_() ->
         {<<"fmax">>, "fmax=1e999"}, {<<"fmax">>, "fmax=nan"}, {<<"fmax">>, "fmax="}, {<<"fmax">>, "fmax"},
         {<<"max_steps">>, "max_steps=1.5"}, {<<"max_steps">>, "max_steps=99999999999999999999"},
         {<<"timeout">>, "timeout=0"}, {<<"timeout">>, "timeout=600001"}, {<<"timeout">>, "timeout=-5"},
-        {<<"priority">>, "priority=urgent"}, {<<"level">>, "level=best"}, {<<"format">>, "format=cif"},
+        {<<"priority">>, "priority=urgent"}, {<<"level">>, "level=best"}, {<<"format">>, "format=pdb"},
         {<<"output">>, "output=auto"}, {<<"progress">>, "progress=5"}, {<<"memory_limit">>, "memory_limit=0"},
         {<<"potential">>, "potential=eam"}, {<<"sigma">>, "potential=lj&epsilon=1&cutoff=2"},
         {<<"epsilon">>, "epsilon=1"}, {<<"sigma">>, "potential=sw&sigma=2"}, {<<"parameters">>, "potential=lj&parameters=silicon"},

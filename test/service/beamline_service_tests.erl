@@ -648,3 +648,25 @@ file(Text) ->
 url() -> ["'", beamline_service:url(?NAME), "/v1/relaxations?progress=10'"].
 
 command(Parts) -> os:cmd(binary_to_list(iolist_to_binary(Parts))).
+
+%%% Structures
+
+-define(PYRITE, "data_pyrite\n_cell_length_a 5.416\n_cell_length_b 5.416\n_cell_length_c 5.416\n_symmetry_space_group_name_H-M 'P a -3'\n"
+                "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\nFe1 0 0 0\nS1 .385 .385 .385\n").
+
+structures_are_inspected_converted_and_searched_test() ->
+    with(fun(Port) ->
+        Inspected = post(Port, "/v1/structures/inspect", <<?PYRITE>>),
+        ?assertMatch(#{<<"format">> := <<"cif">>, <<"structures">> := [#{<<"atoms">> := 12, <<"rows">> := 2, <<"block">> := <<"pyrite">>,
+            <<"symmetry">> := #{<<"number">> := 205, <<"operations">> := 24}}]}, json(Inspected)),
+        Converted = post(Port, "/v1/structures/convert?output=poscar", zlib:gzip(<<?PYRITE>>)),
+        #{<<"structure">> := #{<<"format">> := <<"poscar">>, <<"text">> := Poscar}} = json(Converted),
+        ?assertMatch({ok, #{structures := [#{types := <<_:(12 * 32)>>}]}}, beamline_crystal:parse(Poscar)),
+        _ = problem(422, post(Port, "/v1/structures/inspect?fmax=1", <<?PYRITE>>)),
+        _ = problem(400, post(Port, "/v1/structures/inspect", <<"data_x\n_a 'b\n">>)),
+        ?assertMatch(#{<<"field">> := <<"setting">>}, problem(422, post(Port, "/v1/structures/inspect?setting=Q%203", <<?PYRITE>>))),
+        case post(Port, "/v1/structures/symmetry?symprec=1e-4", Poscar) of
+            {501, _, _} -> ok; % spglib is not installed
+            Found -> ?assertMatch(#{<<"number">> := 205, <<"wyckoff">> := _}, json(Found))
+        end
+    end).

@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * LAMMPS data files (docs.lammps.org, read_data), without bonds and other topology:
+ *
+ *     title
+ *
+ *     N atoms                              header: in any order, "#" begins a comment
+ *     T atom types
+ *     xlo xhi xlo xhi  (and y, z)  [xy xz yz xy xz yz]      or  ax ay az avec  (b, c), origin
+ *
+ *     Masses | Atoms # style | Velocities | other sections
+ *
+ * Types are numbers: their species come from comments behind the masses, else from the masses,
+ * else they are asked for. Lengths and velocities are taken as the units "metal": angstrom and
+ * angstrom/ps.
+ */
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bl_crystal.h"
+
+enum { TYPES_MAX = 1024 };
+
+/* Where type, charge and position stand in a row of Atoms, counted behind the number of the atom. */
+static const struct style {
+    const char *name;
+    int type, charge, position; /* charge -1: none */
+} styles[] = {
+    {"atomic", 0, -1, 1}, {"charge", 0, 1, 2}, {"bond", 1, -1, 2}, {"angle", 1, -1, 2}, {"molecular", 1, -1, 2}, {"full", 1, 2, 3},
+};
+
+struct lammps {
+    struct bl_reader_state *r;
+    struct bl_text *t;
+    struct bl_structure *s;
+    struct bl_warnings *warnings;
+    size_t atoms, types;
+    double low[3], high[3], tilt[3], vectors[3][3], origin[3];
+    bool has_bounds[3], has_vectors[3], has_atoms;
+    double masses[TYPES_MAX];
+    struct bl_token names[TYPES_MAX];
+    uint32_t species[TYPES_MAX];
+    /* Number of an atom to its place; numbers may come in any order. */
+    uint64_t *ids;
+    const struct style *style;
+};
+
+/* ---- lines ---------------------------------------------------------------------------- */
+
+static bool is_word(struct bl_token w, const char *text) { return w.len == strlen(text) && memcmp(w.p, text, w.len) == 0; }
+
+/* The next word before a comment; len 0 at the end of the line. */
+static struct bl_token word(struct bl_text *t)
+{
+    struct bl_text at = *t;
+    const struct bl_token w = bl_text_word(&at);
+    if (w.len == 0 || *w.p == '#') return (struct bl_token){w.p, 0};
+    const char *hash = memchr(w.p, '#', w.len);
+    t->p = hash ? hash : at.p;
+    return (struct bl_token){w.p, (size_t)(t->p - w.p)};
+}
+
+static bool is_blank(const struct bl_text *t)
+{
+    const struct bl_token rest = bl_text_rest(t);
+    return rest.len == 0 || *rest.p == '#';
+}
+
+static void skip_blank_lines(struct bl_text *t)
+{
+    while (!bl_text_end(t) && is_blank(t)) bl_text_next_line(t);
+}
+
+static enum bl_status number(struct lammps *l, double *out, const char *what, struct bl_error *err)
+{
+    struct bl_text at = *l->t;
+    bl_text_blanks(&at);
+    return bl_token_number(word(l->t), out) ? BL_OK : bl_text_expected(&at, err, "%s", what);
+}
+
+static enum bl_status integer(struct lammps *l, int64_t low, int64_t high, int64_t *out, const char *what, struct bl_error *err)
+{
+    struct bl_text at = *l->t;
+    bl_text_blanks(&at);
+    if (bl_token_integer(word(l->t), out) && *out >= low && *out <= high) return BL_OK;
+    return bl_text_expected(&at, err, "%s from %lld to %lld", what, (long long)low, (long long)high);
+}
+
+/* ---- header ------------------------------------------------------------------------------- */
+
+static enum bl_status take_count(double value, const struct bl_text *at, size_t limit, const char *what, size_t *out,
+        struct bl_error *err)
+{
+    if (value < 0 || value != floor(value)) return bl_text_expected(at, err, "a number of %s", what);
+    if (value > (double)limit) return bl_fail_limit(err, what, limit, value < 1e18 ? (uint64_t)value : UINT64_MAX);
+    *out = (size_t)value;
+    return BL_OK;
+}
+
+/* "1 2 xlo xhi", "0 0 0 xy xz yz", "1 0 0 avec", "100 atoms", "2 atom types"; others are read over. */
+static enum bl_status header_line(struct lammps *l, struct bl_error *err)
+{
+    static const char *const bounds[3] = {"xlo", "ylo", "zlo"}, *const vectors[3] = {"avec", "bvec", "cvec"};
+    struct bl_text at = *l->t;
+    double v[3] = {0};
+    int n = 0;
+    struct bl_token w = word(l->t);
+    while (n < 3 && bl_token_number(w, &v[n])) {
+        n++;
+        w = word(l->t);
+    }
+    for (int k = 0; k < 3; k++) {
+        if (n == 2 && is_word(w, bounds[k])) {
+            l->low[k] = v[0];
+            l->high[k] = v[1];
+            l->has_bounds[k] = true;
+            if (!(v[1] > v[0])) return bl_fail_invalid(err, "box", "%s is not below %chi (line %u)", bounds[k], "xyz"[k], at.line);
+        }
+        if (n == 3 && is_word(w, vectors[k])) {
+            memcpy(l->vectors[k], v, sizeof v);
+            l->has_vectors[k] = true;
+        }
+    }
+    if (n == 3 && is_word(w, "xy")) memcpy(l->tilt, v, sizeof v);
+    if (n == 3 && is_word(w, "abc")) memcpy(l->origin, v, sizeof v); /* "abc origin" */
+    if (n == 1 && is_word(w, "atoms")) return take_count(v[0], &at, l->r->limits->max_atoms, "atoms", &l->atoms, err);
+    if (n == 1 && is_word(w, "atom")) return take_count(v[0], &at, TYPES_MAX, "atom types", &l->types, err);
+    return BL_OK;
+}
+
+static bool begins_with_number(const struct bl_text *t)
+{
+    struct bl_text at = *t;
+    double ignored;
+    return bl_token_number(word(&at), &ignored);
+}
+
+static enum bl_status read_header(struct lammps *l, struct bl_error *err)
+{
+    bl_text_next_line(l->t); /* the title says nothing */
+    for (skip_blank_lines(l->t); !bl_text_end(l->t) && begins_with_number(l->t); skip_blank_lines(l->t)) {
+        const enum bl_status status = header_line(l, err);
+        if (status != BL_OK) return status;
+        bl_text_next_line(l->t);
+    }
+    const bool general = l->has_vectors[0] && l->has_vectors[1] && l->has_vectors[2];
+    const bool bounds = l->has_bounds[0] && l->has_bounds[1] && l->has_bounds[2];
+    if (l->atoms == 0) return bl_text_expected(l->t, err, "the number of atoms in the header");
+    if (l->types == 0) return bl_text_expected(l->t, err, "the number of atom types in the header");
+    if (!general && !bounds) return bl_text_expected(l->t, err, "the box in the header: xlo xhi, ylo yhi, zlo zhi");
+    if (l->atoms > (size_t)(l->t->end - l->t->p) / BL_ROW_BYTES_MIN + 1)
+        return bl_fail_invalid(err, "atoms", "%zu atoms do not fit into the bytes that follow", l->atoms);
+    for (int k = 0; k < 3; k++) {
+        const double row[3][3] = {{l->high[0] - l->low[0], 0, 0},
+                                  {l->tilt[0], l->high[1] - l->low[1], 0},
+                                  {l->tilt[1], l->tilt[2], l->high[2] - l->low[2]}};
+        memcpy(l->s->cell[k], general ? l->vectors[k] : row[k], sizeof row[k]);
+        if (!general) l->origin[k] = l->low[k];
+        l->s->pbc[k] = true;
+    }
+    bl_warn(l->warnings, "the file does not say its units: taken as metal, angstrom and angstrom/ps");
+    return BL_OK;
+}
+
+/* ---- sections -------------------------------------------------------------------------------- */
+
+static enum bl_status read_masses(struct lammps *l, struct bl_error *err)
+{
+    for (size_t i = 0; i < l->types; i++, bl_text_next_line(l->t)) {
+        int64_t type;
+        double mass;
+        skip_blank_lines(l->t);
+        enum bl_status status = integer(l, 1, (int64_t)l->types, &type, "an atom type", err);
+        if (status == BL_OK) status = number(l, &mass, "a mass", err);
+        if (status != BL_OK) return status;
+        if (!(mass > 0)) return bl_fail_invalid(err, "Masses", "the mass of type %d is %g", (int)type, mass);
+        l->masses[type - 1] = mass;
+        struct bl_token rest = bl_text_rest(l->t);
+        if (rest.len > 1 && *rest.p == '#') {
+            struct bl_text at = {.p = rest.p + 1, .end = rest.p + rest.len, .line_start = rest.p, .line = 1};
+            l->names[type - 1] = bl_text_word(&at);
+        }
+    }
+    return BL_OK;
+}
+
+/* The style behind "Atoms #", an option, or the one that fits the number of columns. */
+static enum bl_status find_style(struct lammps *l, struct bl_token remark, struct bl_error *err)
+{
+    const char *asked = l->r->options->atom_style;
+    const struct bl_token name = asked ? (struct bl_token){asked, strlen(asked)} : remark;
+    for (size_t i = 0; name.len > 0 && i < sizeof styles / sizeof *styles; i++)
+        if (is_word(name, styles[i].name)) l->style = &styles[i];
+    if (l->style) return BL_OK;
+    if (asked) return bl_fail_unsupported(err, "atom style: atomic, charge, bond, angle, molecular or full");
+    struct bl_text at = *l->t;
+    skip_blank_lines(&at);
+    int words = 0;
+    while (word(&at).len > 0) words++;
+    if (words == 5 || words == 8) l->style = &styles[0];
+    if (words == 7 || words == 10) l->style = &styles[5];
+    if (l->style) {
+        bl_warn(l->warnings, "atom style %s taken from the number of columns", l->style->name);
+        return BL_OK;
+    }
+    return bl_fail_invalid(err, "atom_style", "the file does not say its atom style: give the option atom_style, charge or molecular");
+}
+
+static enum bl_status read_atom(struct lammps *l, size_t i, struct bl_error *err)
+{
+    int64_t id, type;
+    double v[3], charge = 0;
+    enum bl_status status = integer(l, 1, INT64_MAX / 2, &id, "the number of an atom", err);
+    if (status == BL_OK && l->style->type == 1) word(l->t); /* of the molecule */
+    if (status == BL_OK) status = integer(l, 1, (int64_t)l->types, &type, "an atom type", err);
+    if (status == BL_OK && l->style->charge >= 0) status = number(l, &charge, "a charge", err);
+    for (int k = 0; status == BL_OK && k < 3; k++) status = number(l, &v[k], "three numbers of a position", err);
+    if (status != BL_OK) return status;
+    double image[3];
+    int images = 0;
+    while (images < 3 && bl_token_number(word(l->t), &image[images])) images++;
+    if (images == 3) /* which periodic image the atom is in */
+        for (int k = 0; k < 3; k++)
+            for (int c = 0; c < 3; c++) v[c] += image[k] * l->s->cell[k][c];
+    l->ids[i] = (uint64_t)id;
+    l->s->types[i] = (uint32_t)(type - 1);
+    for (int c = 0; c < 3; c++) l->s->positions[3 * i + (size_t)c] = v[c] - l->origin[c];
+    if (l->s->charges) l->s->charges[i] = charge;
+    return BL_OK;
+}
+
+static enum bl_status read_atoms(struct lammps *l, struct bl_token remark, struct bl_error *err)
+{
+    enum bl_status status = find_style(l, remark, err);
+    if (status == BL_OK) status = bl_structure_allocate(l->s, l->atoms, l->r->limits, err);
+    if (status == BL_OK && l->style->charge >= 0) status = bl_structure_add(l->s, &l->s->charges, 1, sizeof(double), err);
+    if (status != BL_OK) return status;
+    l->ids = bl_alloc_array(l->s->quota, l->atoms, sizeof *l->ids, err);
+    if (!l->ids) return bl_alloc_status(err);
+    for (size_t i = 0; status == BL_OK && i < l->atoms; i++, bl_text_next_line(l->t)) {
+        if (i % 4096 == 0) status = bl_ctx_check(l->r->ctx, err);
+        skip_blank_lines(l->t);
+        if (status == BL_OK) status = read_atom(l, i, err);
+    }
+    l->has_atoms = status == BL_OK;
+    return status;
+}
+
+/* The place of an atom; files mostly keep the order of their atoms. */
+static size_t place_of(const struct lammps *l, uint64_t id, size_t guess)
+{
+    for (size_t i = 0; i < l->atoms; i++) {
+        const size_t at = (guess + i) % l->atoms;
+        if (l->ids[at] == id) return at;
+    }
+    return SIZE_MAX;
+}
+
+static enum bl_status read_velocities(struct lammps *l, struct bl_error *err)
+{
+    if (!l->has_atoms) return bl_text_expected(l->t, err, "Atoms before Velocities");
+    enum bl_status status = bl_structure_add(l->s, &l->s->velocities, 3, sizeof(double), err);
+    uint64_t searched = 0;
+    for (size_t i = 0; status == BL_OK && i < l->atoms; i++, bl_text_next_line(l->t)) {
+        int64_t id;
+        double v[3];
+        if (i % 256 == 0) status = bl_ctx_check(l->r->ctx, err);
+        skip_blank_lines(l->t);
+        if (status == BL_OK) status = integer(l, 1, INT64_MAX / 2, &id, "the number of an atom", err);
+        for (int k = 0; status == BL_OK && k < 3; k++) status = number(l, &v[k], "three numbers of a velocity", err);
+        if (status != BL_OK) return status;
+        const size_t at = place_of(l, (uint64_t)id, i);
+        if (at == SIZE_MAX) return bl_fail_invalid(err, "Velocities", "there is no atom %lld (line %u)", (long long)id, l->t->line);
+        searched += at >= i ? at - i : at + l->atoms - i;
+        if (searched > UINT64_C(2000000000)) return bl_fail_limit(err, "velocity rows out of order", 2000000000, searched);
+        for (int k = 0; k < 3; k++) l->s->velocities[3 * at + (size_t)k] = v[k] * 1e-3; /* per ps to per fs */
+    }
+    return status;
+}
+
+static bool begins_section(const struct bl_text *t)
+{
+    struct bl_text at = *t;
+    const struct bl_token w = word(&at);
+    return w.len > 0 && isalpha((unsigned char)*w.p);
+}
+
+static enum bl_status read_section(struct lammps *l, struct bl_error *err)
+{
+    struct bl_text title = *l->t;
+    const struct bl_token name = word(&title);
+    bl_text_blanks(&title);
+    struct bl_token remark = bl_text_rest(&title);
+    if (remark.len > 0 && *remark.p == '#') {
+        title.p = remark.p + 1;
+        remark = bl_text_word(&title);
+    } else {
+        remark.len = 0;
+    }
+    bl_text_next_line(l->t);
+    if (is_word(name, "Masses")) return read_masses(l, err);
+    if (is_word(name, "Velocities")) return read_velocities(l, err);
+    if (is_word(name, "Atoms")) {
+        if (l->has_atoms) return bl_fail_invalid(err, "Atoms", "stands twice (line %u)", l->t->line);
+        return read_atoms(l, remark, err);
+    }
+    bl_warn(l->warnings, "the section %.*s is left out", (int)(name.len < 40 ? name.len : 40), name.p);
+    for (skip_blank_lines(l->t); !bl_text_end(l->t) && !begins_section(l->t); skip_blank_lines(l->t)) bl_text_next_line(l->t);
+    return BL_OK;
+}
+
+/* ---- species -------------------------------------------------------------------------------------- */
+
+/* The element whose mass is nearest, if it is within half a percent; 0: none. */
+static unsigned element_of_mass(double mass)
+{
+    unsigned best = 0;
+    double distance = 0.005 * mass;
+    for (unsigned z = 1; z < BL_ELEMENT_COUNT; z++) {
+        const double d = fabs(bl_elements[z].mass_amu - mass);
+        if (d >= distance) continue;
+        distance = d;
+        best = z;
+    }
+    return best;
+}
+
+static enum bl_status name_type(struct lammps *l, size_t type, struct bl_error *err)
+{
+    const struct bl_parse_options *o = l->r->options;
+    if (o->species_count > 0) {
+        if (o->species_count != l->types)
+            return bl_fail_invalid(err, "species", "%zu species are given for %zu atom types", o->species_count, l->types);
+        return bl_structure_species(l->s, o->species[type], strlen(o->species[type]), &l->species[type], err);
+    }
+    const struct bl_symbol symbol = bl_symbol_of(l->names[type]);
+    if (l->names[type].len > 0 && symbol.known) return bl_structure_species(l->s, symbol.text, strlen(symbol.text), &l->species[type], err);
+    const unsigned z = element_of_mass(l->masses[type]);
+    if (z == 0) return bl_fail_invalid(err, "species",
+            "nothing says what atom type %zu is: give the option species with %zu symbols", type + 1,
+            l->types);
+    bl_warn(l->warnings, "species taken from masses");
+    return bl_structure_species(l->s, bl_elements[z].symbol, strlen(bl_elements[z].symbol), &l->species[type], err);
+}
+
+static enum bl_status name_types(struct lammps *l, struct bl_error *err)
+{
+    bool masses = true;
+    enum bl_status status = BL_OK;
+    for (size_t i = 0; status == BL_OK && i < l->types; i++) {
+        status = name_type(l, i, err);
+        masses = masses && l->masses[i] > 0;
+    }
+    if (status == BL_OK && masses) status = bl_structure_add(l->s, &l->s->masses, 1, sizeof(double), err);
+    for (size_t i = 0; status == BL_OK && i < l->atoms; i++) {
+        const uint32_t type = l->s->types[i];
+        if (masses) l->s->masses[i] = l->masses[type];
+        l->s->types[i] = l->species[type];
+    }
+    return status;
+}
+
+enum bl_status bl_lammps_read(struct bl_reader_state *r, struct bl_error *err)
+{
+    struct lammps *l = bl_alloc_zero(r->out->quota, sizeof *l, err);
+    if (!l) return bl_alloc_status(err);
+    l->r = r;
+    l->t = &r->text;
+    l->warnings = &r->out->warnings;
+    l->s = bl_parsed_add(r->out, r->limits, err);
+    enum bl_status status = l->s ? read_header(l, err) : bl_alloc_status(err);
+    for (skip_blank_lines(l->t); status == BL_OK && !bl_text_end(l->t); skip_blank_lines(l->t)) {
+        if (!begins_section(l->t)) status = bl_text_expected(l->t, err, "the name of a section");
+        else status = read_section(l, err);
+    }
+    if (status == BL_OK && !l->has_atoms) status = bl_text_expected(l->t, err, "a section Atoms");
+    if (status == BL_OK) status = name_types(l, err);
+    if (status == BL_OK) status = bl_structure_check(l->s, err);
+    bl_free(l->ids);
+    bl_free(l);
+    return status;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------ */
+
+/* LAMMPS wants a along x and b in the plane of x and y: the same crystal, turned. */
+static void turned_cell(const struct bl_lattice *lattice, double out[3][3])
+{
+    const double(*v)[3] = lattice->vectors;
+    const double a = sqrt(bl_dot(v[0], v[0]));
+    memset(out, 0, 9 * sizeof(double));
+    out[0][0] = a;
+    out[1][0] = bl_dot(v[0], v[1]) / a;
+    out[1][1] = sqrt(bl_dot(v[1], v[1]) - out[1][0] * out[1][0]);
+    out[2][0] = bl_dot(v[0], v[2]) / a;
+    out[2][1] = (bl_dot(v[1], v[2]) - out[1][0] * out[2][0]) / out[1][1];
+    out[2][2] = fabs(lattice->volume) / (a * out[1][1]);
+}
+
+static bool is_turned(const struct bl_lattice *l)
+{
+    return l->vectors[0][1] == 0 && l->vectors[0][2] == 0 && l->vectors[1][2] == 0 && l->vectors[0][0] > 0 && l->vectors[1][1] > 0 &&
+           l->vectors[2][2] > 0;
+}
+
+struct turned {
+    const struct bl_structure *s;
+    struct bl_lattice lattice;
+    double cell[3][3];
+    bool as_it_is;
+};
+
+static void turn(const struct turned *w, const double r[3], double out[3])
+{
+    double f[3];
+    memcpy(out, r, 3 * sizeof *out);
+    if (w->as_it_is) return;
+    bl_lattice_fractional(&w->lattice, r, f);
+    for (int c = 0; c < 3; c++) out[c] = f[0] * w->cell[0][c] + f[1] * w->cell[1][c] + f[2] * w->cell[2][c];
+}
+
+static void print_line(struct bl_printer *p, const double *v, int count, const char *behind)
+{
+    for (int k = 0; k < count; k++) {
+        if (k > 0) bl_print_text(p, " ");
+        bl_print_number(p, v[k]);
+    }
+    bl_print_text(p, behind);
+}
+
+static void print_head(const struct turned *w, const struct bl_write_options *options, struct bl_printer *p)
+{
+    const double tilt[3] = {w->cell[1][0], w->cell[2][0], w->cell[2][1]};
+    for (const char *c = options->comment ? options->comment : "written by Beamline, units metal"; *c; c++)
+        bl_print_bytes(p, *c == '\n' || *c == '\r' ? " " : c, 1);
+    bl_print_text(p, "\n\n");
+    bl_print_integer(p, (int64_t)w->s->atoms);
+    bl_print_text(p, " atoms\n");
+    bl_print_integer(p, (int64_t)w->s->species_count);
+    bl_print_text(p, " atom types\n");
+    print_line(p, (const double[2]){0, w->cell[0][0]}, 2, " xlo xhi\n");
+    print_line(p, (const double[2]){0, w->cell[1][1]}, 2, " ylo yhi\n");
+    print_line(p, (const double[2]){0, w->cell[2][2]}, 2, " zlo zhi\n");
+    if (tilt[0] != 0 || tilt[1] != 0 || tilt[2] != 0) print_line(p, tilt, 3, " xy xz yz\n");
+}
+
+static void print_masses(const struct bl_structure *s, struct bl_printer *p)
+{
+    bl_print_text(p, "\nMasses\n\n");
+    for (size_t k = 0; k < s->species_count; k++) {
+        double mass = bl_elements[bl_element_number(s->species[k])].mass_amu;
+        for (size_t i = s->atoms; s->masses && i-- > 0;)
+            if (s->types[i] == k) mass = s->masses[i];
+        bl_print_integer(p, (int64_t)k + 1);
+        bl_print_text(p, " ");
+        bl_print_number(p, mass > 0 ? mass : 1);
+        bl_print_text(p, " # ");
+        bl_print_text(p, s->species[k]);
+        bl_print_text(p, "\n");
+    }
+}
+
+enum bl_status bl_lammps_write(const struct bl_structure *s, const struct bl_write_options *options, struct bl_printer *p)
+{
+    struct turned w = {.s = s};
+    double v[3];
+    if (bl_structure_volume(s) == 0) return bl_fail_invalid(p->err, "cell", "a LAMMPS data file needs three lattice vectors");
+    if (s->atoms == 0) return bl_fail_invalid(p->err, "structure", "a LAMMPS data file needs an atom");
+    for (size_t k = 0; k < s->species_count; k++)
+        if (strpbrk(s->species[k], " \t\r\n")) return bl_fail_invalid(p->err, "species", "\"%s\" cannot stand in a data file",
+                s->species[k]);
+    const enum bl_status status = bl_right_handed(s, &w.lattice, p->err);
+    if (status != BL_OK) return status;
+    w.as_it_is = is_turned(&w.lattice);
+    if (w.as_it_is) memcpy(w.cell, w.lattice.vectors, sizeof w.cell);
+    else turned_cell(&w.lattice, w.cell);
+    print_head(&w, options, p);
+    print_masses(s, p);
+    bl_print_text(p, s->charges ? "\nAtoms # charge\n\n" : "\nAtoms # atomic\n\n");
+    for (size_t i = 0; i < s->atoms; i++) {
+        bl_print_integer(p, (int64_t)i + 1);
+        bl_print_text(p, " ");
+        bl_print_integer(p, (int64_t)s->types[i] + 1);
+        bl_print_text(p, " ");
+        if (s->charges) print_line(p, &s->charges[i], 1, " ");
+        turn(&w, s->positions + 3 * i, v);
+        print_line(p, v, 3, "\n");
+    }
+    if (s->velocities) bl_print_text(p, "\nVelocities\n\n");
+    for (size_t i = 0; s->velocities && i < s->atoms; i++) {
+        bl_print_integer(p, (int64_t)i + 1);
+        bl_print_text(p, " ");
+        turn(&w, s->velocities + 3 * i, v);
+        for (int k = 0; k < 3; k++) v[k] *= 1e3;
+        print_line(p, v, 3, "\n");
+    }
+    return BL_OK;
+}

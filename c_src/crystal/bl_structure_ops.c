@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The operations that make structures from structures, and the search for their symmetry.
+ */
+#include <string.h>
+
+#include "bl_crystal_ops.h"
+
+struct arguments {
+    struct bl_term_structure structure;
+    bool has_structure, has_kind, has_matrix, has_group;
+    enum bl_cell_kind kind;
+    double symprec, tolerance;
+    int32_t matrix[3][3];
+    struct bl_symmetry group;
+};
+
+enum accepted { TAKES_SYMPREC = 1, TAKES_KIND = 2, TAKES_GROUP = 4, TAKES_MATRIX = 8 };
+
+static enum bl_status read_kind(struct bl_reader *r, enum bl_cell_kind *out, struct bl_error *err)
+{
+    static const char *const names[] = {"primitive", "conventional", "niggli"};
+    struct bl_span name;
+    const enum bl_status status = bl_read_atom(r, &name);
+    for (size_t i = 0; status == BL_OK && i < sizeof names / sizeof *names; i++) {
+        if (!bl_span_is(&name, names[i])) continue;
+        *out = (enum bl_cell_kind)i;
+        return BL_OK;
+    }
+    return status == BL_OK ? bl_fail_invalid(err, "kind", "primitive, conventional or niggli") : status;
+}
+
+static enum bl_status read_matrix(struct bl_reader *r, int32_t m[3][3], struct bl_error *err)
+{
+    size_t n;
+    enum bl_status status = bl_read_tuple(r, &n);
+    if (status == BL_OK && n != 3) status = bl_fail_invalid(err, "matrix", "three rows of three integers");
+    for (int i = 0; status == BL_OK && i < 3; i++) {
+        status = bl_read_tuple(r, &n);
+        if (status == BL_OK && n != 3) status = bl_fail_invalid(err, "matrix", "three rows of three integers");
+        for (int k = 0; status == BL_OK && k < 3; k++) {
+            int64_t value;
+            status = bl_read_int(r, &value);
+            if (status == BL_OK && (value > INT32_MAX || value < INT32_MIN)) status = bl_fail_limit(err, "matrix", INT32_MAX, INT32_MAX);
+            if (status == BL_OK) m[i][k] = (int32_t)value;
+        }
+    }
+    return status;
+}
+
+/* A name, or a list of operations. */
+static enum bl_status read_group(struct bl_reader *r, struct bl_quota *quota, struct bl_symmetry *out, struct bl_error *err)
+{
+    if (bl_read_type(r) == BL_TERM_BINARY) {
+        struct bl_span name;
+        const enum bl_status status = bl_read_binary(r, &name);
+        return status == BL_OK ? bl_symmetry_from_name((const char *)name.data, name.len, quota, out, err) : status;
+    }
+    size_t n;
+    struct bl_symop *ops;
+    enum bl_status status = bl_read_list(r, &n);
+    if (status == BL_OK && n > BL_SYMOPS_MAX) status = bl_fail_limit(err, "symmetry operations", BL_SYMOPS_MAX, n);
+    if (status != BL_OK) return status;
+    ops = bl_alloc_array(quota, n, sizeof *ops, err);
+    if (!ops) return bl_alloc_status(err);
+    for (size_t i = 0; status == BL_OK && i < n; i++) {
+        struct bl_span text;
+        status = bl_read_binary(r, &text);
+        if (status == BL_OK && bl_symop_parse((const char *)text.data, text.len, &ops[i], NULL) != BL_OK)
+            status = bl_fail_invalid(err, "setting", "operation %zu is not like x,y,z", i + 1);
+    }
+    if (status == BL_OK) status = bl_read_list_end(r);
+    if (status == BL_OK) status = bl_symmetry_from_ops(ops, n, quota, out, err);
+    bl_free(ops);
+    return status;
+}
+
+static enum bl_status read_argument(struct bl_reader *r, struct bl_quota *quota, unsigned takes, struct arguments *a, struct bl_error *err)
+{
+    struct bl_span key;
+    bl_reader_at(r, "arguments");
+    enum bl_status status = bl_read_atom(r, &key);
+    if (status != BL_OK) return status;
+    if (bl_span_is(&key, "structure")) {
+        if (a->has_structure) return bl_fail_invalid(err, "structure", "stands twice");
+        status = bl_read_structure(r, quota, &a->structure, err);
+        a->has_structure = status == BL_OK;
+        return status;
+    }
+    bl_reader_at(r, "symprec");
+    if ((takes & TAKES_SYMPREC) && bl_span_is(&key, "symprec")) return bl_read_number(r, &a->symprec);
+    bl_reader_at(r, "tolerance");
+    if ((takes & TAKES_GROUP) && bl_span_is(&key, "tolerance")) return bl_read_number(r, &a->tolerance);
+    bl_reader_at(r, "kind");
+    if ((takes & TAKES_KIND) && bl_span_is(&key, "kind")) return read_kind(r, &a->kind, err);
+    bl_reader_at(r, "matrix");
+    if ((takes & TAKES_MATRIX) && bl_span_is(&key, "matrix")) {
+        a->has_matrix = true;
+        return read_matrix(r, a->matrix, err);
+    }
+    bl_reader_at(r, "setting");
+    if ((takes & TAKES_GROUP) && bl_span_is(&key, "setting")) {
+        if (a->has_group) return bl_fail_invalid(err, "setting", "stands twice");
+        status = read_group(r, quota, &a->group, err);
+        a->has_group = status == BL_OK;
+        return status;
+    }
+    return bl_read_unknown_key(r, &key);
+}
+
+static void arguments_free(struct arguments *a)
+{
+    if (a && a->has_structure) bl_structure_clear(&a->structure.s);
+    if (a) bl_symmetry_clear(&a->group);
+    bl_free(a);
+}
+
+/* On success the caller frees. */
+static enum bl_status arguments_read(struct bl_ctx *ctx, struct bl_reader *r, unsigned takes, struct arguments **out, struct bl_error *err)
+{
+    struct bl_quota *quota = bl_ctx_quota(ctx);
+    struct arguments *a = bl_alloc_zero(quota, sizeof *a, err);
+    if (!a) return bl_alloc_status(err);
+    a->symprec = 1e-3;
+    size_t n;
+    bl_reader_at(r, "arguments");
+    enum bl_status status = bl_read_map(r, &n);
+    for (size_t i = 0; status == BL_OK && i < n; i++) status = read_argument(r, quota, takes, a, err);
+    if (status == BL_OK && !a->has_structure) status = bl_fail_invalid(err, "structure", "is missing");
+    if (status == BL_OK && (takes & TAKES_MATRIX) && !a->has_matrix) status = bl_fail_invalid(err, "matrix", "is missing");
+    if (status == BL_OK && (takes & TAKES_GROUP) && !a->has_group) status = bl_fail_invalid(err, "setting", "is missing");
+    if (status == BL_OK) *out = a;
+    else arguments_free(a);
+    return status;
+}
+
+static void write_text(struct bl_writer *w, const char *key, const char *text)
+{
+    bl_write_atom(w, key);
+    bl_write_text(w, text);
+}
+
+static void write_uint(struct bl_writer *w, const char *key, uint64_t value)
+{
+    bl_write_atom(w, key);
+    bl_write_uint(w, value);
+}
+
+static void write_row(struct bl_writer *w, const double v[3])
+{
+    bl_write_tuple(w, 3);
+    for (int k = 0; k < 3; k++) bl_write_float(w, v[k]);
+    bl_write_end(w);
+}
+
+static void write_found(struct bl_writer *w, const struct bl_symmetry_found *f)
+{
+    bl_write_map(w, 11);
+    write_uint(w, "number", f->number);
+    write_uint(w, "hall_number", f->hall_number);
+    write_text(w, "name", f->name);
+    write_text(w, "hall", f->hall);
+    write_text(w, "choice", f->choice);
+    write_text(w, "point_group", f->point_group);
+    bl_write_atom(w, "wyckoff");
+    bl_write_binary(w, f->wyckoff, f->atoms);
+    bl_write_atom(w, "equivalent");
+    bl_write_binary(w, f->equivalent, f->atoms * sizeof *f->equivalent);
+    bl_write_atom(w, "symmetry");
+    bl_write_symmetry(w, &f->group);
+    bl_write_atom(w, "transformation");
+    bl_write_tuple(w, 3);
+    for (int i = 0; i < 3; i++) write_row(w, f->transformation[i]);
+    bl_write_end(w);
+    bl_write_atom(w, "origin_shift");
+    write_row(w, f->origin_shift);
+    bl_write_end(w);
+}
+
+enum bl_status bl_op_crystal_symmetry(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    struct arguments *a;
+    struct bl_symmetry_found found;
+    enum bl_status status = arguments_read(ctx, args, TAKES_SYMPREC, &a, err);
+    if (status != BL_OK) return status;
+    status = bl_symmetry_find(ctx, &a->structure.s, a->symprec, &found, err);
+    if (status == BL_OK) {
+        write_found(result, &found);
+        bl_symmetry_found_clear(&found);
+    }
+    arguments_free(a);
+    return status;
+}
+
+/* Writes what was made and frees it. */
+static enum bl_status answer(enum bl_status status, struct bl_structure *made, struct bl_writer *result)
+{
+    if (status != BL_OK) return status;
+    bl_write_structure(result, made, NULL);
+    bl_structure_clear(made);
+    return BL_OK;
+}
+
+enum bl_status bl_op_crystal_cell(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    struct arguments *a;
+    struct bl_structure made;
+    enum bl_status status = arguments_read(ctx, args, TAKES_SYMPREC | TAKES_KIND, &a, err);
+    if (status != BL_OK) return status;
+    status = answer(bl_symmetry_cell(ctx, &a->structure.s, a->kind, a->symprec, &made, err), &made, result);
+    arguments_free(a);
+    return status;
+}
+
+enum bl_status bl_op_crystal_expand(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    struct arguments *a;
+    struct bl_structure made;
+    enum bl_status status = arguments_read(ctx, args, TAKES_GROUP, &a, err);
+    if (status != BL_OK) return status;
+    status = answer(bl_structure_expand(ctx, &a->structure.s, &a->group, a->tolerance, &made, err), &made, result);
+    arguments_free(a);
+    return status;
+}
+
+enum bl_status bl_op_crystal_supercell(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    struct arguments *a;
+    struct bl_structure made;
+    enum bl_status status = arguments_read(ctx, args, TAKES_MATRIX, &a, err);
+    if (status != BL_OK) return status;
+    status = answer(bl_structure_supercell(ctx, &a->structure.s, a->matrix, NULL, &made, err), &made, result);
+    arguments_free(a);
+    return status;
+}

@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "crystal_fixture.h"
+#include "crystal/bl_symmetry.h"
+
+/* ---- helpers ------------------------------------------------------------------ */
+
+static struct bl_parsed parsed;
+static struct bl_quota quota;
+static struct bl_error err;
+
+static enum bl_status read_with(const char *text, size_t len, const struct bl_parse_options *options, uint64_t fail_nth)
+{
+    const uint8_t *copy = bl_test_copy(text, len, 0);
+    bl_quota_init(&quota, NULL, "memory", 0);
+    struct bl_ctx *ctx = bl_ctx_new(&quota);
+    bl_quota_fail_nth(&quota, fail_nth);
+    const enum bl_status status = bl_crystal_parse(ctx, (const char *)copy, len, options, &parsed, &err);
+    bl_ctx_free(ctx);
+    bl_test_uncopy(copy, 0);
+    return status;
+}
+
+static struct bl_structure *read_ok(const char *text)
+{
+    REQUIRE(OK(read_with(text, strlen(text), NULL, 0)));
+    CHECK_INT(parsed.format, BL_FORMAT_CIF);
+    REQUIRE(parsed.count > 0);
+    return &parsed.frames[0];
+}
+
+static void done(void)
+{
+    bl_parsed_clear(&parsed);
+    CHECK_INT(bl_quota_used(&quota), 0);
+}
+
+static void refused(const char *text, enum bl_status status, uint32_t line, uint32_t column, const char *part)
+{
+    CHECK_INT(read_with(text, strlen(text), NULL, 0), status);
+    CHECK_INT(bl_quota_used(&quota), 0);
+    if (line > 0) CHECK_INT(err.line, line);
+    if (column > 0) CHECK_INT(err.column, column);
+    if (!strstr(err.text, part) && !strstr(err.subject, part)) BL_TEST_FAIL("\"%s\" says \"%s\", not \"%s\"", text, err.text, part);
+}
+
+static bool warned(const char *part)
+{
+    for (size_t i = 0; i < parsed.warnings.count; i++)
+        if (strstr(parsed.warnings.text[i], part)) return true;
+    return false;
+}
+
+#define CUBE(edge) "_cell_length_a " edge "\n_cell_length_b " edge "\n_cell_length_c " edge \
+    "\n_cell_angle_alpha 90\n_cell_angle_beta 90\n_cell_angle_gamma 90\n"
+#define SITES "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+#define OCCUPIED "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n_atom_site_occupancy\n"
+
+static void counts(const char *text, size_t atoms, size_t positions)
+{
+    const struct bl_structure *s = read_ok(text);
+    CHECK_INT(s->atoms, atoms);
+    CHECK_INT(parsed.reports[0].positions, positions);
+    done();
+}
+
+/* ---- syntax ------------------------------------------------------------------------ */
+
+TEST(values_of_all_kinds_are_stepped_over)
+{
+    counts("data_x\n_a 'a dog's life'\n_b \"x\" # comment\n_c\n;text\n data_no\n ;no\n;\n_d [1\n_e ?\n" CUBE("4") SITES "Cu1 0 0 0\n",
+            1, 1);
+    counts("#\\#CIF_2.0\ndata_x\n_a '''it's\n\"two\" lines'''\n_b [1 [2 'x]'] {'k':\"v}\"}]\n" CUBE("4") SITES "Cu1 0 0 0\n", 1, 1);
+    counts("data_x\r_a 1\r\n" CUBE("4") SITES "Cu1 0 0 0\r\n\x1a\r\n", 1, 1);
+    counts("DATA_a b c\n" CUBE("4") "LOOP_\n_ATOM_SITE_LABEL\n_Atom_site.fract_x\n_atom_site_FRACT_y\n_atom_site_fract_z\n"
+            "Cu1 0 0 0\n", 1, 1);
+    counts("data_x\nsave_f\n_cell_length_a 1\nloop_ _x _y 1 2\nsave_\n" CUBE("4") SITES "Cu1 0 0 0", 1, 1);
+    counts("data_k\nloop_\n_id\n_vector\nk1 [0 0 1/2]\nk2 [0 0 0]\n_x 1\n" CUBE("4") SITES "Cu1 0 0 0", 1, 1);
+}
+
+TEST(errors_name_line_and_column)
+{
+    refused("data_x\n_a 'b\n_c 1\n", BL_SYNTAX, 2, 4, "closing '");
+    refused("data_x\n_a\n;b\n_c 1\n", BL_SYNTAX, 3, 1, "closing ;");
+    refused("data_x\n_a _b\n", BL_SYNTAX, 2, 1, "value for _a");
+    refused("data_x\n\n  loop_\n_a\n_b\n1 2 3\n", BL_SYNTAX, 3, 3, "2 columns, 3 values");
+    refused("data_x\nloop_ 1 2\n", BL_SYNTAX, 2, 1, "tag behind loop_");
+    refused("data_x\n_a 1 2\n", BL_SYNTAX, 2, 6, "tag");
+    refused("data_x\nsave_a\n_b 1\n", BL_SYNTAX, 0, 0, "save_");
+    refused("_a 1\n", BL_SYNTAX, 1, 1, "data_");
+    refused("#\\#CIF_2.0\ndata_x\n_a [1 {'b':2 ]\n", BL_SYNTAX, 3, 14, "}");
+    refused("data_x\r\n_a\r\n\r\n_b 1", BL_SYNTAX, 2, 1, "value");
+    refused("data_x\n" CUBE("4") SITES "Cu1 0 zero 0\n", BL_SYNTAX, 13, 7, "coordinate");
+}
+
+TEST(a_text_is_never_read_past_its_end)
+{
+    static const char whole[] = "#\\#CIF_2.0\ndata_x\n_l [1 'a' {'b':2}]\n_t\n;text\n;\n_q '''x'''\n" CUBE("4(1)")
+                                "loop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z'\n'-x,-y,-z'\n" SITES "Cu1 0.1(2) 0 0\n";
+    for (size_t len = 0; len < sizeof whole; len++) {
+        if (read_with(whole, len, &(struct bl_parse_options){.format = BL_FORMAT_CIF}, 0) == BL_OK) bl_parsed_clear(&parsed);
+        CHECK_INT(bl_quota_used(&quota), 0);
+    }
+}
+
+/* ---- cell, atoms ----------------------------------------------------------------------- */
+
+TEST(uncertainties_do_not_matter)
+{
+    const struct bl_structure *s = read_ok("data_x\n" CUBE("4.000(12)") SITES "Cu1 0.25(3) .5 -1.25\n");
+    CHECK_NEAR(s->cell[0][0], 4, 0);
+    CHECK_NEAR(s->positions[0], 1, 1e-15);
+    CHECK_NEAR(s->positions[2], 3, 1e-15);
+    CHECK_INT(s->sites[0], 0);
+    done();
+}
+
+TEST(a_cell_that_is_not_known_is_refused)
+{
+    refused("data_x\n" SITES "Cu1 0 0 0\n", BL_INVALID, 0, 0, "cell");
+    refused("data_x\n_cell_length_a ?\n_cell_length_b 1\n_cell_length_c 1\n" SITES "Cu1 0 0 0\n", BL_INVALID, 0, 0, "cell");
+    refused("data_x\n" CUBE("0") SITES "Cu1 0 0 0\n", BL_INVALID, 0, 0, "cell");
+    refused("data_x\n_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 4\n_cell_angle_alpha 170\n_cell_angle_beta 20\n"
+            "_cell_angle_gamma 20\n" SITES "Cu1 0 0 0\n", BL_INVALID, 0, 0, "angles");
+}
+
+TEST(a_file_without_atoms_has_no_structures)
+{
+    REQUIRE(OK(read_with("data_x\n_a 1\n", 12, NULL, 0)));
+    CHECK_INT(parsed.count, 0);
+    done();
+}
+
+TEST(elements_come_from_types_or_labels)
+{
+    static const struct {
+        const char *label, *type, *symbol;
+    } rows[] = {{"X1", "Fe3+", "Fe"}, {"X", "CL1-", "Cl"}, {"CL1", ".", "Cl"}, {"O1W", "?", "O"}, {"D1", "D", "D"}, {"Ca1", "?", "Ca"},
+                {"C1A", "?", "C"},    {"H", "H0+", "H"},   {"Wat", "Wat", "W"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[600];
+        snprintf(text, sizeof text, "data_x\n_chemical_formula_sum 'Fe Cl O C Ca D H'\n" CUBE("9")
+                 "loop_\n_atom_site_label\n_atom_site_type_symbol\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+            "%s %s 0 0 0\n",
+                 rows[i].label, rows[i].type);
+        const struct bl_structure *s = read_ok(text);
+        CHECK_TEXT(s->species[s->types[0]], rows[i].symbol);
+        done();
+    }
+}
+
+TEST(cartesian_positions_and_molecules_are_read)
+{
+#define CARTESIAN "loop_\n_atom_site_label\n_atom_site_Cartn_x\n_atom_site_Cartn_y\n_atom_site_Cartn_z\nC1 1 2 3\n"
+    const struct bl_structure *s = read_ok("data_x\n" CUBE("4") CARTESIAN);
+    CHECK_NEAR(s->positions[1], 2, 1e-14);
+    CHECK(warned("Cartesian"));
+    done();
+    s = read_ok("data_x\n" CARTESIAN);
+    CHECK(!s->pbc[0]);
+    CHECK_NEAR(s->positions[2], 3, 0);
+    done();
+}
+
+TEST(other_kinds_of_files_are_refused)
+{
+    refused("data_x\n_cell_modulation_dimension 1\n" CUBE("4") SITES "Cu1 0 0 0\n", BL_UNSUPPORTED, 0, 0, "modulated");
+    refused("data_x\n" CUBE("4") "loop_\n_atom_site.group_PDB\n_atom_site.id\n_atom_site.Cartn_x\n_atom_site.Cartn_y\n_atom_site.Cartn_z\n"
+            "ATOM 1 0 0 0\n", BL_UNSUPPORTED, 0, 0, "mmCIF");
+}
+
+/* ---- symmetry ---------------------------------------------------------------------------- */
+
+#define NAMED(name) "_symmetry_space_group_name_H-M '" name "'\n"
+#define HEXAGONAL "_cell_length_a 3\n_cell_length_b 3\n_cell_length_c 5\n_cell_angle_alpha 90\n_cell_angle_beta 90\n_cell_angle_gamma 120\n"
+#define MONOCLINIC "_cell_length_a 5\n_cell_length_b 6\n_cell_length_c 7\n_cell_angle_alpha 90\n_cell_angle_beta 100\n" \
+    "_cell_angle_gamma 90\n"
+
+TEST(symbols_are_expanded)
+{
+    counts("data_x\n" CUBE("4") NAMED("F m -3 m") SITES "Cu1 0 0 0\n", 4, 4);
+    counts("data_x\n" CUBE("4") NAMED("Fm3m") SITES "Cu1 .11 .23 .31\n", 192, 192);
+    counts("data_x\n" CUBE("4") NAMED("F 4/m -3 2/m") SITES "Cu1 0 0 0\n", 4, 4);
+    counts("data_x\n" CUBE("4") "_space_group_name_Hall '-P 2ac 2ab 3'\n" SITES "Fe1 0 0 0\nS1 .385 .385 .385\n", 12, 12);
+    counts("data_x\n" HEXAGONAL NAMED("P 63/m m c") SITES "Mg1 0.3333 0.6667 0.25\n", 2, 2);
+    counts("data_x\n" HEXAGONAL NAMED("R -3 m :H") SITES "Bi1 0 0 0.234\n", 6, 6);
+    counts("data_x\n" MONOCLINIC NAMED("P21/c") SITES "C1 .1 .2 .3\n", 4, 4);
+    counts("data_x\n" MONOCLINIC NAMED("I 1 2/a 1") SITES "C1 .1 .2 .3\n", 8, 8);
+    counts("data_x\n" CUBE("4") NAMED("A -1") SITES "C1 .1 .2 .3\n", 4, 4);
+}
+
+TEST(operations_win_over_symbols)
+{
+    const struct bl_structure *s = read_ok("data_x\n" CUBE("4") NAMED("F m -3 m")
+                                           "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-x,-y,-z+5/2\n" SITES "Cu1 .1 .2 .3\n");
+    CHECK_INT(s->atoms, 2);
+    CHECK_INT(parsed.reports[0].source, BL_SYMMETRY_OPERATIONS);
+    CHECK_NEAR(s->positions[5], 4 * 0.2, 1e-14);
+    done();
+}
+
+TEST(a_symbol_that_does_not_fit_the_cell_is_not_used)
+{
+    counts("data_x\n_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 4\n_cell_angle_alpha 60\n_cell_angle_beta 60\n_cell_angle_gamma 60\n"
+           NAMED("F d -3 m") SITES "Ge1 .125 .125 .125\nGe2 .875 .875 .875\n", 2, 2);
+}
+
+TEST(what_the_file_leaves_open_is_asked)
+{
+    static const char text[] = "data_x\n_symmetry_Int_Tables_number 14\n" MONOCLINIC SITES "C1 .1 .2 .3\n";
+    refused(text, BL_INVALID, 0, 0, "give the option setting");
+    CHECK_TEXT(err.subject, "setting");
+    REQUIRE(OK(read_with(text, strlen(text), &(struct bl_parse_options){.setting = "P 1 21/n 1"}, 0)));
+    CHECK_INT(parsed.frames[0].atoms, 4);
+    done();
+    /* The formula tells the origin of diamond. */
+    counts("data_x\n_chemical_formula_sum C8\n_cell_formula_units_Z 1\n" CUBE("3.567") NAMED("F d -3 m") SITES "C1 .125 .125 .125\n", 8, 8);
+    refused("data_x\n" CUBE("3.567") NAMED("F d -3 m") SITES "C1 .01 .02 .03\n", BL_INVALID, 0, 0, "F d -3 m:1, F d -3 m:2");
+    refused("data_x\n" CUBE("3.567") NAMED("Q 3") SITES "C1 .01 .02 .03\n", BL_INVALID, 0, 0, "not known");
+}
+
+TEST(magnetic_operations_are_applied_with_their_centrings)
+{
+    counts("data_x\n" CUBE("4") "loop_\n_space_group_symop_magn_operation.xyz\nx,y,z,+1\n-x,-y,-z,-1\n"
+           "loop_\n_space_group_symop_magn_centering.xyz\nx,y,z,+1\nx+1/2,y,z,-1\n" SITES "Mn1 .1 .2 .3\n", 4, 4);
+}
+
+/* ---- who shares a position ------------------------------------------------------------------ */
+
+TEST(elements_on_one_position_are_counted_apart)
+{
+    const char *text = "data_x\n" CUBE("4") OCCUPIED "Fe1 0 0 0 0.5\nNi1 0 0 0 .5\nCu1 .5 .5 .5 ?\n";
+    const struct bl_structure *s = read_ok(text);
+    CHECK_INT(s->atoms, 3);
+    CHECK_INT(parsed.reports[0].positions, 2);
+    CHECK_NEAR(parsed.reports[0].occupancy, 2, 1e-15);
+    CHECK_NEAR(s->occupancies[1], 0.5, 0);
+    done();
+}
+
+TEST(images_of_listed_atoms_are_kept_once)
+{
+    counts("data_x\n" CUBE("4") NAMED("P -1") SITES "C1 .1 .2 .3\nC2 .9 .8 .7\n", 2, 2);
+    counts("data_x\n" CUBE("4") NAMED("P -1") OCCUPIED "Fe1 .1 .2 .3 .4\nFe2 .1 .2 .3 .6\n", 4, 2); /* Fe2+ and Fe3+, say */
+    counts("data_x\n" CUBE("4") NAMED("P -1") SITES "C1 .1 .2 .3\nO1 .9 .8 .7\n", 4, 2);
+}
+
+TEST(split_positions_stay_apart)
+{
+    counts("data_x\n" CUBE("4.0") NAMED("P -1") OCCUPIED "C1 0.0300 0.0000 0.0000 .5\n", 2, 2);
+    counts("data_x\n" CUBE("4.0") NAMED("P -1") OCCUPIED "C1 0.0010 0.0000 0.0000 1\n", 1, 1);
+}
+
+/* ---- limits, memory ------------------------------------------------------------------------- */
+
+TEST(too_many_atoms_are_refused_with_the_number)
+{
+    const struct bl_crystal_limits limits = {.max_atoms = 100, .max_frames = 1};
+    const char *text = "data_x\n" CUBE("4") NAMED("F m -3 m") SITES "Cu1 .11 .23 .31\n";
+    CHECK_INT(read_with(text, strlen(text), &(struct bl_parse_options){.limits = &limits}, 0), BL_LIMIT);
+    CHECK_INT(err.limit, 100);
+    CHECK_INT(bl_quota_used(&quota), 0);
+}
+
+TEST(every_allocation_may_fail)
+{
+    static const char *const text = "data_x\n_chemical_formula_sum C8\n_cell_formula_units_Z 1\n" CUBE("3.567") NAMED("F d -3 m")
+        OCCUPIED "C1 .125 .125 .125 1\n";
+    for (uint64_t n = 1; n < 500; n++) {
+        const enum bl_status status = read_with(text, strlen(text), NULL, n);
+        if (status == BL_OK) {
+            if (n <= 10) BL_TEST_FAIL("%d allocations", (int)n);
+            bl_parsed_clear(&parsed);
+            break;
+        }
+        CHECK_INT(status, BL_NO_MEMORY);
+        CHECK_INT(bl_quota_used(&quota), 0);
+    }
+}
+
+/* ---- writing ----------------------------------------------------------------------------------- */
+
+static void round_trip(bool symmetry, size_t rows)
+{
+    struct bl_buffer file;
+    struct bl_parsed first;
+    const char *text = "data_pyrite\n" CUBE("5.416") NAMED("P a -3") OCCUPIED "Fe1 0 0 0 1\nS1 .385 .385 .385 .9\n";
+    read_ok(text);
+    first = parsed;
+    bl_buffer_init(&file, NULL);
+    REQUIRE(OK(bl_crystal_write(&first.frames[0], BL_FORMAT_CIF, &(struct bl_write_options){.symmetry = symmetry}, &file, &err)));
+    REQUIRE(OK(bl_crystal_parse(NULL, file.data, file.len, NULL, &parsed, &err)));
+    CHECK_INT(parsed.reports[0].rows, rows);
+    CHECK_INT(parsed.frames[0].atoms, first.frames[0].atoms);
+    CHECK_NEAR(parsed.reports[0].occupancy, first.reports[0].occupancy, 1e-12);
+    CHECK_NEAR(parsed.reports[0].expected, first.reports[0].occupancy, 1e-9);
+    CHECK_NEAR(bl_structure_volume(&parsed.frames[0]), bl_structure_volume(&first.frames[0]), 1e-9);
+    bl_buffer_clear(&file);
+    bl_parsed_clear(&parsed);
+    parsed = first;
+    done();
+}
+
+TEST(what_is_written_reads_back)
+{
+    round_trip(false, 12);
+    round_trip(true, 2);
+}
+
+TEST(symmetry_that_is_broken_is_not_written)
+{
+    struct bl_buffer file;
+    struct bl_structure *s = read_ok("data_x\n" CUBE("4") NAMED("F m -3 m") SITES "Cu1 0 0 0\n");
+    s->positions[0] += 0.5;
+    bl_buffer_init(&file, NULL);
+    REQUIRE(OK(bl_crystal_write(s, BL_FORMAT_CIF, &(struct bl_write_options){.symmetry = true}, &file, &err)));
+    struct bl_parsed again;
+    REQUIRE(OK(bl_crystal_parse(NULL, file.data, file.len, NULL, &again, &err)));
+    CHECK_INT(again.reports[0].rows, 4);
+    bl_parsed_clear(&again);
+    bl_buffer_clear(&file);
+    done();
+}
+
+/* ---- LAMMPS data -------------------------------------------------------------------------------- */
+
+#define HEAD "title\n\n2 atoms\n2 atom types\n0 4 xlo xhi\n0 4 ylo yhi\n0 4 zlo zhi\n"
+
+TEST(lammps_data_is_read)
+{
+    const char *text = HEAD "1 0 0 xy xz yz\n\nMasses\n\n1 63.546 # Cu\n2 196.97\n\nAtoms # charge\n\n2 2 0.5 1 2 3 1 0 0\n1 1 -.5 0 0 0\n"
+                            "\nVelocities\n\n1 1 2 3\n2 0 0 0\n";
+    REQUIRE(OK(read_with(text, strlen(text), NULL, 0)));
+    const struct bl_structure *s = &parsed.frames[0];
+    CHECK_INT(parsed.format, BL_FORMAT_LAMMPS);
+    CHECK_TEXT(s->species[s->types[0]], "Au");
+    CHECK_NEAR(s->positions[0], 5, 0);
+    CHECK_NEAR(s->cell[1][0], 1, 0);
+    CHECK_NEAR(s->velocities[4], 2e-3, 1e-18);
+    CHECK_NEAR(s->charges[1], -0.5, 0);
+    struct bl_buffer file;
+    struct bl_parsed again;
+    bl_buffer_init(&file, NULL);
+    REQUIRE(OK(bl_crystal_write(s, BL_FORMAT_LAMMPS, NULL, &file, &err)));
+    REQUIRE(OK(bl_crystal_parse(NULL, file.data, file.len, NULL, &again, &err)));
+    CHECK_INT(memcmp(again.frames[0].positions, s->positions, 6 * sizeof(double)), 0);
+    bl_parsed_clear(&again);
+    bl_buffer_clear(&file);
+    done();
+}
+
+TEST(lammps_data_that_leaves_something_open_is_refused)
+{
+    refused(HEAD "\nAtoms # atomic\n\n1 1 0 0 0\n2 2 1 1 1\n", BL_INVALID, 0, 0, "species");
+    refused(HEAD "\nAtoms\n\n1 1 1 0 0 0\n2 1 2 1 1 1\n", BL_INVALID, 0, 0, "atom_style");
+    refused(HEAD "\nAtoms # atomic\n\n1 1 0 0 0\n", BL_SYNTAX, 12, 0, "number of an atom");
+    refused(HEAD "\nAtoms # atomic\n\n1 3 0 0 0\n", BL_SYNTAX, 11, 3, "type");
+}
+
+/* ---- all 530 settings, spglib's as judge ----------------------------------------------------------- */
+
+#include <dlfcn.h>
+
+typedef int database_fn(int rotations[192][3][3], double translations[192][3], int hall_number);
+
+static bool same_set(const struct bl_symmetry *s, const struct bl_symop *ops, size_t count)
+{
+    if (s->count != count) return false;
+    for (size_t i = 0; i < count; i++) {
+        size_t k = 0;
+        while (k < count && !bl_symop_equal(&s->ops[k], &ops[i])) k++;
+        if (k == count) return false;
+    }
+    return true;
+}
+
+static bool known_setting(const struct bl_symop *ops, size_t count)
+{
+    for (unsigned number = 1; number <= 230; number++) {
+        unsigned state = 0;
+        struct bl_setting setting;
+        while (bl_setting_next(number, &state, &setting)) {
+            struct bl_symmetry s;
+            REQUIRE(OK(bl_setting_symmetry(&setting, NULL, &s, &err)));
+            const bool same = same_set(&s, ops, count);
+            bl_symmetry_clear(&s);
+            if (same) return true;
+        }
+    }
+    return false;
+}
+
+TEST(all_settings_that_spglib_lists_are_known)
+{
+    void *library = dlopen("libsymspg.so.1", RTLD_NOW);
+    void *symbol = library ? dlsym(library, "spg_get_symmetry_from_database") : NULL;
+    if (!symbol) SKIP("spglib is not installed");
+    database_fn *database;
+    memcpy(&database, &symbol, sizeof symbol);
+    static int rotations[192][3][3];
+    static double translations[192][3];
+    static struct bl_symop ops[192];
+    for (int hall = 1; hall <= 530; hall++) {
+        const int count = database(rotations, translations, hall);
+        for (int n = 0; n < count; n++)
+            for (int i = 0; i < 3; i++) {
+                for (int k = 0; k < 3; k++) ops[n].rot[i][k] = (int8_t)rotations[n][i][k];
+                ops[n].shift[i] = bl_symop_shift(translations[n][i]);
+            }
+        if (!known_setting(ops, (size_t)count)) BL_TEST_FAIL("Hall number %d is not among the settings", hall);
+    }
+}
+
+TEST(every_name_of_a_setting_finds_it)
+{
+    for (unsigned number = 1; number <= 230; number++) {
+        unsigned state = 0;
+        struct bl_setting setting, found[48];
+        while (bl_setting_next(number, &state, &setting)) {
+            const size_t count = bl_settings_named(setting.name, strlen(setting.name), found, 48);
+            bool here = false;
+            for (size_t i = 0; i < count && i < 48; i++) here = here || (found[i].number == number && strcmp(found[i].name,
+                    setting.name) == 0);
+            if (!here) BL_TEST_FAIL("%s is not found", setting.name);
+        }
+    }
+}
