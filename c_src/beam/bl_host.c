@@ -8,6 +8,7 @@
  * privileges it can, says what operations it has, and then runs tasks until either connection or its standard input
  * ends. The main thread reads both sockets; the pool's threads send the answers.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -281,6 +282,14 @@ static int join(const char *path, uint64_t kind)
     return -1;
 }
 
+/* Parts open these when they are first needed (spglib, zlib), which the sandbox would not let them. Already here they
+ * are found by their names. What is missing is missing then, too. */
+static void open_libraries(void)
+{
+    static const char *const names[] = {"libz.so.1", "libsymspg.so.2", "libsymspg.so.1"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) (void)dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+}
+
 /* A term: {PoolConfig, MemoryBytes, CpuSeconds}. */
 static enum bl_status read_config(struct bl_pool_config *config, struct bl_host_limits *limits, struct bl_error *err)
 {
@@ -316,6 +325,7 @@ static enum bl_status set_up(char **libraries, struct bl_error *err)
     for (; *libraries && status == BL_OK; libraries++) status = bl_op_set_load(host.ops, *libraries, NULL, err);
     if (status == BL_OK) status = bl_host_limit(&limits, err);
     if (status == BL_OK) {
+        open_libraries();
         host.sandbox = bl_host_sandbox();
         config.max_queue = 2 * BL_FRAME_WINDOW; /* the VM's pool is the bound */
         config.max_queue_bytes = UINT64_MAX;

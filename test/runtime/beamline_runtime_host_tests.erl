@@ -169,3 +169,17 @@ an_opaque_operation_is_answered_in_time_and_bounded_test_() ->
             eventually(fun() -> maps:get(behind, host(Pool)) =:= 0 end)
         end)
     end}.
+
+%% The sandbox opens no files: these libraries are there before it closes.
+foreign_libraries_work_in_the_sandbox_test_() ->
+    {timeout, 60, fun() ->
+        with_host(#{}, fun(Pool) ->
+            Gzip = zlib:gzip(<<"x\n1.0\n3 0 0\n0 3 0\n0 0 3\nSi\n1\nDirect\n0 0 0\n">>),
+            {ok, #{structures := [Structure]}} = Here = beamline_runtime:call(crystal_parse, #{data => Gzip}),
+            ?assertEqual(Here, beamline_runtime:call(Pool, crystal_parse, #{data => Gzip}, #{})),
+            ?assertEqual(
+                beamline_runtime:call(crystal_symmetry, #{structure => Structure}),
+                beamline_runtime:call(Pool, crystal_symmetry, #{structure => Structure}, #{})
+            )
+        end)
+    end}.
