@@ -13,7 +13,7 @@
 -spec run() -> ok.
 run() ->
     Probes = beamline_test:built_file("runtime/probe_operations.so"),
-    {ok, Pid} = beamline_runtime:start_link(#{name => ?POOL, threads => 1, operations => [Probes]}),
+    {ok, Pid} = beamline_runtime:start_link(#{name => ?POOL, threads => 1, max_queue => 2 * ?QUEUED, operations => [Probes]}),
     ok = limit("runtime/priority_start", "tasks", 1.5, fun() -> behind_a_queue(fun start_of_high/0) end),
     ok = limit("runtime/cancel_p99", "us", 1000, fun() -> p99(500, fun cancel/0) end),
     ok = limit("runtime/cancel_free_p99", "us", 5000, fun() -> p99(500, fun free_after_cancel/0) end),
