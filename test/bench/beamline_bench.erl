@@ -9,7 +9,7 @@
 -module(beamline_bench).
 
 -export([main/1]).
--export([compare/1, median/1, program/2, built/1, load_floor_driver/1]).
+-export([compare/1, median/1, mean_us/2, program/2, built/1, load_floor_driver/1]).
 
 -type measurement() :: #{
     name := string(),              % "part/what"
@@ -74,6 +74,18 @@ number(N) -> float_to_list(float(N), [{decimals, decimals(abs(N))}, compact]).
 
 decimals(N) when N >= 1000 -> 0;
 decimals(N) -> max(1, 3 - floor(math:log10(N))).
+
+%% @doc Microseconds of one call of Fun, over so many in a row; calling the fun is part of it.
+-spec mean_us(pos_integer(), fun(() -> term())) -> float().
+mean_us(Times, Fun) ->
+    Begin = erlang:monotonic_time(nanosecond),
+    again(Fun, Times),
+    (erlang:monotonic_time(nanosecond) - Begin) / Times / 1000.
+
+again(_Fun, 0) -> ok;
+again(Fun, N) ->
+    Fun(),
+    again(Fun, N - 1).
 
 %% @doc The middle of the samples.
 -spec median([number()]) -> number().

@@ -28,12 +28,4 @@ line(Name, Increment) ->
     }).
 
 %% The call of the fun is in both.
-each_ns(Fun) ->
-    Begin = erlang:monotonic_time(nanosecond),
-    again(Fun, ?TIMES),
-    (erlang:monotonic_time(nanosecond) - Begin) / ?TIMES.
-
-again(_Fun, 0) -> ok;
-again(Fun, N) ->
-    Fun(),
-    again(Fun, N - 1).
+each_ns(Fun) -> 1000 * beamline_bench:mean_us(?TIMES, Fun).

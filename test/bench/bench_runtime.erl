@@ -68,14 +68,7 @@ roundtrip_busy() ->
         floor => fun() -> with_floor_port("floor_port_spin", fun(Port) -> busy_us(fun() -> command(Port) end) end) end
     }).
 
-busy_us(Fun) ->
-    Times = 20000,
-    elapsed_ns(fun() -> again(Fun, Times) end) / Times / 1000.
-
-again(_Fun, 0) -> ok;
-again(Fun, N) ->
-    Fun(),
-    again(Fun, N - 1).
+busy_us(Fun) -> beamline_bench:mean_us(20000, Fun).
 
 with_floor_port(Driver, Fun) ->
     ok = beamline_bench:load_floor_driver(Driver),

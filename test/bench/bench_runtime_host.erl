@@ -20,19 +20,9 @@ roundtrip() ->
     beamline_bench:compare(#{
         name => "runtime/host_roundtrip", unit => "us", better => lower, goal => 2,
         against => "floor_socket_echo",
-        value => fun() -> call_us(5000, fun() -> {ok, ok} = beamline_runtime:call(?POOL, noop, [], #{}) end) end,
-        floor => fun() -> with_echo(fun(Socket) -> call_us(5000, fun() -> echo(Socket) end) end) end
+        value => fun() -> beamline_bench:mean_us(5000, fun() -> {ok, ok} = beamline_runtime:call(?POOL, noop, [], #{}) end) end,
+        floor => fun() -> with_echo(fun(Socket) -> beamline_bench:mean_us(5000, fun() -> echo(Socket) end) end) end
     }).
-
-call_us(Times, Fun) ->
-    Begin = erlang:monotonic_time(nanosecond),
-    again(Fun, Times),
-    (erlang:monotonic_time(nanosecond) - Begin) / Times / 1000.
-
-again(_Fun, 0) -> ok;
-again(Fun, N) ->
-    Fun(),
-    again(Fun, N - 1).
 
 echo(Socket) ->
     ok = gen_tcp:send(Socket, <<"ping">>),
@@ -58,7 +48,7 @@ bandwidth() ->
     beamline_bench:compare(#{
         name => "runtime/host_bandwidth", unit => "MB/s", better => higher, goal => 0.5,
         against => "floor_socket_copy",
-        value => fun() -> rate(1000 * call_us(1, fun() -> send_large(Large) end)) end,
+        value => fun() -> rate(1000 * beamline_bench:mean_us(1, fun() -> send_large(Large) end)) end,
         floor => fun() -> rate(hd(beamline_bench:program("floor_socket_copy", [integer_to_list(?LARGE)]))) end
     }).
 

@@ -77,7 +77,7 @@ timer_us(Fun) ->
     Times = max(1, round(?SAMPLE_NS / once_ns(Fun))),
     fun() ->
         Self = self(),
-        {Pid, Monitor} = spawn_monitor(fun() -> Self ! {self(), elapsed_us(Fun, Times)} end),
+        {Pid, Monitor} = spawn_monitor(fun() -> Self ! {self(), beamline_bench:mean_us(Times, Fun)} end),
         receive
             {Pid, Us} -> erlang:demonitor(Monitor, [flush]), Us;
             {'DOWN', Monitor, process, Pid, Why} -> error(Why)
@@ -85,18 +85,8 @@ timer_us(Fun) ->
     end.
 
 once_ns(Fun) ->
-    _ = elapsed_us(Fun, 20),
-    1000 * elapsed_us(Fun, 20) + 1.
-
-elapsed_us(Fun, Times) ->
-    Begin = erlang:monotonic_time(nanosecond),
-    again(Fun, Times),
-    (erlang:monotonic_time(nanosecond) - Begin) / Times / 1000.
-
-again(_Fun, 0) -> ok;
-again(Fun, N) ->
-    Fun(),
-    again(Fun, N - 1).
+    _ = beamline_bench:mean_us(20, Fun),
+    1000 * beamline_bench:mean_us(20, Fun) + 1.
 
 %%% The core
 
