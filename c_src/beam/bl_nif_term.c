@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bl_nif_term.h"
 
+#include "bl_etf.h"
+
 enum {
     CHARGE_STEP = 4096,   /* small terms are charged in steps of so many bytes */
     HEAP_BINARY = 64,     /* up to here a binary lies in the message itself */
     RAW_ON_STACK = 512,
     RAW_UNCHECKED = 256,  /* too short for a map that the VM cannot build here */
     TUPLE_MOST = (1 << 24) - 1,
-    MAGIC = 131,          /* version byte of the external term format */
 };
 
 static struct bl_nif_writer *self(struct bl_writer *w) { return (struct bl_nif_writer *)w; }
@@ -160,7 +161,7 @@ static void write_raw(struct bl_writer *base, const struct bl_span *encoded)
         bl_writer_fail(base, &err);
         return;
     }
-    bytes[0] = MAGIC;
+    bytes[0] = ETF_VERSION;
     memcpy(bytes + 1, encoded->data, encoded->len);
     ERL_NIF_TERM term;
     if (enif_binary_to_term(w->env, bytes, encoded->len + 1, &term, safe) == 0)

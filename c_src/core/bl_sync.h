@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Waiting: a spin hint, and sleeping on a word (Linux futex).
+ * Waiting: a spin hint, sleeping on a word (Linux futex), conditions on the clock of bl_now_ns.
  */
 #ifndef BL_SYNC_H
 #define BL_SYNC_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -20,6 +21,11 @@ static inline void bl_spin_hint(void)
 /* Sleeps while *word == value. May return early: test again. */
 void bl_word_wait(uint32_t *word, uint32_t value);
 void bl_word_wake(uint32_t *word, int count);
+
+/* A condition whose waits end by bl_now_ns's clock. */
+void bl_cond_init(pthread_cond_t *cond);
+/* False: it is `until_ns`, and nobody signalled. UINT64_MAX: never. May return early: test again. */
+bool bl_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, uint64_t until_ns);
 
 /* The processor that the caller runs on; -1: unknown. A few nanoseconds. */
 int bl_cpu(void);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bl_engine.h"
@@ -114,16 +113,6 @@ static void add_stand_ins(struct bl_pool *pool)
     }
 }
 
-static void sleep_until(struct bl_pool *pool, uint64_t ns)
-{
-    if (ns == UINT64_MAX) {
-        pthread_cond_wait(&pool->wake, &pool->lock);
-        return;
-    }
-    const struct timespec at = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
-    pthread_cond_timedwait(&pool->wake, &pool->lock, &at);
-}
-
 /* Lock held on entry and return. */
 static void end(struct bl_pool *pool)
 {
@@ -160,7 +149,7 @@ static void *housekeeper_main(void *arg)
         const uint64_t next = look_after_sources(pool);
         pthread_mutex_lock(&pool->lock);
         __atomic_store_n(&pool->wake_at_ns, next, __ATOMIC_SEQ_CST);
-        while (!pool->nudged && !pool->closing && bl_now_ns() < next) sleep_until(pool, next);
+        while (!pool->nudged && !pool->closing && bl_now_ns() < next) bl_cond_wait_until(&pool->wake, &pool->lock, next);
     }
     pthread_mutex_unlock(&pool->lock);
     bl_pool_unref(pool);
@@ -262,11 +251,7 @@ enum bl_status bl_pool_open(const struct bl_pool_config *given, struct bl_pool *
     bl_quota_init(&pool->quota, NULL, "pool_memory", config.memory_limit);
     bl_link_init(&pool->sources);
     pthread_mutex_init(&pool->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    bl_cond_init(&pool->wake);
     status = start_threads(pool, err);
     if (status != BL_OK) {
         bl_pool_unref(pool);

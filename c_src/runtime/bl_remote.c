@@ -11,7 +11,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bl_remote_link.h"
@@ -84,15 +83,7 @@ static void occupy(struct bl_remote *r, struct bl_task *task)
 
 /* ---- sending tasks (pool threads) ----------------------------------------------------- */
 
-void bl_remote_wait(struct bl_remote *r, unsigned ms)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_nsec += (long)ms * 1000000;
-    at.tv_sec += at.tv_nsec / 1000000000;
-    at.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&r->changed, &r->lock, &at);
-}
+void bl_remote_wait(struct bl_remote *r, unsigned ms) { bl_cond_wait_until(&r->changed, &r->lock, bl_now_ns() + (uint64_t)ms * 1000000); }
 
 /* To the host that was up when the task got its slot, and to no other. */
 static bool send_data(struct bl_remote *r, uint64_t start, const struct bl_frame *frame, const struct bl_span *body, size_t spans,
@@ -301,11 +292,7 @@ enum bl_status bl_remote_new(struct bl_pool *pool, const struct bl_span *config,
     r->data = r->control = r->pidfd = r->listening = -1;
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->data_lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    bl_cond_init(&r->changed);
     __atomic_store_n(&pool->remote, r, __ATOMIC_RELEASE);
     return BL_OK;
 }

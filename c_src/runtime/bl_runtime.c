@@ -3,11 +3,10 @@
  * The C face of the engine (include/beamline/runtime.h): tasks that are functions, waited for
  * on a condition instead of a mailbox.
  */
-#include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include "bl_engine.h"
+#include "bl_sync.h"
 
 struct c_task {
     struct bl_task task; /* first */
@@ -86,16 +85,6 @@ void bl_pool_close(struct bl_pool *pool)
     bl_pool_unref(pool);
 }
 
-static void init_condition(struct c_task *c)
-{
-    pthread_mutex_init(&c->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&c->answered, &attr);
-    pthread_condattr_destroy(&attr);
-}
-
 enum bl_status bl_task_submit(struct bl_pool *pool, const struct bl_task_spec *spec, const struct bl_task_options *options,
                               struct bl_task **out, struct bl_error *err)
 {
@@ -105,7 +94,8 @@ enum bl_status bl_task_submit(struct bl_pool *pool, const struct bl_task_spec *s
     if ((unsigned)options->priority >= BL_PRIORITY_COUNT) return bl_fail_invalid(err, "priority", "not a priority class");
     struct c_task *c = bl_alloc_zero(NULL, sizeof *c, err);
     if (!c) return BL_NO_MEMORY;
-    init_condition(c);
+    pthread_mutex_init(&c->lock, NULL);
+    bl_cond_init(&c->answered);
     bl_task_init(&c->task, spec->progress ? &c_ops : &c_ops_quiet, pool->own, options);
     c->task.key = (uintptr_t)c; /* unique while it lives */
     c->spec = *spec;
@@ -125,16 +115,9 @@ enum bl_status bl_task_wait(struct bl_task *task, uint64_t timeout_ms, struct bl
     struct c_task *c = c_task_of(task);
     const uint64_t now = bl_now_ns();
     const uint64_t until = timeout_ms > (UINT64_MAX - now) / 1000000 ? UINT64_MAX : now + timeout_ms * 1000000;
-    int rc = 0;
+    bool in_time = true;
     pthread_mutex_lock(&c->lock);
-    while (!c->done && rc != ETIMEDOUT) {
-        if (until == UINT64_MAX) {
-            pthread_cond_wait(&c->answered, &c->lock);
-        } else {
-            const struct timespec at = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
-            rc = pthread_cond_timedwait(&c->answered, &c->lock, &at);
-        }
-    }
+    while (!c->done && in_time) in_time = bl_cond_wait_until(&c->answered, &c->lock, until);
     enum bl_status status = BL_BUSY;
     if (c->done) {
         status = c->error.status;
