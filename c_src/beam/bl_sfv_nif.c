@@ -24,6 +24,7 @@ enum {
 ERL_NIF_TERM am_ok, am_error, am_true, am_false, am_item, am_list, am_decimal, am_string, am_token, am_binary, am_date, am_display,
     am_syntax, am_offset, am_expected, am_invalid, am_path, am_why, am_limit, am_what, am_asked, am_param, am_big, am_bytes, am_members,
     am_inner_members, am_params, am_no_memory, am_infinity, nil;
+ERL_NIF_TERM exponents[EXPONENTS];
 
 static const struct {
     ERL_NIF_TERM *term;
@@ -141,7 +142,7 @@ static ERL_NIF_TERM make_decimal(ErlNifEnv *env, int64_t thousandths)
         thousandths /= 10;
         exponent++;
     }
-    return pair(env, am_decimal, pair(env, enif_make_int64(env, thousandths), enif_make_int(env, exponent)));
+    return pair(env, am_decimal, pair(env, enif_make_int64(env, thousandths), exponents[exponent + EXPONENTS - 1]));
 }
 
 static ERL_NIF_TERM make_bare(const struct builder *b, const struct bl_sfv_node *node)
@@ -363,6 +364,7 @@ static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM load_info)
     if (strcmp(beam, BL_BUILD_VERSION) != 0 || strcmp(bl_version(), BL_BUILD_VERSION) != 0) return 2;
     if (am_ok != 0) return 0; /* a reload: others are reading them */
     nil = enif_make_list_from_array(env, NULL, 0);
+    for (int i = 0; i < EXPONENTS; i++) exponents[i] = enif_make_int(env, i - EXPONENTS + 1);
     for (size_t i = 0; i < sizeof atoms / sizeof *atoms; i++) *atoms[i].term = enif_make_atom(env, atoms[i].name);
     return 0;
 }

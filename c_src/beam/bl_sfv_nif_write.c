@@ -51,13 +51,22 @@ static bool get_number(ErlNifEnv *env, ERL_NIF_TERM term, int64_t *number)
     return true;
 }
 
+static bool get_exponent(ErlNifEnv *env, ERL_NIF_TERM term, int *exponent)
+{
+    for (int i = EXPONENTS - 1; i >= 0; i--) {
+        *exponent = i - EXPONENTS + 1;
+        if (term == exponents[i]) return true;
+    }
+    return enif_get_int(env, term, exponent);
+}
+
 static enum outcome write_decimal(struct walker *k, enum bl_sfv_front front, ERL_NIF_TERM term)
 {
     const ERL_NIF_TERM *part;
     int arity, exponent;
     ErlNifSInt64 coefficient;
     if (!enif_get_tuple(k->env, term, &arity, &part) || arity != 2) return BAD_TERM;
-    if (!enif_get_int64(k->env, part[0], &coefficient) || !enif_get_int(k->env, part[1], &exponent))
+    if (!enif_get_int64(k->env, part[0], &coefficient) || !get_exponent(k->env, part[1], &exponent))
         return is_integer(k->env, part[0]) && is_integer(k->env, part[1]) ? BIG : BAD_TERM;
     return told(bl_sfv_put_decimal(&k->out, front, coefficient, exponent));
 }
@@ -113,7 +122,7 @@ static enum outcome write_params(struct walker *k, ERL_NIF_TERM list)
     ERL_NIF_TERM head, value;
     size_t count = 0;
     bl_sfv_keys_reset(&k->param_keys);
-    for (; enif_get_list_cell(k->env, list, &head, &list); k->param = 0) {
+    for (; list != nil && enif_get_list_cell(k->env, list, &head, &list); k->param = 0) {
         if (++count > k->options->max_params) return over(k, "params", k->options->max_params);
         enum outcome out = write_key(k, &k->param_keys, BL_SFV_SEMICOLON, head, &k->param, &value);
         if (out == WRITTEN) out = write_bare(k, BL_SFV_EQUALS, value);

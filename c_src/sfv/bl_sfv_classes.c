@@ -2,7 +2,7 @@
  *
  * Which character may stand where: RFC 9651, sections 3.1.2, 3.3.3, 3.3.4, 3.3.5, 3.3.8.
  */
-#include "bl_sfv.h"
+#include "bl_sfv_put.h"
 
 enum {
     LETTER = C_KEY_RELAXED | C_TOKEN | C_BASE64 | C_PLAIN | C_TOKEN_FIRST,
@@ -54,3 +54,6 @@ const uint8_t bl_sfv_vectors[V_COUNT][16] = {
     [V_BASE64] = {0xa8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf8, 0xf0, 0x54, 0x50, 0x50, 0x50, 0x54},
     [V_PLAIN] = {0xfc, 0xfc, 0xf8, 0xfc, 0xfc, 0xfc, 0xfc, 0xfc, 0xfc, 0xfc, 0xfc, 0xfc, 0xdc, 0xfc, 0xfc, 0x7c},
 };
+
+#define ROW(tens) tens "0" tens "1" tens "2" tens "3" tens "4" tens "5" tens "6" tens "7" tens "8" tens "9"
+const char bl_sfv_two_digits[201] = ROW("0") ROW("1") ROW("2") ROW("3") ROW("4") ROW("5") ROW("6") ROW("7") ROW("8") ROW("9");

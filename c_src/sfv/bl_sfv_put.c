@@ -78,6 +78,36 @@ bool bl_sfv_thousandths(uint64_t magnitude, int exponent, uint64_t *out)
     return magnitude <= (uint64_t)bl_sfv_integer_most;
 }
 
+/* Bytes of a word below 0x20, above 0x7e, or that must be escaped: some bit is set. It may be set
+ * for the byte behind one of these, too, which changes nothing. */
+static inline uint64_t not_plain(uint64_t word)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+    const uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\', delete = word ^ ones * 0x7f;
+    return (word | (word - ones * 0x20) | (quote - ones) | (backslash - ones) | (delete - ones)) & tops;
+}
+
+/* Copies, and says whether each character stands for itself. */
+static bool copy_plain(char *to, const char *text, size_t len)
+{
+    uint64_t word, odd = 0;
+    unsigned all = C_PLAIN;
+    if (len < 8) {
+        for (size_t i = 0; i < len; i++) {
+            to[i] = text[i];
+            all &= bl_sfv_classes[(uint8_t)text[i]];
+        }
+        return all != 0;
+    }
+    for (size_t i = 0; i < len; i += 8) {
+        const size_t at = len - i < 8 ? len - 8 : i; /* the last word may overlap the one before it */
+        memcpy(&word, text + at, 8);
+        memcpy(to + at, &word, 8);
+        odd |= not_plain(word);
+    }
+    return odd == 0;
+}
+
 /* A string with something to escape, or to refuse; the quote is open. */
 static bool put_escaped(struct bl_sfv_out *out, const char *text, const char *end)
 {
@@ -100,13 +130,9 @@ bool bl_sfv_put_string(struct bl_sfv_out *out, enum bl_sfv_front front, const ch
     if (!to) return false;
     to = bl_sfv_put_front(to, front);
     *to++ = '"';
-    unsigned all = C_PLAIN;
-    for (size_t i = 0; i < len; i++) {
-        to[i] = text[i];
-        all &= bl_sfv_classes[(uint8_t)text[i]];
-    }
-    out->len = (size_t)(to - out->data) + (all ? len : 0);
-    return (all || put_escaped(out, text, text + len)) && bl_sfv_put_char(out, '"');
+    const bool plain = copy_plain(to, text, len);
+    out->len = (size_t)(to - out->data) + (plain ? len : 0);
+    return (plain || put_escaped(out, text, text + len)) && bl_sfv_put_char(out, '"');
 }
 
 bool bl_sfv_put_bytes(struct bl_sfv_out *out, enum bl_sfv_front front, const void *bytes, size_t len)

@@ -88,7 +88,13 @@ static inline bool bl_sfv_put_checked(struct bl_sfv_out *out, enum bl_sfv_front 
     if (!to) return false;
     to = bl_sfv_put_front(to, front);
     unsigned all = mask;
-    for (size_t i = 0; i < len; i++) {
+    size_t i = 0;
+    for (; i + 4 <= len; i += 4) {
+        memcpy(to + i, text + i, 4);
+        all &= bl_sfv_classes[(uint8_t)text[i]] & bl_sfv_classes[(uint8_t)text[i + 1]] & bl_sfv_classes[(uint8_t)text[i + 2]] &
+               bl_sfv_classes[(uint8_t)text[i + 3]];
+    }
+    for (; i < len; i++) {
         to[i] = text[i];
         all &= bl_sfv_classes[(uint8_t)text[i]];
     }
@@ -131,17 +137,42 @@ static inline bool bl_sfv_number_put(struct bl_sfv_out *out, const char *beside,
     return true;
 }
 
-/* The digits of a number below 10^16, from the first on; behind the last. */
+extern const char bl_sfv_two_digits[201]; /* "00" to "99" */
+
+/* How many digits a number below 10^15 has. */
+static inline unsigned bl_sfv_places(uint64_t number)
+{
+    static const uint64_t powers[] = {UINT64_C(0),
+                                      UINT64_C(10),
+                                      UINT64_C(100),
+                                      UINT64_C(1000),
+                                      UINT64_C(10000),
+                                      UINT64_C(100000),
+                                      UINT64_C(1000000),
+                                      UINT64_C(10000000),
+                                      UINT64_C(100000000),
+                                      UINT64_C(1000000000),
+                                      UINT64_C(10000000000),
+                                      UINT64_C(100000000000),
+                                      UINT64_C(1000000000000),
+                                      UINT64_C(10000000000000),
+                                      UINT64_C(100000000000000),
+                                      UINT64_C(1000000000000000)};
+    const unsigned bits = 64 - (unsigned)__builtin_clzll(number | 1), guess = bits * 1233 >> 12; /* log10(2) */
+    return guess + (number >= powers[guess]);
+}
+
+/* The digits of a number below 10^15, from the first on; behind the last. */
 static inline char *bl_sfv_put_digits(char *to, uint64_t number)
 {
     if (number < 10) {
         *to = (char)('0' + number);
         return to + 1;
     }
-    unsigned places = 2;
-    for (uint64_t above = 100; above <= number; above *= 10) places++;
-    for (char *at = to + places; at > to; number /= 10) *--at = (char)('0' + number % 10);
-    return to + places;
+    char *const end = to + bl_sfv_places(number), *at = end;
+    for (; number >= 10; number /= 100) memcpy(at -= 2, bl_sfv_two_digits + 2 * (number % 100), 2);
+    if (at > to) *to = (char)('0' + number);
+    return end;
 }
 
 /* Integers, and with the mark '@' dates. */
