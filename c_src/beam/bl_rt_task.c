@@ -132,6 +132,12 @@ static void task_run(struct bl_task *task)
     bl_nif_writer_clear(&w);
 }
 
+static bool task_run_now(struct bl_task *task)
+{
+    const struct rt_task *t = self(task);
+    return bl_remote_run_now(task, &t->head, t->spans, t->span_count);
+}
+
 /* ---- answers of an OS process ------------------------------------------------------------ */
 
 static uint8_t *answer_space(struct bl_task *task, size_t bytes, struct bl_error *err)
@@ -251,7 +257,7 @@ void rt_tasks_free_spare(struct rt_source *source)
 }
 
 static const struct bl_task_ops ops = {
-    .run = task_run, .answer = task_answer, .progress = task_progress, .release = task_release};
+    .run = task_run, .run_now = task_run_now, .answer = task_answer, .progress = task_progress, .release = task_release};
 
 static struct rt_task *spare_block(struct rt_source *source)
 {

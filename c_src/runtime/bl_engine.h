@@ -34,6 +34,9 @@ struct bl_task_ops {
     /* On a pool thread. Does the work, then calls bl_task_finish, once: with BL_OK `answer` is called from
      * in there, or not at all, so the result may lie on the stack of `run`. */
     void (*run)(struct bl_task *task);
+    /* The same on the thread that submits it, if that neither waits nor works: only for pools with a remote. False:
+     * not now, nothing has happened. May be NULL. */
+    bool (*run_now)(struct bl_task *task);
     /* Sends. Exactly once, any thread; holds no lock. */
     void (*answer)(struct bl_task *task, enum bl_status status, const struct bl_error *err);
     /* Sends progress; pool thread, never after `answer`. */
@@ -186,6 +189,8 @@ BL_API void bl_task_init(struct bl_task *task, const struct bl_task_ops *ops, st
 /* BL_OK: will be answered (or is). Otherwise refused: `answer` was not and will not be called.
  * The caller's reference stays the caller's in both cases. */
 BL_API enum bl_status bl_task_start(struct bl_task *task, struct bl_error *err);
+/* Internal: its run begins now; false: it was answered already. */
+bool bl_task_begin(struct bl_task *task);
 /* The operation ended; err tells about a status other than BL_OK. */
 BL_API void bl_task_finish(struct bl_task *task, enum bl_status status, struct bl_error *err);
 /* Answers in place of the operation: deadline, cancel, owner's death. False: too late. */

@@ -3,6 +3,7 @@
 #include "bl_remote.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,24 +98,41 @@ static bool send_data(struct bl_remote *r, uint64_t start, const struct bl_frame
     return sent;
 }
 
+enum { TOGETHER = 16, NOW_BYTES = 2048 };
+
+/* A task's first frame: with all of its argument where that is short. */
+struct opening {
+    struct bl_frame frame;
+    struct bl_span body[1 + TOGETHER];
+    size_t spans;
+    bool whole;
+};
+static void open_task(struct opening *o, const struct bl_task *task, const struct bl_frame_task *head, const struct bl_span *args,
+                      size_t spans)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < spans; i++) total += args[i].len;
+    o->frame = (struct bl_frame){
+        .type = BL_FRAME_TASK, .class = (uint8_t)task->options.priority, .id = task->remote_id, .total = total, .length = sizeof *head};
+    o->body[0] = (struct bl_span){.data = (const uint8_t *)head, .len = sizeof *head};
+    o->whole = spans <= TOGETHER && total + sizeof *head <= BL_FRAME_CHUNK;
+    o->spans = 1;
+    if (!o->whole) return;
+    memcpy(o->body + 1, args, spans * sizeof *args);
+    o->spans += spans;
+    o->frame.length += (uint32_t)total;
+}
+
 /* In chunks, so that small tasks of other threads come in between. */
 static void send_task(struct bl_remote *r, uint64_t start, const struct bl_task *task, const struct bl_frame_task *head,
                       const struct bl_span *args, size_t spans)
 {
-    struct bl_span body[1 + 16] = {{.data = (const uint8_t *)head, .len = sizeof *head}};
-    uint64_t total = 0;
-    for (size_t i = 0; i < spans; i++) total += args[i].len;
-    struct bl_frame frame = {
-        .type = BL_FRAME_TASK, .class = (uint8_t)task->options.priority, .id = task->remote_id, .total = total, .length = sizeof *head};
-    const bool together = spans <= 16 && total + sizeof *head <= BL_FRAME_CHUNK;
-    if (together) {
-        memcpy(body + 1, args, spans * sizeof *args);
-        frame.length += (uint32_t)total;
-    }
-    if (!send_data(r, start, &frame, body, together ? 1 + spans : 1, 0) || together) return;
-    frame.type = BL_FRAME_DATA;
-    for (uint64_t sent = 0; sent < total; sent += frame.length) {
-        frame.length = total - sent < BL_FRAME_CHUNK ? (uint32_t)(total - sent) : BL_FRAME_CHUNK;
+    struct opening o;
+    open_task(&o, task, head, args, spans);
+    if (!send_data(r, start, &o.frame, o.body, o.spans, 0) || o.whole) return;
+    struct bl_frame frame = {.type = BL_FRAME_DATA, .id = o.frame.id, .total = o.frame.total};
+    for (uint64_t sent = 0; sent < frame.total; sent += frame.length) {
+        frame.length = frame.total - sent < BL_FRAME_CHUNK ? (uint32_t)(frame.total - sent) : BL_FRAME_CHUNK;
         if (!send_data(r, start, &frame, args, spans, sent)) return;
     }
 }
@@ -136,6 +154,34 @@ void bl_remote_run(struct bl_task *task, const struct bl_frame_task *head, const
     send_task(r, start, task, head, args, spans);
     /* A cancel may have overtaken the task. */
     if (bl_ctx_check(&task->ctx, NULL) != BL_OK) bl_remote_cancel(task);
+}
+
+/* With both locks held. Where the socket has room at all it has room for this. */
+static bool send_opening_now(struct bl_remote *r, struct bl_task *task, const struct bl_frame_task *head, const struct bl_span *args,
+                             size_t spans)
+{
+    struct pollfd room = {.fd = r->data, .events = POLLOUT};
+    if (!fits(r, task) || poll(&room, 1, 0) != 1 || room.revents != POLLOUT) return false;
+    if (!bl_task_begin(task)) return true;
+    struct opening o;
+    occupy(r, task);
+    open_task(&o, task, head, args, spans);
+    if (!bl_frame_send(r->data, &o.frame, o.body, o.spans, 0)) bl_remote_break(r, "its socket takes nothing");
+    return true;
+}
+
+bool bl_remote_run_now(struct bl_task *task, const struct bl_frame_task *head, const struct bl_span *args, size_t spans)
+{
+    struct bl_remote *r = bl_pool_remote(task->pool);
+    bool done = false;
+    if (spans > TOGETHER || task->options.argument_bytes > NOW_BYTES || pthread_mutex_trylock(&r->data_lock) != 0) return false;
+    if (pthread_mutex_trylock(&r->lock) == 0) {
+        done = send_opening_now(r, task, head, args, spans);
+        pthread_mutex_unlock(&r->lock);
+    }
+    pthread_mutex_unlock(&r->data_lock);
+    if (done && bl_ctx_check(&task->ctx, NULL) != BL_OK) bl_remote_cancel(task); /* a cancel may have overtaken the task */
+    return done;
 }
 
 /* Lock held. What does not fit into the socket now is sent by the next tick. */

@@ -53,6 +53,8 @@ BL_API void bl_remote_info(struct bl_remote *remote, struct bl_remote_info *info
 /* For the skin's `run`: sends the task, or waits until it can; the rest comes through bl_remote_ops. */
 BL_API void bl_remote_run(struct bl_task *task, const struct bl_frame_task *head, const struct bl_span *args, size_t spans);
 
+/* The same without waiting, if it is small and the host can take it at once; false: not now, nothing has happened. */
+BL_API bool bl_remote_run_now(struct bl_task *task, const struct bl_frame_task *head, const struct bl_span *args, size_t spans);
 /* Internal, for the engine: nobody waits for it any more. Any thread, short. */
 void bl_remote_cancel(struct bl_task *task);
 /* Internal, for admission: tasks in the host beyond those that it runs, about. */

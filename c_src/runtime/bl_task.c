@@ -181,23 +181,27 @@ static bool too_much_behind(const struct bl_task *task)
     return task->options.opaque && __atomic_load_n(&pool->stats.behind, __ATOMIC_RELAXED) >= pool->config.max_behind;
 }
 
-static void run_job(struct bl_job *job)
+bool bl_task_begin(struct bl_task *task)
 {
-    struct bl_task *task = BL_CONTAINER(job, struct bl_task, job);
     struct bl_pool_stats *stats = &task->pool->stats;
-    if (too_much_behind(task)) { /* it was admitted before the others fell behind */
-        struct bl_error err;
-        answer(task, refuse(task, &stats->refused_behind, &err), &err);
-        bl_task_unref(task);
-        return;
-    }
     add(&stats->running, 1);
     if (enter_phase(task, STARTED) & EARLY) {
         sub(&stats->running, 1);
-    } else {
-        const uint64_t now = bl_now_ns();
-        __atomic_store_n(&task->started_ns, now, __ATOMIC_RELAXED);
-        observe(&stats->wait_ns_sum, stats->wait_histogram, now - task->submitted_ns);
+        return false;
+    }
+    const uint64_t now = bl_now_ns();
+    __atomic_store_n(&task->started_ns, now, __ATOMIC_RELAXED);
+    observe(&stats->wait_ns_sum, stats->wait_histogram, now - task->submitted_ns);
+    return true;
+}
+
+static void run_job(struct bl_job *job)
+{
+    struct bl_task *task = BL_CONTAINER(job, struct bl_task, job);
+    if (too_much_behind(task)) { /* it was admitted before the others fell behind */
+        struct bl_error err;
+        answer(task, refuse(task, &task->pool->stats.refused_behind, &err), &err);
+    } else if (bl_task_begin(task)) {
         task->ops->run(task);
     }
     bl_task_unref(task);
@@ -234,10 +238,9 @@ void bl_task_init(struct bl_task *task, const struct bl_task_ops *ops, struct bl
     if (options->timeout_ms < UINT64_MAX / 2 / 1000000) task->deadline_ns = task->submitted_ns + options->timeout_ms * 1000000;
 }
 
-/* Here and in the host. */
-static uint64_t waiting(struct bl_pool *pool)
+static uint64_t waiting_here(struct bl_pool *pool)
 {
-    uint64_t queued[BL_CLASSES], sum = bl_remote_waiting(bl_pool_remote(pool));
+    uint64_t queued[BL_CLASSES], sum = 0;
     bl_threads_queued(pool->threads, queued);
     for (int c = 0; c < BL_CLASSES; c++) sum += queued[c];
     return sum;
@@ -250,7 +253,9 @@ static enum bl_status admit(struct bl_task *task, struct bl_error *err)
     if (__atomic_load_n(&pool->queue_bytes, __ATOMIC_RELAXED) > pool->config.max_queue_bytes)
         return refuse(task, &stats->refused_bytes, err);
     if (too_much_behind(task)) return refuse(task, &stats->refused_behind, err);
-    if (bl_pool_remote(pool) && waiting(pool) >= pool->config.max_queue) return refuse(task, &stats->refused_queue, err);
+    struct bl_remote *remote = bl_pool_remote(pool);
+    if (remote && waiting_here(pool) + bl_remote_waiting(remote) >= pool->config.max_queue)
+        return refuse(task, &stats->refused_queue, err);
     return BL_OK;
 }
 
@@ -262,6 +267,15 @@ static enum bl_status withdraw(struct bl_task *task, enum bl_status status, stru
     if (bl_source_unlink(task->source, task)) bl_task_unref(task);
     if (status == BL_BUSY) return refuse(task, &task->pool->stats.refused_queue, err);
     return bl_fail(err, status);
+}
+
+/* A wake-up less, where nobody is waiting already. */
+static bool run_now(struct bl_task *task)
+{
+    if (!task->ops->run_now || !bl_pool_remote(task->pool) || waiting_here(task->pool) > 0 || !task->ops->run_now(task)) return false;
+    add(&task->pool->submitted, 1);
+    bl_task_unref(task);
+    return true;
 }
 
 enum bl_status bl_task_start(struct bl_task *task, struct bl_error *err)
@@ -276,6 +290,7 @@ enum bl_status bl_task_start(struct bl_task *task, struct bl_error *err)
     }
     if (task->deadline_ns != UINT64_MAX) bl_pool_watch(task->pool, task->deadline_ns);
     bl_task_ref(task); /* the queue's, then the thread's */
+    if (run_now(task)) return BL_OK;
     status = bl_threads_push(task->pool->threads, &task->job);
     if (status != BL_OK) return withdraw(task, status, err);
     add(&task->pool->submitted, 1);

@@ -45,6 +45,14 @@ static void remote_run(struct bl_task *task)
     bl_remote_run(task, &t->head, &args, 1);
 }
 
+/* Every other one. */
+static bool remote_run_now(struct bl_task *task)
+{
+    struct remote_task *t = remote_self(task);
+    const struct bl_span args = {.data = t->args, .len = sizeof t->args};
+    return t->task.key % 2 == 0 && bl_remote_run_now(task, &t->head, &args, 1);
+}
+
 static void remote_answer(struct bl_task *task, enum bl_status status, const struct bl_error *err)
 {
     struct remote_task *t = remote_self(task);
@@ -75,7 +83,7 @@ static uint8_t *remote_space(struct bl_task *task, size_t bytes, struct bl_error
 static void remote_arrived(struct bl_task *task, enum bl_status status, struct bl_error *err) { bl_task_finish(task, status, err); }
 
 static const struct bl_task_ops remote_task_ops = {
-    .run = remote_run, .answer = remote_answer, .progress = remote_progress, .release = remote_release};
+    .run = remote_run, .run_now = remote_run_now, .answer = remote_answer, .progress = remote_progress, .release = remote_release};
 static const struct bl_remote_ops remote_ops = {.space = remote_space, .arrived = remote_arrived};
 
 /* False: no pool. */
