@@ -26,7 +26,7 @@
 #include "bl_op_set.h"
 #include "bl_pool_terms.h"
 
-enum { FILES = 64, OVERHEAD_BYTES = 512 << 20, EXIT_JOIN = 3, EXIT_CONFIG = 4, BUCKETS = 1024 };
+enum { FILES = 64, OVERHEAD_BYTES = 512 << 20, EXIT_JOIN = 3, EXIT_CONFIG = 4, BUCKETS = 1024, SHARED = 8 };
 
 static struct host {
     struct bl_pool *pool;
@@ -57,10 +57,10 @@ static struct host_task *self(struct bl_task *task) { return BL_CONTAINER(task, 
 
 /* ---- sending: false means that the VM is gone, and so are we soon -------------------- */
 
-static bool send_frame(const struct bl_frame *frame, const struct bl_span *body, size_t skip)
+static bool send_frame(const struct bl_frame *frame, const struct bl_span *body, size_t spans, size_t skip)
 {
     pthread_mutex_lock(&host.send_lock);
-    const bool sent = bl_frame_send(host.data, frame, body, 1, skip);
+    const bool sent = bl_frame_send(host.data, frame, body, spans, skip);
     pthread_mutex_unlock(&host.send_lock);
     if (!sent) shutdown(host.data, SHUT_RDWR); /* wakes the main thread, which ends */
     return sent;
@@ -69,16 +69,25 @@ static bool send_frame(const struct bl_frame *frame, const struct bl_span *body,
 static void send_error(uint64_t id, const struct bl_error *err)
 {
     const struct bl_frame frame = {.type = BL_FRAME_ANSWER, .id = id, .status = (uint16_t)err->status, .length = sizeof *err};
-    send_frame(&frame, &(struct bl_span){.data = (const uint8_t *)err, .len = sizeof *err}, 0);
+    send_frame(&frame, &(struct bl_span){.data = (const uint8_t *)err, .len = sizeof *err}, 1, 0);
+}
+
+static uint64_t length(const struct bl_etf_writer *term)
+{
+    uint64_t len = term->len;
+    for (size_t i = 0; i < term->shared_count; i++) len += term->shared[i].bytes.len;
+    return len;
 }
 
 /* In chunks, so that the answers of other threads come in between. */
-static void send_term(uint64_t id, const struct bl_span *term)
+static void send_term(uint64_t id, const struct bl_etf_writer *term)
 {
-    struct bl_frame frame = {.type = BL_FRAME_ANSWER, .id = id, .status = BL_OK, .total = term->len};
-    for (uint64_t sent = 0; sent < term->len; sent += frame.length) {
-        frame.length = term->len - sent < BL_FRAME_CHUNK ? (uint32_t)(term->len - sent) : BL_FRAME_CHUNK;
-        if (!send_frame(&frame, term, sent)) return;
+    struct bl_span spans[2 * SHARED + 1];
+    const size_t count = bl_etf_writer_spans(term, spans);
+    struct bl_frame frame = {.type = BL_FRAME_ANSWER, .id = id, .status = BL_OK, .total = length(term)};
+    for (uint64_t sent = 0; sent < frame.total; sent += frame.length) {
+        frame.length = frame.total - sent < BL_FRAME_CHUNK ? (uint32_t)(frame.total - sent) : BL_FRAME_CHUNK;
+        if (!send_frame(&frame, spans, count, sent)) return;
         frame.type = BL_FRAME_DATA;
     }
 }
@@ -90,14 +99,17 @@ static void run(struct bl_task *task)
     struct host_task *t = self(task);
     struct bl_error err = {.status = BL_OK};
     struct bl_etf_writer w;
+    struct bl_etf_shared shared[SHARED];
     struct bl_reader args;
     bl_etf_writer_init(&w, &task->quota, false);
+    bl_etf_writer_share(&w, shared, SHARED);
     bl_reader_init(&args, &t->args, 1, NULL, &task->quota, &err);
     enum bl_status status = bl_op_set_run(host.ops, t->op, &task->ctx, &args, &w.base, &err);
     bl_reader_clear(&args);
     if (status == BL_OK) status = bl_writer_status(&w.base, &err);
     if (status == BL_OK && !bl_writer_done(&w.base)) status = bl_fail_invalid(&err, "result", "the operation wrote no whole term");
-    if (status == BL_OK && w.len > BL_FRAME_ANSWER_MOST) status = bl_fail_limit(&err, "answer_bytes", BL_FRAME_ANSWER_MOST, w.len);
+    if (status == BL_OK && length(&w) > BL_FRAME_ANSWER_MOST)
+        status = bl_fail_limit(&err, "answer_bytes", BL_FRAME_ANSWER_MOST, length(&w));
     if (status != BL_OK) bl_etf_writer_clear(&w);
     t->result = &w;
     bl_task_finish(task, status, &err);
@@ -108,7 +120,7 @@ static void answer(struct bl_task *task, enum bl_status status, const struct bl_
 {
     const struct host_task *t = self(task);
     if (status == BL_OK)
-        send_term(t->id, &(struct bl_span){.data = t->result->data, .len = t->result->len});
+        send_term(t->id, t->result);
     else
         send_error(t->id, err);
 }
@@ -124,7 +136,7 @@ static void progress(struct bl_task *task, const struct bl_field *fields, size_t
         memcpy(&out[i].value, &fields[i].value, sizeof out[i].value);
     }
     const struct bl_frame frame = {.type = BL_FRAME_PROGRESS, .id = self(task)->id, .length = (uint32_t)(count * sizeof out[0])};
-    send_frame(&frame, &(struct bl_span){.data = (const uint8_t *)out, .len = frame.length}, 0);
+    send_frame(&frame, &(struct bl_span){.data = (const uint8_t *)out, .len = frame.length}, 1, 0);
 }
 
 static void release(struct bl_task *task) { bl_free(self(task)); }
@@ -178,7 +190,7 @@ static struct host_task *new_task(const struct bl_frame *frame, const struct bl_
     }
     struct host_task *t = bl_alloc(NULL, sizeof *t + frame->total, err);
     if (!t) return NULL;
-    *t = (struct host_task){.op = op, .id = frame->id, .fail_nth = head->fail_nth, .args = {.data = t->bytes, .len = frame->total}};
+    *t = (struct host_task){.op = op, .id = frame->id, .fail_nth = head->fail_nth, .args = {.data = t->bytes, .len = frame->total, .owner = t}};
     bl_task_options_init(&t->options);
     t->options.priority = frame->class < BL_PRIORITY_COUNT ? (enum bl_priority)frame->class : BL_NORMAL;
     t->options.timeout_ms = BL_NO_TIMEOUT; /* the VM keeps the deadline, and cancels */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "beamline/core.h"
+#include "bl_warm.h"
 
 struct header {
     struct bl_quota *quota;
@@ -110,6 +111,39 @@ void bl_quota_release(struct bl_quota *quota, uint64_t bytes) { release_up_to(qu
 
 /* ---- blocks --------------------------------------------------------------- */
 
+static void *fresh(size_t bytes)
+{
+    void *base;
+    return posix_memalign(&base, BIG_ALIGN, bytes + BIG_ALIGN) == 0 ? base : NULL;
+}
+
+/* A big block begins with its capacity. */
+static void *get(size_t bytes)
+{
+    void *base = NULL;
+    size_t capacity = bytes;
+    if (bytes < BIG_BYTES) return malloc(bytes + SMALL_ALIGN);
+    if (bytes >= BL_WARM_FROM) base = bl_warm_take(bytes, &capacity);
+    if (!base) base = fresh(bytes);
+    if (!base) {
+        bl_warm_trim(); /* it may be what the process is short of */
+        base = fresh(bytes);
+    }
+    if (base) *(size_t *)base = capacity;
+    return base;
+}
+
+static void put_back(void *base, size_t bytes)
+{
+#ifdef __SANITIZE_ADDRESS__
+    const bool kept = false; /* it wants to see each block's end */
+#else
+    const bool kept = bytes >= BL_WARM_FROM && bl_warm_give(base, *(size_t *)base);
+#endif
+    (void)bytes;
+    if (!kept) free(base);
+}
+
 void *bl_alloc(struct bl_quota *quota, size_t bytes, struct bl_error *err)
 {
     if (bytes > SIZE_MAX - OVERHEAD_LIMIT) {
@@ -117,11 +151,7 @@ void *bl_alloc(struct bl_quota *quota, size_t bytes, struct bl_error *err)
         return NULL;
     }
     if (bl_quota_charge(quota, bytes, err) != BL_OK) return NULL;
-    void *base = NULL;
-    if (bytes < BIG_BYTES)
-        base = malloc(bytes + SMALL_ALIGN);
-    else if (posix_memalign(&base, BIG_ALIGN, bytes + BIG_ALIGN) != 0)
-        base = NULL;
+    void *base = get(bytes);
     if (!base) {
         bl_quota_release(quota, bytes);
         bl_fail(err, BL_NO_MEMORY);
@@ -166,6 +196,6 @@ void bl_free(void *p)
     struct header *h = header_of(p);
     struct bl_quota *quota = h->quota;
     const size_t bytes = h->bytes;
-    free(base_of(h));
+    put_back(base_of(h), bytes);
     bl_quota_release(quota, bytes);
 }

@@ -7,7 +7,7 @@
 #include "beamline/term.h"
 #include "bl_etf.h"
 
-enum { FIRST_CAPACITY = 256 };
+enum { FIRST_CAPACITY = 256, SHARED_FROM = 64 * 1024 };
 
 static struct bl_etf_writer *etf(struct bl_writer *w) { return (struct bl_etf_writer *)w; }
 
@@ -126,6 +126,18 @@ static uint8_t *write_binary(struct bl_writer *w, size_t len)
     return p + 5;
 }
 
+static void write_span(struct bl_writer *w, const struct bl_span *span)
+{
+    struct bl_etf_writer *e = etf(w);
+    if (e->shared_count < e->shared_most && span->len >= SHARED_FROM && check_count(w, "binary_bytes", span->len)) {
+        put_tag32(w, ETF_BINARY, (uint32_t)span->len);
+        e->shared[e->shared_count++] = (struct bl_etf_shared){.at = e->len, .bytes = *span};
+        return;
+    }
+    uint8_t *p = w->error.status == BL_OK ? write_binary(w, span->len) : NULL;
+    if (p && span->len > 0) memcpy(p, span->data, span->len);
+}
+
 static void write_raw(struct bl_writer *w, const struct bl_span *encoded)
 {
     uint8_t *p = room(w, encoded->len);
@@ -160,7 +172,7 @@ static const struct bl_writer_ops etf_ops = {
     .uinteger = write_uinteger,
     .real = write_real,
     .binary = write_binary,
-    .span = NULL, /* the buffer owns all its bytes */
+    .span = write_span,
     .raw = write_raw,
     .begin = write_begin,
     .end = write_end,
@@ -173,6 +185,8 @@ void bl_etf_writer_init(struct bl_etf_writer *w, struct bl_quota *quota, bool wi
     w->data = NULL;
     w->len = w->capacity = 0;
     w->fixed = false;
+    w->shared = NULL;
+    w->shared_count = w->shared_most = 0;
     uint8_t *p = with_version ? room(&w->base, 1) : NULL;
     if (p) *p = ETF_VERSION;
 }
@@ -185,9 +199,26 @@ void bl_etf_writer_init_fixed(struct bl_etf_writer *w, void *data, size_t capaci
     w->fixed = true;
 }
 
+void bl_etf_writer_share(struct bl_etf_writer *w, struct bl_etf_shared *room, size_t most)
+{
+    w->shared = room;
+    w->shared_most = most;
+}
+
+size_t bl_etf_writer_spans(const struct bl_etf_writer *w, struct bl_span *spans)
+{
+    size_t count = 0, done = 0;
+    for (const struct bl_etf_shared *s = w->shared; s < w->shared + w->shared_count; done = s++->at) {
+        spans[count++] = (struct bl_span){.data = w->data + done, .len = s->at - done};
+        spans[count++] = s->bytes;
+    }
+    spans[count++] = (struct bl_span){.data = w->data + done, .len = w->len - done};
+    return count;
+}
+
 void bl_etf_writer_clear(struct bl_etf_writer *w)
 {
     if (!w->fixed) bl_free(w->data);
     w->data = NULL;
-    w->len = w->capacity = 0;
+    w->len = w->capacity = w->shared_count = 0;
 }

@@ -5,6 +5,7 @@
 #include "bl_engine.h"
 #include "bl_remote.h"
 #include "bl_sync.h"
+#include "bl_warm.h"
 
 void bl_pool_config_init(struct bl_pool_config *config) { *config = (struct bl_pool_config){.threads = 0}; }
 
@@ -58,12 +59,13 @@ static struct bl_source *next_source(struct bl_pool *pool, struct bl_source *bef
 }
 
 /* When the housekeeper looks again if no deadline asks for it: while tasks come, every second, so that the usual
- * deadline, which is far, wakes nobody. An idle pool has no timer. */
+ * deadline, which is far, wakes nobody. An idle pool has no timer, and keeps no memory warm. */
 static uint64_t next_round(struct bl_pool *pool, uint64_t now)
 {
     const uint64_t submitted = __atomic_load_n(&pool->submitted, __ATOMIC_RELAXED);
     const bool idle = submitted == pool->seen;
     pool->seen = submitted;
+    if (idle) bl_warm_trim();
     return idle ? UINT64_MAX : now + ROUND_NS;
 }
 
@@ -195,6 +197,7 @@ void bl_pool_unref(struct bl_pool *pool)
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->lock);
     bl_free(pool);
+    bl_warm_leave();
 }
 
 static void threads_ended(void *pool) { bl_pool_unref(pool); }
@@ -249,6 +252,7 @@ enum bl_status bl_pool_open(const struct bl_pool_config *given, struct bl_pool *
     pool->refs = 1;
     pool->wake_at_ns = UINT64_MAX;
     bl_quota_init(&pool->quota, NULL, "pool_memory", config.memory_limit);
+    bl_warm_join();
     bl_link_init(&pool->sources);
     pthread_mutex_init(&pool->lock, NULL);
     bl_cond_init(&pool->wake);

@@ -210,10 +210,23 @@ struct bl_etf_writer {
     uint8_t *data;
     size_t len, capacity;
     bool fixed; /* `data` is the caller's */
+    /* Binaries that stayed where they are (bl_etf_writer_share). */
+    struct bl_etf_shared *shared;
+    size_t shared_count, shared_most;
+};
+/* Bytes of an owner that belong behind the first `at` bytes of `data`. */
+struct bl_etf_shared {
+    size_t at;
+    struct bl_span bytes;
 };
 BL_API void bl_etf_writer_init(struct bl_etf_writer *w, struct bl_quota *quota, bool with_version);
 /* The same into the caller's buffer, without version byte; BL_LIMIT "term_bytes" when it is full. */
 BL_API void bl_etf_writer_init_fixed(struct bl_etf_writer *w, void *data, size_t capacity);
+/* From now on the first `most` large binaries with an owner (bl_write_span, bl_copy_term) are noted in `room` instead
+ * of copied: `data` and `len` are then only parts of the term, and bl_etf_writer_spans gives the whole. */
+BL_API void bl_etf_writer_share(struct bl_etf_writer *w, struct bl_etf_shared *room, size_t most);
+/* The term, as up to 2 x shared_count + 1 spans; returns how many. */
+BL_API size_t bl_etf_writer_spans(const struct bl_etf_writer *w, struct bl_span *spans);
 BL_API void bl_etf_writer_clear(struct bl_etf_writer *w);
 
 #ifdef __cplusplus

@@ -488,3 +488,40 @@ TEST(only_short_plain_names_become_atoms)
     bl_fail_unsupported(&err, "abcdefghijklmnopqrstuvwxyzabcdefg");
     CHECK_REASON("h\x02w\x0bunsupported" "m\0\0\0\x21" "abcdefghijklmnopqrstuvwxyzabcdefg");
 }
+
+TEST(shared_binaries_stay_where_they_are)
+{
+    static uint8_t large[70000], whole[300000];
+    struct bl_etf_writer plain, sharing;
+    struct bl_etf_shared room[2];
+    struct bl_span spans[2 * 2 + 1];
+    size_t len = 0;
+    for (size_t i = 0; i < sizeof large; i++) large[i] = (uint8_t)(i * 7);
+    const struct bl_span owned = {.data = large, .len = sizeof large, .owner = large}, small = {.data = large, .len = 100, .owner = large};
+    bl_etf_writer_init(&plain, NULL, true);
+    bl_etf_writer_init(&sharing, NULL, true);
+    bl_etf_writer_share(&sharing, room, 2);
+    struct bl_etf_writer *const both[2] = {&plain, &sharing};
+    for (int i = 0; i < 2; i++) {
+        struct bl_writer *w = &both[i]->base;
+        bl_write_list(w, 5);
+        bl_write_span(w, &owned);
+        bl_write_span(w, &small);
+        bl_write_span(w, &owned);
+        bl_write_span(w, &owned); /* one more than there is room for */
+        bl_write_int(w, 5);
+        bl_write_end(w);
+        CHECK(bl_writer_done(w));
+    }
+    CHECK_INT(sharing.shared_count, 2);
+    const size_t count = bl_etf_writer_spans(&sharing, spans);
+    CHECK_INT(count, 5);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(whole + len, spans[i].data, spans[i].len);
+        len += spans[i].len;
+    }
+    CHECK(spans[1].data == large);
+    CHECK_BYTES(whole, len, plain.data, plain.len);
+    bl_etf_writer_clear(&plain);
+    bl_etf_writer_clear(&sharing);
+}
