@@ -31,14 +31,23 @@ in_another_vm(Env, Function) ->
 
 %% ---- the processor time of NIFs and of callbacks of the driver ----
 
+%% Interrupts and the hypervisor count as a thread's processor time: a loop without system calls has rounds of
+%% milliseconds (the line entry_cpu_noise). So an entry's cost is the least of what it took at most in each of five
+%% loads: what it does itself it does every time.
 entry_cpu_max() ->
     Priv = beamline_test:source_file("_build/c/count/priv"),
-    limit("runtime/entry_cpu_max", "us", 1000, fun() -> slowest(in_another_vm([{"BEAMLINE_PRIV", Priv}], entries)) end).
+    Loads = [in_another_vm([{"BEAMLINE_PRIV", Priv}], entries) || _ <- lists:seq(1, 5)],
+    Most = [{lists:min([element(2, lists:keyfind(Name, 1, Load)) || Load <- Loads]), Name} || Name <- names(Loads)],
+    {Nanoseconds, Slowest} = lists:max(Most),
+    io:format("  most of ~b entries: ~ts~n", [lists:sum([Times || Load <- Loads, {_, _, Times} <- Load]), Slowest]),
+    ok = limit("runtime/entry_cpu_max", "us", 1000, fun() -> Nanoseconds / 1000 end),
+    beamline_bench:compare(#{
+        name => "runtime/entry_cpu_noise", unit => "us", better => lower, against => "limit",
+        value => fun() -> hd(beamline_bench:program("floor_cpu_time", ["300000"])) / 1000 end, floor => fun() -> 1000 end
+    }).
 
-slowest(Entries) ->
-    [{Name, Most, _} | _] = Sorted = lists:reverse(lists:keysort(2, Entries)),
-    io:format("  most of ~b entries: ~ts, ~b us~n", [lists:sum([Times || {_, _, Times} <- Sorted]), Name, Most div 1000]),
-    Most / 1000.
+%% Of entries that every load had.
+names([First | Rest]) -> [Name || {Name, _, _} <- First, lists:all(fun(Load) -> lists:keymember(Name, 1, Load) end, Rest)].
 
 -spec entries() -> [{atom(), Nanoseconds :: non_neg_integer(), Times :: pos_integer()}].
 entries() ->
