@@ -101,6 +101,7 @@
 
 -define(DEFAULT_POOL, beamline_runtime).
 %% What the VM itself may add to a deadline before `call' stops believing in an answer.
+-define(MAX_WAIT, 16#FFFFFFFF). % of a receive
 -define(GRACE, 5_000).
 -define(HOLDERS, 20).
 
@@ -164,13 +165,13 @@ await(_, _) ->
 
 await_until(Ref, Left, Until) ->
     receive
-        {beamline, Ref, {progress, _}} ->
-            await_until(Ref, max(0, Until - erlang:monotonic_time(millisecond)), Until);
-        {beamline, Ref, Result} ->
-            Result
-    after Left ->
-        give_up(Ref)
+        {beamline, Ref, {progress, _}} -> await_on(Ref, Until);
+        {beamline, Ref, Result} -> Result
+    after min(Left, ?MAX_WAIT) ->
+        if Left =< ?MAX_WAIT -> give_up(Ref); true -> await_on(Ref, Until) end
     end.
+
+await_on(Ref, Until) -> await_until(Ref, max(0, Until - erlang:monotonic_time(millisecond)), Until).
 
 %% If cancel came too late the answer is on its way, for it is sent exactly once. The bound is
 %% for a reference that is not the caller's.
@@ -203,7 +204,7 @@ call(Pool, Op, Args, Opts) ->
     await(Ref, with_grace(beamline_runtime_opts:timeout(Opts))).
 
 with_grace(infinity) -> infinity;
-with_grace(Ms) -> min(Ms + ?GRACE, 16#FFFFFFFF).
+with_grace(Ms) -> Ms + ?GRACE.
 
 %% @doc Cancels a task, from any process. `ok': it was answered with `{error, cancelled}' by this call.
 %% `{error, closed}': it is not in flight (any more); its answer, if it had one, is in the mailbox.

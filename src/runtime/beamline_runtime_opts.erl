@@ -78,7 +78,7 @@ thread_name(Name) -> unicode:characters_to_binary(["bl_", string:replace(atom_to
 
 check(name, V) when is_atom(V) -> ok;
 check(isolation, V) when V =:= vm; V =:= os_process -> ok;
-check(operations, V) when is_list(V) -> lists:foreach(fun check_path/1, V);
+check(operations, V) when length(V) >= 0 -> lists:all(fun is_path/1, V) orelse error(badarg);
 check(use_hardware_threads, V) when is_boolean(V) -> ok;
 check(memory_limit, infinity) -> ok;
 check(threads, V) when is_integer(V), V > 0, V =< 1024 -> ok;
@@ -90,6 +90,4 @@ check_number(Key) ->
     Numbers = [stack_size, max_queue, max_queue_bytes, memory_limit, max_behind, max_per_owner, ageing, heartbeat, cpu_limit],
     lists:member(Key, Numbers) orelse error(badarg).
 
-check_path(Path) when is_binary(Path) -> ok;
-check_path([_ | _]) -> ok;
-check_path(_) -> error(badarg).
+is_path(Path) -> Path =/= <<>> andalso Path =/= [] andalso (is_binary(Path) orelse io_lib:char_list(Path)).

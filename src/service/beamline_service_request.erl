@@ -151,7 +151,7 @@ wants_async(Prefer) ->
 %% The best of what is offered for a parsed Accept field, the first offer when it says nothing.
 -spec answer_type([{binary(), binary()}], undefined | [{{binary(), binary(), term()}, 0..1000, term()}]) ->
     {ok, {binary(), binary()}} | {error, beamline_service_problem:reason()}.
-answer_type([First | _], undefined) -> {ok, First};
+answer_type([First | _], Accept) when Accept =:= undefined; Accept =:= [] -> {ok, First};
 answer_type(Offers, Accept) ->
     Rated = [{quality(Offer, Accept), -I, Offer} || {I, Offer} <- lists:zip(lists:seq(1, length(Offers)), Offers)],
     case lists:max(Rated) of

@@ -172,8 +172,14 @@ wrong_options_raise_badarg_test_() ->
         ] ++
         [?_assertError(badarg, beamline_runtime:start_link(Opts)) || Opts <- [
             #{name => "pool"}, #{threads => 0}, #{threads => 100_000}, #{stack_size => -1}, #{max_queue => many},
-            #{isolation => container}, #{operations => "path"}, #{unknown => 1}, #{use_hardware_threads => 1}
+            #{isolation => container}, #{operations => "path"}, #{operations => [[a]]},
+            #{operations => [""]}, #{operations => [<<"x">> | y]}, #{unknown => 1}, #{use_hardware_threads => 1}
         ]].
+
+a_wait_may_be_longer_than_a_receive_can_test() ->
+    {ok, Ref} = beamline_runtime:submit(noop, x),
+    ?assertEqual({ok, ok}, beamline_runtime:await(Ref, 1 bsl 40)),
+    ?assertEqual({ok, ok}, beamline_runtime:call(beamline_runtime, noop, x, #{timeout => 1 bsl 40})).
 
 %% ---- deadlines, cancel, owners ----
 

@@ -79,6 +79,7 @@ the_best_type_is_chosen_test_() ->
     Sse = {<<"text">>, <<"event-stream">>},
     Choose = fun(Accept) -> beamline_service_request:answer_type([Json, Sse], cow_http_hd:parse_accept(Accept)) end,
     [?_assertEqual({ok, Json}, beamline_service_request:answer_type([Json, Sse], undefined)),
+     ?_assertEqual({ok, Json}, beamline_service_request:answer_type([Json, Sse], [])),
      ?_assertEqual({ok, Json}, Choose(<<"*/*">>)),
      ?_assertEqual({ok, Sse}, Choose(<<"text/event-stream">>)),
      ?_assertEqual({ok, Sse}, Choose(<<"text/event-stream, */*">>)),
