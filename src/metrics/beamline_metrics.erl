@@ -52,7 +52,7 @@
 -type format() :: text | openmetrics.
 
 -define(KEY(Name), {?MODULE, Name}).
--define(SERIES(Name, Values), {?MODULE, Name, Values}).         % -> slot
+-define(SERIES(Name, Values), {?MODULE, Name, Values}).         % -> {slot, type, ref}: one look-up for all
 -define(VALUES(Name, Slot), {?MODULE, Name, series, Slot}).     % -> values as binaries
 -define(COLLECTOR(Name), {?MODULE, collector, {Name}}).         % -> {M, F, A}
 -define(MAX_LABEL_BYTES, 128).
@@ -170,11 +170,19 @@ series(Name, Values) ->
 %% metric is not registered.
 -spec add(name() | series(), integer()) -> ok.
 add({Ref, Index, {}}, N) -> counters:add(Ref, Index, N);
-add(Name, N) -> add(Name, [], N).
+add(Name, N) -> add_first(Name, [], N).
 
 %% @doc Adds to a counter or gauge with these label values, in the order of its label names.
 -spec add(name(), [label_value()], integer()) -> ok.
 add(Name, Values, N) ->
+    case persistent_term:get(?SERIES(Name, Values), undefined) of
+        {Slot, counter, Ref} when is_integer(N), N >= 0 -> counters:add(Ref, Slot + 1, N);
+        {Slot, gauge, Ref} -> counters:add(Ref, Slot + 1, N);
+        _ -> add_first(Name, Values, N)
+    end.
+
+%% Without labels, the first time with these values, or wrong.
+add_first(Name, Values, N) ->
     case metric(Name) of
         #metric{type = counter, ref = Ref} = Metric when is_integer(N), N >= 0 ->
             counters:add(Ref, first(Metric, Values), N);
@@ -235,7 +243,13 @@ first(#metric{width = Width} = Metric, Values) ->
     end.
 
 slot_of(#metric{labels = []}, []) -> 0;
-slot_of(#metric{name = Name}, Values) -> persistent_term:get(?SERIES(Name, Values), undefined).
+slot_of(#metric{name = Name}, Values) -> known_slot(Name, Values).
+
+known_slot(Name, Values) ->
+    case persistent_term:get(?SERIES(Name, Values), undefined) of
+        {Slot, _, _} -> Slot;
+        undefined -> undefined
+    end.
 
 slot_for(#metric{name = Name, labels = Labels} = Metric, Values) ->
     length(Values) =:= length(Labels) orelse error(badarg, [Name, Values]),
@@ -251,30 +265,32 @@ is_full(#metric{used = Used, max_series = Max}) -> atomics:get(Used, 1) >= Max.
 
 %% `[get]' may come for a series made by `[<<"get">>]', and then is not new.
 known_or_other(#metric{name = Name, ref = Ref}, Texts) ->
-    case persistent_term:get(?SERIES(Name, Texts), undefined) of
+    case known_slot(Name, Texts) of
         undefined -> counters:add(Ref, maps:get(size, counters:info(Ref)), 1), 0;
         Slot -> Slot
     end.
 
 new_slot(#metric{name = Name, used = Used} = Metric, Values, Texts) ->
-    Known = persistent_term:get(?SERIES(Name, Texts), undefined),
+    Known = known_slot(Name, Texts),
     case is_full(Metric) of
-        _ when Known =/= undefined -> alias(Name, Values, Texts, Known);
+        _ when Known =/= undefined -> alias(Metric, Values, Texts, Known);
         true -> known_or_other(Metric, Texts);
         false ->
             Slot = atomics:get(Used, 1) + 1,
             persistent_term:put(?VALUES(Name, Slot), Texts),
-            persistent_term:put(?SERIES(Name, Texts), Slot),
+            persistent_term:put(?SERIES(Name, Texts), place(Metric, Slot)),
             atomics:put(Used, 1, Slot),
-            alias(Name, Values, Texts, Slot)
+            alias(Metric, Values, Texts, Slot)
     end.
 
 %% The next look-up shall find the values as they came, unless they are binaries: those may be
 %% cut short, and then there is no end of them.
-alias(Name, Values, Texts, Slot) ->
+alias(#metric{name = Name} = Metric, Values, Texts, Slot) ->
     Keys = [case is_binary(V) of true -> T; false -> V end || {V, T} <- lists:zip(Values, Texts)],
-    persistent_term:put(?SERIES(Name, Keys), Slot),
+    persistent_term:put(?SERIES(Name, Keys), place(Metric, Slot)),
     Slot.
+
+place(#metric{type = Type, ref = Ref}, Slot) -> {Slot, Type, Ref}.
 
 label_text(V) when is_atom(V) -> label_text(atom_to_binary(V));
 label_text(V) when is_integer(V) -> integer_to_binary(V);
