@@ -61,6 +61,16 @@ large_fields_give_what_small_ones_give_test() ->
     ?assertEqual(20000, length(Back)),
     ?assertEqual({item, {token, <<"t7">>}, [{<<"q">>, {decimal, {7, -1}}}]}, lists:nth(7, Back)).
 
+%% With anything quadratic in it this would take minutes.
+megabytes_of_every_construct_are_read_and_written_test_() ->
+    [{atom_to_list(Name), {timeout, 30, fun() -> read_and_write(sfv_constructs:field(Name, 2_000_000)) end}} || Name <- sfv_constructs:all()].
+
+read_and_write({Kind, Field}) ->
+    {Parse, Write} = maps:get(Kind, #{item => {parse_item, item}, list => {parse_list, list}, dictionary => {parse_dictionary, dictionary}}),
+    {ok, Term} = beamline_sfv:Parse(Field, sfv_constructs:limits()),
+    {ok, Canonical} = beamline_sfv:Write(Term, sfv_constructs:limits()),
+    ?assertEqual({ok, Term}, beamline_sfv:Parse(Canonical, sfv_constructs:limits())).
+
 %% Terms of earlier parameters are used again within a field: only where they are equal.
 parameters_that_look_alike_are_not_mixed_up_test() ->
     Values = [1, {decimal, {1, 0}}, {decimal, {1, -3}}, true, false, {date, 1}, {token, <<"a">>}, {string, <<"a">>},
