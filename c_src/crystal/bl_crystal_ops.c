@@ -99,7 +99,7 @@ static enum bl_status read_relax(struct bl_reader *r, struct bl_relax_options *o
     return bl_read_unknown_key(r, key);
 }
 
-static enum bl_status read_argument(struct bl_reader *r, struct bl_quota *quota, unsigned takes, struct arguments *a, struct bl_error *err)
+static enum bl_status read_argument(struct bl_ctx *ctx, struct bl_reader *r, unsigned takes, struct arguments *a, struct bl_error *err)
 {
     struct bl_span key;
     bl_reader_at(r, "arguments");
@@ -107,13 +107,14 @@ static enum bl_status read_argument(struct bl_reader *r, struct bl_quota *quota,
     if (status != BL_OK) return status;
     if ((takes & TAKES_STRUCTURE) && bl_span_is(&key, "structure")) {
         if (a->has_structure) return bl_fail_invalid(err, "structure", "stands twice");
-        status = bl_read_structure(r, quota, &a->structure, err);
+        status = bl_read_structure(r, bl_ctx_quota(ctx), &a->structure, err);
         a->has_structure = status == BL_OK;
         return status;
     }
     if ((takes & TAKES_POTENTIAL) && bl_span_is(&key, "potential")) {
+        if (a->has_potential) return bl_fail_invalid(err, "potential", "stands twice");
         a->has_potential = true;
-        return bl_read_potential(r, &a->potential, err);
+        return bl_read_potential(ctx, r, &a->potential, err);
     }
     bl_reader_at(r, "forces");
     if ((takes & TAKES_WANTS) && bl_span_is(&key, "forces")) return bl_read_bool(r, &a->forces);
@@ -130,14 +131,14 @@ static enum bl_status read_argument(struct bl_reader *r, struct bl_quota *quota,
 static void arguments_free(struct arguments *a)
 {
     if (a && a->has_structure) bl_structure_clear(&a->structure.s);
+    if (a) bl_term_potential_clear(&a->potential);
     bl_free(a);
 }
 
 /* On success the caller frees. */
 static enum bl_status arguments_read(struct bl_ctx *ctx, struct bl_reader *r, unsigned takes, struct arguments **out, struct bl_error *err)
 {
-    struct bl_quota *quota = bl_ctx_quota(ctx);
-    struct arguments *a = bl_alloc_zero(quota, sizeof *a, err);
+    struct arguments *a = bl_alloc_zero(bl_ctx_quota(ctx), sizeof *a, err);
     if (!a) return bl_alloc_status(err);
     bl_relax_options_init(&a->relax);
     bl_verify_options_init(&a->verify);
@@ -145,7 +146,7 @@ static enum bl_status arguments_read(struct bl_ctx *ctx, struct bl_reader *r, un
     size_t n;
     bl_reader_at(r, "arguments");
     enum bl_status status = bl_read_map(r, &n);
-    for (size_t i = 0; status == BL_OK && i < n; i++) status = read_argument(r, quota, takes, a, err);
+    for (size_t i = 0; status == BL_OK && i < n; i++) status = read_argument(ctx, r, takes, a, err);
     if (status == BL_OK && (takes & TAKES_STRUCTURE) && !a->has_structure) status = bl_fail_invalid(err, "structure", "is missing");
     if (status == BL_OK && (takes & TAKES_POTENTIAL) && !a->has_potential) status = bl_fail_invalid(err, "potential", "is missing");
     if (status == BL_OK && (takes & TAKES_CUTOFF) && a->cutoff == 0) status = bl_fail_invalid(err, "cutoff", "is missing");

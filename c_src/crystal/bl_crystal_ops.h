@@ -25,11 +25,16 @@ void bl_write_structure(struct bl_writer *w, const struct bl_structure *s, const
 
 void bl_write_symmetry(struct bl_writer *w, const struct bl_symmetry *symmetry);
 
-/* A potential with the memory of its pairs. */
+/* A potential with the memory of what it borrows. */
 struct bl_term_potential {
     struct bl_potential potential;
-    struct bl_lj_pair pairs[BL_LJ_PAIRS_MAX];
+    struct bl_lj_pair lj[BL_LJ_PAIRS_MAX];
+    struct bl_morse_pair morse[BL_LJ_PAIRS_MAX];
+    struct bl_sutton_chen sutton_chen[BL_ELEMENT_COUNT];
+    struct bl_table *table;
 };
-enum bl_status bl_read_potential(struct bl_reader *r, struct bl_term_potential *p, struct bl_error *err);
+/* The caller clears, also after an error. */
+enum bl_status bl_read_potential(struct bl_ctx *ctx, struct bl_reader *r, struct bl_term_potential *p, struct bl_error *err);
+void bl_term_potential_clear(struct bl_term_potential *p);
 
 #endif

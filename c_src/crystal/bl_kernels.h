@@ -9,6 +9,7 @@
 #ifndef BL_KERNELS_H
 #define BL_KERNELS_H
 
+#include "bl_scratch.h"
 #include "bl_search.h"
 
 /* Sums over one block's atoms. */
@@ -32,8 +33,8 @@ struct bl_lj_job {
     struct bl_block_sums *sums;     /* per block */
 };
 
-/* What Stillinger-Weber keeps of one centre i and a neighbour j within the cut-off: the
- * derivative of the centre's energy by r_ij, and whom it belongs to. */
+/* What a potential of centres (bl_bonds.h) keeps of one centre i and a neighbour j within the cut-off:
+ * the derivative of the centre's energy by r_ij, and whom it belongs to. */
 struct bl_partial {
     double g[3];
     uint32_t rank, image; /* of j */
@@ -42,40 +43,39 @@ struct bl_partials {
     struct bl_partial *list;
     size_t used, capacity;
 };
-/* Scratch for one centre; arrays of `room`, a multiple of 4, 32-byte aligned. */
-struct bl_sw_scratch {
-    size_t room;
-    double *memory; /* 9 arrays */
-    uint32_t *site;
-};
-
-struct bl_sw_job {
+struct bl_bonds_job {
     const struct bl_search *search;
-    struct bl_sw sw;
+    const void *parameters; /* struct bl_sw_tables, ... */
     unsigned want;
     double *forces, *atom_energies;
     struct bl_block_sums *sums;
     struct bl_partials *partials; /* per block */
     uint32_t *start, *count;      /* per home: its partials in its block's list */
-    struct bl_sw_scratch *scratch; /* per lane */
+    struct bl_scratch *scratch;   /* per lane */
     struct bl_quota *quota;
 };
 
+/* Stillinger-Weber made ready. The pair terms, and the decay of the angle terms along r_ij, have the
+ * numbers of (i, j, j), the angle's strength and cosine those of (i, j, k). */
+struct bl_sw_tables {
+    size_t species;
+    const struct bl_sw *pairs;       /* species x species */
+    const double *strength, *cosine; /* species x species x species: lambda epsilon, cos theta0 */
+    double cutoff2;                  /* of the longest pair */
+};
+
 typedef void bl_lj_fn(const struct bl_lj_job *job, size_t block);
-/* First every block's centres, then every block's forces. */
-typedef enum bl_status bl_sw_centres_fn(const struct bl_sw_job *job, size_t block, unsigned lane, struct bl_error *err);
+typedef enum bl_status bl_centres_fn(const struct bl_bonds_job *job, size_t block, unsigned lane, struct bl_error *err);
 
 struct bl_kernels {
     const char *name;
     bl_lj_fn *lj;
-    bl_sw_centres_fn *sw_centres;
+    bl_centres_fn *sw_centres;
 };
 extern const struct bl_kernels bl_kernels_portable, bl_kernels_avx2;
 const struct bl_kernels *bl_kernels_choose(void);
 
-/* Room for one more centre with up to `neighbours` neighbours. */
-enum bl_status bl_sw_room(const struct bl_sw_job *job, struct bl_partials *p, struct bl_sw_scratch *x, size_t neighbours,
-        struct bl_error *err);
-void bl_sw_forces(const struct bl_sw_job *job, size_t block);
+/* Room for the partials of one more centre with so many neighbours in its cut-off. */
+enum bl_status bl_partials_room(struct bl_quota *quota, struct bl_partials *p, size_t neighbours, struct bl_error *err);
 
 #endif

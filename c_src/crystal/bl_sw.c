@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The second half of Stillinger-Weber, and its memory.
- *
- * U is a sum over centres i of energies that depend on the vectors r_ij to i's neighbours.
- * With g_ij = dU_i/dr_ij the force is F_i = sum_j (g_ij - g_ji) (Fan et al., Phys. Rev. B 92,
- * 094301 (2015)): each atom gathers, nothing is scattered, threads never write the same place.
+ * Stillinger-Weber: parameters of every pair and triple of species.
  */
-#include "bl_kernels.h"
-
 #include <math.h>
 #include <string.h>
+
+#include "bl_bonds.h"
 
 const struct bl_sw bl_sw_silicon = {.epsilon = 2.1683,
                                     .sigma = 2.0951,
@@ -22,59 +18,101 @@ const struct bl_sw bl_sw_silicon = {.epsilon = 2.1683,
                                     .p = 4.0,
                                     .q = 0.0};
 
-/* The work of one atom grows with the square of its neighbours: beyond this a block would run too long
- * between two looks at the deadline, and no crystal comes near it. */
-enum { SCRATCH_ARRAYS = 9, NEIGHBOURS_MAX = 512 };
+struct sw_model {
+    struct bl_bonds bonds;
+    struct bl_sw_tables tables;
+    struct bl_sw *pairs;
+    double *strength, *cosine;
+};
 
-static enum bl_status scratch_room(const struct bl_sw_job *job, struct bl_sw_scratch *x, size_t neighbours, struct bl_error *err)
+static double pair_energy(const struct bl_sw *p, double r)
 {
-    if (neighbours + 8 <= x->room) return BL_OK;
-    const size_t room = (2 * neighbours + 16) & ~(size_t)3;
-    x->room = 0;
-    enum bl_status status = bl_search_room(job->quota, &x->memory, room * SCRATCH_ARRAYS, sizeof(double), err);
-    if (status == BL_OK) status = bl_search_room(job->quota, &x->site, room, sizeof *x->site, err);
-    if (status == BL_OK) x->room = room;
-    return status;
+    const double cutoff = p->a * p->sigma;
+    if (r >= cutoff) return 0;
+    return p->big_a * p->epsilon * (p->big_b * pow(p->sigma / r, p->p) - pow(p->sigma / r, p->q)) * exp(p->sigma / (r - cutoff));
 }
 
-enum bl_status bl_sw_room(const struct bl_sw_job *job, struct bl_partials *p, struct bl_sw_scratch *x, size_t neighbours,
-        struct bl_error *err)
+/* The pair term's minimum by scanning, its curvature by differences: only a scale. */
+static void add_scales(struct bl_scales *x, const struct bl_sw *p)
 {
-    if (neighbours > NEIGHBOURS_MAX) return bl_fail_limit(err, "neighbours_per_atom", NEIGHBOURS_MAX, neighbours);
-    const enum bl_status status = scratch_room(job, x, neighbours, err);
-    if (status != BL_OK || p->used + neighbours <= p->capacity) return status;
-    const size_t want = p->used + p->used / 2 + neighbours + 4 * BL_BLOCK;
-    void *list = bl_alloc_array(job->quota, want, sizeof *p->list, err);
-    if (!list) return bl_alloc_status(err);
-    if (p->used > 0) memcpy(list, p->list, p->used * sizeof *p->list);
-    bl_free(p->list);
-    p->list = list;
-    p->capacity = want;
+    const double cutoff = p->a * p->sigma;
+    double best = p->sigma;
+    for (int i = 1; i < 1000; i++) {
+        const double r = cutoff * (0.3 + 0.7 * i / 1000);
+        if (pair_energy(p, r) < pair_energy(p, best)) best = r;
+    }
+    const double h = 1e-3 * p->sigma;
+    const double curvature = (pair_energy(p, best + h) - 2 * pair_energy(p, best) + pair_energy(p, best - h)) / (h * h);
+    x->length = x->length > 0 ? fmin(x->length, p->sigma) : p->sigma;
+    x->curvature = fmax(x->curvature, isfinite(curvature) && curvature > 0 ? curvature : p->epsilon / (p->sigma * p->sigma));
+    x->neighbours = 4;
+    x->cutoff = fmax(x->cutoff, cutoff);
+}
+
+static enum bl_status check(const struct bl_sw *p, struct bl_error *err)
+{
+    const double all[] = {p->epsilon, p->sigma, p->a, p->lambda, p->gamma, p->cos_theta0, p->big_a, p->big_b, p->p, p->q};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!isfinite(all[i])) return bl_fail_invalid(err, "parameters", "a Stillinger-Weber parameter is not finite");
+    if (!(p->epsilon > 0) || !(p->sigma > 0) || !(p->a > 0)) return bl_fail_invalid(err, "parameters",
+            "epsilon, sigma and a must be positive");
+    if (p->gamma < 0 || p->lambda < 0) return bl_fail_invalid(err, "parameters", "lambda and gamma must not be negative");
     return BL_OK;
 }
 
-/* What neighbour (rank, image) of home h feels from h's side: its own record of h. */
-static const struct bl_partial *reverse(const struct bl_sw_job *job, size_t h, const struct bl_partial *p)
+static enum bl_status room(struct bl_engine *e, struct sw_model *m, size_t n, struct bl_error *err)
 {
-    const struct bl_partial *row = job->partials[p->rank / BL_BLOCK].list + job->start[p->rank];
-    const uint32_t n = job->count[p->rank], image = bl_search_opposite(job->search, p->image);
-    for (uint32_t k = 0; k < n; k++)
-        if (row[k].rank == h && row[k].image == image) return &row[k];
-    return NULL; /* just at the cut-off, where both are zero: rounding put it on one side only */
+    m->pairs = bl_alloc_zero(e->quota, n * n * sizeof *m->pairs, err);
+    if (m->pairs) m->strength = bl_alloc_zero(e->quota, n * n * n * sizeof *m->strength, err);
+    if (m->strength) m->cosine = bl_alloc_zero(e->quota, n * n * n * sizeof *m->cosine, err);
+    if (!m->cosine) return bl_alloc_status(err);
+    m->tables = (struct bl_sw_tables){.species = n, .pairs = m->pairs, .strength = m->strength, .cosine = m->cosine};
+    return bl_bonds_init(e, &m->bonds, err);
 }
 
-void bl_sw_forces(const struct bl_sw_job *job, size_t block)
+static enum bl_status prepare(struct bl_engine *e, const struct bl_structure *s, const struct bl_potential *potential, struct bl_error *err)
 {
-    const struct bl_search *s = job->search;
-    const size_t begin = block * BL_BLOCK, end = begin + BL_BLOCK < s->atoms ? begin + BL_BLOCK : s->atoms;
-    for (size_t h = begin; h < end; h++) {
-        const struct bl_partial *row = job->partials[block].list + job->start[h];
-        double f[3] = {0, 0, 0};
-        for (uint32_t k = 0; k < job->count[h]; k++) {
-            const struct bl_partial *back = reverse(job, h, &row[k]);
-            for (int c = 0; c < 3; c++) f[c] += back ? row[k].g[c] - back->g[c] : row[k].g[c];
-        }
-        memcpy(job->forces + 3 * (size_t)s->atom[s->home[h]], f, sizeof f);
-        if (!(f[0] * f[0] + f[1] * f[1] + f[2] * f[2] < INFINITY)) job->sums[block].finite = false;
-    }
+    struct sw_model *m = e->model = bl_alloc_zero(e->quota, sizeof *m, err);
+    if (!m) return bl_alloc_status(err);
+    enum bl_status status = check(&potential->sw, err);
+    if (status != BL_OK) return status;
+    const uint32_t first = s->atoms > 0 ? s->types[0] : 0;
+    for (size_t i = 1; i < s->atoms; i++)
+        if (s->types[i] != first) return bl_fail_unsupported(err, "stillinger_weber for more than one species");
+    status = room(e, m, 1, err);
+    if (status != BL_OK) return status;
+    m->pairs[0] = potential->sw;
+    m->strength[0] = potential->sw.lambda * potential->sw.epsilon;
+    m->cosine[0] = potential->sw.cos_theta0;
+    add_scales(&e->scales, &potential->sw);
+    m->tables.cutoff2 = e->scales.cutoff * e->scales.cutoff;
+    e->species = 1;
+    return BL_OK;
 }
+
+static enum bl_status compute(struct bl_ctx *ctx, struct bl_engine *e, unsigned want, struct bl_energies *out, struct bl_error *err)
+{
+    struct sw_model *m = e->model;
+    return bl_bonds_compute(ctx, e, &m->bonds, e->kernels->sw_centres, &m->tables, want, out, err);
+}
+
+static void clear(struct bl_engine *e)
+{
+    struct sw_model *m = e->model;
+    if (!m) return;
+    bl_bonds_clear(&m->bonds);
+    bl_free(m->pairs);
+    bl_free(m->strength);
+    bl_free(m->cosine);
+    bl_free(m);
+}
+
+static size_t bytes(const struct bl_engine *e)
+{
+    const struct sw_model *m = e->model;
+    const size_t n = m->tables.species;
+    return sizeof *m + n * n * sizeof *m->pairs + 2 * n * n * n * sizeof(double) + bl_bonds_bytes(e, &m->bonds);
+}
+
+/* Half a sigma suits stiff, sparse lists. */
+const struct bl_model_class bl_sw_class = {BL_POTENTIAL_STILLINGER_WEBER, "stillinger_weber", 0.48, prepare, compute, clear, bytes};

@@ -333,12 +333,31 @@ BL_API void bl_neighbours_clear(struct bl_neighbours *list);
 
 /* ---- potentials ----------------------------------------------------------- */
 
-enum bl_potential_type { BL_POTENTIAL_LENNARD_JONES = 1, BL_POTENTIAL_STILLINGER_WEBER };
+enum bl_potential_type {
+    BL_POTENTIAL_LENNARD_JONES = 1,
+    BL_POTENTIAL_STILLINGER_WEBER,
+    BL_POTENTIAL_MORSE,
+    BL_POTENTIAL_SUTTON_CHEN,
+    BL_POTENTIAL_EAM,
+    BL_POTENTIAL_TERSOFF
+};
 
 /* 4 epsilon [(sigma/r)^12 - (sigma/r)^6] below the cut-off. */
 struct bl_lj_pair {
     char species[2][BL_SYMBOL_SIZE]; /* unordered; both empty: every pair not named otherwise */
     double epsilon, sigma, cutoff;
+};
+/* depth [exp(-2 alpha (r - r0)) - 2 exp(-alpha (r - r0))] below the cut-off. */
+struct bl_morse_pair {
+    char species[2][BL_SYMBOL_SIZE]; /* as above */
+    double depth, alpha, r0, cutoff;
+};
+/* epsilon [1/2 sum_j (a/r_ij)^n - c sqrt(sum_j (a/r_ij)^m)] per atom i. Between species: a and epsilon
+ * geometric, n and m arithmetic means, embedding by the atom's own epsilon c (Rafii-Tabar and Sutton,
+ * Phil. Mag. Lett. 63, 217 (1991)). */
+struct bl_sutton_chen {
+    char species[BL_SYMBOL_SIZE];
+    double epsilon, a, c, n, m;
 };
 /* Stillinger and Weber, Phys. Rev. B 31, 5262 (1985). */
 struct bl_sw {
@@ -346,15 +365,47 @@ struct bl_sw {
 };
 BL_API extern const struct bl_sw bl_sw_silicon; /* the original paper, epsilon = 2.1683 eV */
 
+/* Files of tables and parameters in the forms that LAMMPS reads (units metal). */
+enum bl_table_format {
+    BL_TABLE_SETFL = 1,       /* eam/alloy: one file, any number of elements */
+    BL_TABLE_FUNCFL,          /* eam: one file for each element */
+    BL_TABLE_FINNIS_SINCLAIR, /* eam/fs: a density for each pair of elements */
+    BL_TABLE_SW,              /* lines of Stillinger-Weber parameters for triples of elements */
+    BL_TABLE_TERSOFF          /* lines of Tersoff parameters for triples of elements */
+};
+struct bl_table_file {
+    const char *data;
+    size_t len;
+};
+/* What such files say, made ready once for any number of engines; never changes. */
+struct bl_table;
+/* BL_SYNTAX (line, column, what was expected; with several files the text names the file), BL_INVALID,
+ * BL_LIMIT ("table_values", or the quota), BL_NO_MEMORY. Free with bl_table_free, after the engines made from it. */
+BL_API enum bl_status bl_table_read(struct bl_ctx *ctx, enum bl_table_format format, const struct bl_table_file *files, size_t count,
+                                    struct bl_table **out, struct bl_error *err);
+BL_API void bl_table_free(struct bl_table *table);
+/* Elements the table has parameters for, in the order of the file. */
+BL_API size_t bl_table_elements(const struct bl_table *table);
+BL_API const char *bl_table_element(const struct bl_table *table, size_t i);
+
 enum { BL_LJ_PAIRS_MAX = 256 };
+/* Arrays, names and tables are borrowed until the engine is made, tables until it is freed. Species of the
+ * structure are looked up by symbol; one that is there without parameters is BL_INVALID. */
 struct bl_potential {
     enum bl_potential_type type;
-    bool shift; /* LJ: subtract the energy at the cut-off */
-    /* LJ: borrowed until the engine is made. Species without a pair of their own and
-     * without a general pair are BL_INVALID. */
+    /* Built-in parameters instead of the caller's: "girifalco_weizer" (Morse), "sutton_chen" (Sutton-Chen),
+     * "silicon", "silicon_carbide_germanium" (Tersoff). */
+    const char *set;
+    bool shift;    /* LJ, Morse: subtract the energy at the cut-off */
+    double cutoff; /* Morse and Sutton-Chen from a set, Sutton-Chen: 0: chosen */
     const struct bl_lj_pair *pairs;
     size_t pair_count;
-    struct bl_sw sw; /* one species only */
+    const struct bl_morse_pair *morse;
+    size_t morse_count;
+    const struct bl_sutton_chen *sutton_chen;
+    size_t sutton_chen_count;
+    struct bl_sw sw;              /* one species only; not with a table */
+    const struct bl_table *table; /* EAM; Stillinger-Weber and Tersoff from a file */
 };
 
 /* What a minimiser needs to know about units: a length below which the potential is all

@@ -129,7 +129,7 @@ mixtures_take_pairs_case() ->
 wrong_requests_are_values_case() ->
     S = silicon(),
     ?assertMatch({error, {invalid, #{field := epsilon}}}, beamline_crystal:energy(S, ?ARGON#{epsilon => -1})),
-    ?assertMatch({error, {unsupported, _}}, beamline_crystal:energy(S, #{type => tersoff})),
+    ?assertMatch({error, {unsupported, _}}, beamline_crystal:energy(S, #{type => reaxff})),
     ?assertMatch({error, {invalid, #{field := parameters}}}, beamline_crystal:energy(S, ?SILICON#{parameters => #{epsilon => 1}})),
     ?assertMatch({error, {invalid, #{field := positions}}}, beamline_crystal:energy(S#{positions => <<0:1536>>}, ?SILICON)),
     ?assertMatch({error, {invalid, #{field := positions}}}, beamline_crystal:energy(S#{positions => <<1>>}, ?SILICON)),
