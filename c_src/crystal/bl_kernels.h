@@ -64,13 +64,42 @@ struct bl_sw_tables {
     double cutoff2;                  /* of the longest pair */
 };
 
+/* Embedded atoms made ready: functions by pair of species, of tables or of Sutton and Chen. */
+struct bl_sutton_chen_row {
+    double epsilon, a, n, m;
+};
+struct bl_eam_tables {
+    size_t species;
+    double cutoff2;
+    const struct bl_sutton_chen_row *formula; /* species x species; NULL: tables */
+    const double *strength;                   /* epsilon c of a species */
+    const double *const *embed;               /* species */
+    const double *const *density;             /* at the first species, of the second: species x species */
+    const double *const *pair;                /* species x species */
+    size_t points, rho_points;
+    double per_dr, per_drho, rho_max;
+};
+struct bl_eam_job {
+    const struct bl_search *search;
+    const struct bl_eam_tables *tables;
+    unsigned want;
+    double *forces, *atom_energies;
+    struct bl_block_sums *sums;
+    double *slopes; /* F' per site */
+    struct bl_scratch *scratch; /* per lane */
+    struct bl_quota *quota;
+};
+
 typedef void bl_lj_fn(const struct bl_lj_job *job, size_t block);
 typedef enum bl_status bl_centres_fn(const struct bl_bonds_job *job, size_t block, unsigned lane, struct bl_error *err);
+
+typedef enum bl_status bl_eam_fn(const struct bl_eam_job *job, size_t block, unsigned lane, struct bl_error *err);
 
 struct bl_kernels {
     const char *name;
     bl_lj_fn *lj;
     bl_centres_fn *sw_centres;
+    bl_eam_fn *eam_densities, *eam_forces;
 };
 extern const struct bl_kernels bl_kernels_portable, bl_kernels_avx2;
 const struct bl_kernels *bl_kernels_choose(void);

@@ -11,10 +11,10 @@
 #define KERNEL(name) name##_avx2
 #include "bl_kernels.inc"
 
-const struct bl_kernels bl_kernels_avx2 = {"avx2", lj_block, sw_centres};
+const struct bl_kernels bl_kernels_avx2 = {"avx2", lj_block, sw_centres, eam_density_block, eam_force_block};
 static bool have_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt"); }
 #else
-const struct bl_kernels bl_kernels_avx2 = {"portable", NULL, NULL};
+const struct bl_kernels bl_kernels_avx2 = {.name = "portable"};
 size_t bl_filter_avx2(const double *x, const double *y, const double *z, uint32_t begin, uint32_t end, const double at[3],
                       double range2, uint32_t *out)
 {

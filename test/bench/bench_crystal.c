@@ -5,6 +5,7 @@
  *     bench_crystal lj [steps]     32,000 atoms, fcc, rho* 0.8442, cut-off 2.5, skin 0.3, list made
  *                                  anew every 20 steps, dt 0.005, T* 1.44
  *     bench_crystal sw [steps]     32,768 atoms of silicon, skin 1 angstrom, dt 1 fs, 1000 K
+ *     bench_crystal eam|eam_mishin FILE [steps]    32,000 atoms of copper, the table of FILE, skin 1 angstrom, dt 5 fs, 1600 K
  *     bench_crystal make-poscar|make-extxyz FILE    writes 110,592 atoms of rock salt
  *     bench_crystal read FILE
  *     bench_crystal make-cif FILE       writes 200 blocks of molecular crystals, 40 atoms and operations each
@@ -120,6 +121,27 @@ static void sw_deck(struct deck *d)
     d->dt = 0.001;
     d->force_to_acceleration = ev_per_amu / mass;
     d->kt_over_m = 8.617333262e-5 * 1000 * ev_per_amu / mass;
+}
+
+static char *whole_file(const char *path, size_t *size);
+
+static void eam_deck(struct deck *d, const char *path, bool funcfl)
+{
+    const double mass = 63.55, ev_per_amu = 9648.533212331;
+    struct bl_error err;
+    struct bl_table *table;
+    uint32_t index;
+    size_t size;
+    char *text = whole_file(path, &size);
+    must(bl_table_read(NULL, funcfl ? BL_TABLE_FUNCFL : BL_TABLE_SETFL, &(struct bl_table_file){text, size}, 1, &table, &err), &err);
+    free(text);
+    lattice(&d->s, 3.615, 20, fcc, NULL, 4);
+    must(bl_structure_species(&d->s, "Cu", 2, &index, &err), &err);
+    d->potential = (struct bl_potential){.type = BL_POTENTIAL_EAM, .table = table};
+    d->options = (struct bl_engine_options){.skin = 1.0};
+    d->dt = 0.005;
+    d->force_to_acceleration = ev_per_amu / mass;
+    d->kt_over_m = 8.617333262e-5 * 1600 * ev_per_amu / mass;
 }
 
 static double total_energy(struct deck *d, struct bl_engine *e, const double *v, struct bl_energies *now_at)
@@ -304,12 +326,17 @@ int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
     verbose = argc > 2 && strcmp(argv[argc - 1], "verbose") == 0;
-    const int steps = argc > 2 && atoi(argv[2]) > 0 ? atoi(argv[2]) : 100;
+    const bool eam = strncmp(what, "eam", 3) == 0 && argc > 2;
+    const int at = eam ? 3 : 2, steps = argc > at && atoi(argv[at]) > 0 ? atoi(argv[at]) : 100;
     struct deck d = {.name = what};
     bl_structure_init(&d.s, NULL);
     if (getenv("PORTABLE")) bl_engine_allow_simd(false);
     if (strcmp(what, "lj") == 0 || strcmp(what, "sw") == 0) {
         (what[0] == 'l' ? lj_deck : sw_deck)(&d);
+        run_deck(&d, steps);
+        bl_structure_clear(&d.s);
+    } else if (eam) {
+        eam_deck(&d, argv[2], strcmp(what, "eam") == 0);
         run_deck(&d, steps);
         bl_structure_clear(&d.s);
     } else if (strcmp(what, "read") == 0 && argc > 2) {
