@@ -37,7 +37,7 @@ struct expansion {
 static inline double into_cell(double x)
 {
     x -= (double)(int64_t)x; /* below 1e7 in size: checked */
-    if (x < 0) x += 1;
+    x += x < 0 ? 1.0 : 0.0; /* no branch: signs are at random */
     return x >= 1 ? 0 : x;
 }
 
@@ -52,7 +52,7 @@ static inline void difference(const double a[3], const double b[3], double d[3])
 {
     for (int k = 0; k < 3; k++) {
         const double x = b[k] - a[k];
-        d[k] = x > 0.5 ? x - 1 : x < -0.5 ? x + 1 : x;
+        d[k] = x - (x > 0.5 ? 1.0 : 0.0) + (x < -0.5 ? 1.0 : 0.0); /* no branch */
     }
 }
 
@@ -109,30 +109,30 @@ static void grid_put(struct expansion *x, size_t entry)
     *head = (uint32_t)entry + 1;
 }
 
+static inline uint32_t next_cell(const struct expansion *x, int axis, uint32_t at)
+{
+    return at + 1 < x->grid.size[axis] ? at + 1 : 0;
+}
+
 typedef bool visit_fn(const struct expansion *x, size_t entry, void *arg);
 
 /* Entries within the tolerance of f, until a visit says that it has seen enough. */
 static void grid_visit(const struct expansion *x, const double f[3], double tolerance, visit_fn *visit, void *arg)
 {
-    int32_t low[3], high[3];
+    uint32_t first[3], cells[3], at[3], i[3];
     for (int k = 0; k < 3; k++) {
-        const double n = x->grid.size[k], reach = tolerance / x->c->lattice.heights[k] * n;
-        low[k] = (int32_t)floor(f[k] * n - reach);
-        high[k] = (int32_t)floor(f[k] * n + reach);
-        if (high[k] - low[k] >= (int32_t)x->grid.size[k]) high[k] = low[k] + (int32_t)x->grid.size[k] - 1;
+        const uint32_t n = x->grid.size[k];
+        const double reach = tolerance / x->c->lattice.heights[k] * n;
+        const int64_t low = (int64_t)floor(f[k] * n - reach), high = (int64_t)floor(f[k] * n + reach);
+        const int64_t wrapped = low < 0 ? low + n : low;
+        first[k] = (uint32_t)(wrapped >= 0 ? wrapped : (wrapped % n + n) % n);
+        cells[k] = high - low >= n ? n : (uint32_t)(high - low + 1);
     }
-    for (int32_t i = low[0]; i <= high[0]; i++)
-        for (int32_t j = low[1]; j <= high[1]; j++)
-            for (int32_t k = low[2]; k <= high[2]; k++) {
-                const int32_t cell[3] = {i, j, k};
-                uint32_t at[3];
-                for (int a = 0; a < 3; a++) {
-                    const int32_t n = (int32_t)x->grid.size[a];
-                    at[a] = (uint32_t)(((cell[a] % n) + n) % n);
-                }
+    for (at[0] = first[0], i[0] = 0; i[0] < cells[0]; i[0]++, at[0] = next_cell(x, 0, at[0]))
+        for (at[1] = first[1], i[1] = 0; i[1] < cells[1]; i[1]++, at[1] = next_cell(x, 1, at[1]))
+            for (at[2] = first[2], i[2] = 0; i[2] < cells[2]; i[2]++, at[2] = next_cell(x, 2, at[2]))
                 for (uint32_t e = *grid_cell(&x->grid, at); e; e = x->grid.next[e - 1])
                     if (together(x, x->out->f + 3 * (size_t)(e - 1), f, tolerance) && visit(x, e - 1, arg)) return;
-            }
 }
 
 /* ---- output --------------------------------------------------------------------------- */
