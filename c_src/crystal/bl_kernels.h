@@ -33,6 +33,18 @@ struct bl_lj_job {
     struct bl_block_sums *sums;     /* per block */
 };
 
+struct bl_morse_row {
+    double depth, alpha, r0, cutoff2, shift;
+};
+struct bl_morse_job {
+    const struct bl_search *search;
+    const struct bl_morse_row *table; /* species x species */
+    size_t species;
+    unsigned want;
+    double *forces, *atom_energies;
+    struct bl_block_sums *sums;
+};
+
 /* What a potential of centres (bl_bonds.h) keeps of one centre i and a neighbour j within the cut-off:
  * the derivative of the centre's energy by r_ij, and whom it belongs to. */
 struct bl_partial {
@@ -64,6 +76,20 @@ struct bl_sw_tables {
     double cutoff2;                  /* of the longest pair */
 };
 
+/* Tersoff made ready: bonds by the numbers of (i, j, j), angles by those of (i, j, k). */
+struct bl_tersoff_pair {
+    double big_a, big_b, lambda1, lambda2, beta, n, half_per_n, middle, per_d;
+};
+struct bl_tersoff_triple {
+    double gamma, c2, d2, h, lambda, middle, per_d, cubic; /* cubic: 1, or 0 */
+};
+struct bl_tersoff_tables {
+    size_t species;
+    const struct bl_tersoff_pair *pairs;     /* species x species */
+    const struct bl_tersoff_triple *triples; /* species x species x species */
+    double cutoff2;                          /* the longest */
+};
+
 /* Embedded atoms made ready: functions by pair of species, of tables or of Sutton and Chen. */
 struct bl_sutton_chen_row {
     double epsilon, a, n, m;
@@ -91,6 +117,7 @@ struct bl_eam_job {
 };
 
 typedef void bl_lj_fn(const struct bl_lj_job *job, size_t block);
+typedef void bl_morse_fn(const struct bl_morse_job *job, size_t block);
 typedef enum bl_status bl_centres_fn(const struct bl_bonds_job *job, size_t block, unsigned lane, struct bl_error *err);
 
 typedef enum bl_status bl_eam_fn(const struct bl_eam_job *job, size_t block, unsigned lane, struct bl_error *err);
@@ -98,7 +125,8 @@ typedef enum bl_status bl_eam_fn(const struct bl_eam_job *job, size_t block, uns
 struct bl_kernels {
     const char *name;
     bl_lj_fn *lj;
-    bl_centres_fn *sw_centres;
+    bl_morse_fn *morse;
+    bl_centres_fn *sw_centres, *tersoff_centres;
     bl_eam_fn *eam_densities, *eam_forces;
 };
 extern const struct bl_kernels bl_kernels_portable, bl_kernels_avx2;

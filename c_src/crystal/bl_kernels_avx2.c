@@ -11,7 +11,7 @@
 #define KERNEL(name) name##_avx2
 #include "bl_kernels.inc"
 
-const struct bl_kernels bl_kernels_avx2 = {"avx2", lj_block, sw_centres, eam_density_block, eam_force_block};
+const struct bl_kernels bl_kernels_avx2 = {"avx2", lj_block, morse_block, sw_centres, tersoff_centres, eam_density_block, eam_force_block};
 static bool have_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt"); }
 #else
 const struct bl_kernels bl_kernels_avx2 = {.name = "portable"};

@@ -52,6 +52,6 @@ const struct bl_model_class *bl_model_class_of(enum bl_potential_type type);
 /* Which of the structure's species atoms have; to be freed. */
 enum bl_status bl_species_present(struct bl_quota *quota, const struct bl_structure *s, bool **out, struct bl_error *err);
 
-extern const struct bl_model_class bl_lj_class, bl_sw_class, bl_sutton_chen_class, bl_eam_class;
+extern const struct bl_model_class bl_lj_class, bl_sw_class, bl_morse_class, bl_sutton_chen_class, bl_eam_class, bl_tersoff_class;
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bl_bonds.h"
+#include "bl_table.h"
 
 const struct bl_sw bl_sw_silicon = {.epsilon = 2.1683,
                                     .sigma = 2.0951,
@@ -67,27 +68,86 @@ static enum bl_status room(struct bl_engine *e, struct sw_model *m, size_t n, st
     if (m->strength) m->cosine = bl_alloc_zero(e->quota, n * n * n * sizeof *m->cosine, err);
     if (!m->cosine) return bl_alloc_status(err);
     m->tables = (struct bl_sw_tables){.species = n, .pairs = m->pairs, .strength = m->strength, .cosine = m->cosine};
+    e->species = n;
     return bl_bonds_init(e, &m->bonds, err);
+}
+
+/* ---- one set of numbers for one species ---------------------------------------------- */
+
+static enum bl_status prepare_one(struct bl_engine *e, const struct bl_structure *s, const struct bl_sw *p, struct bl_error *err)
+{
+    struct sw_model *m = e->model;
+    enum bl_status status = check(p, err);
+    if (status != BL_OK) return status;
+    const uint32_t first = s->atoms > 0 ? s->types[0] : 0;
+    for (size_t i = 1; i < s->atoms; i++)
+        if (s->types[i] != first) return bl_fail_unsupported(err, "one set of stillinger_weber numbers for several species");
+    status = room(e, m, 1, err);
+    if (status != BL_OK) return status;
+    m->pairs[0] = *p;
+    m->strength[0] = p->lambda * p->epsilon;
+    m->cosine[0] = p->cos_theta0;
+    add_scales(&e->scales, p);
+    m->tables.cutoff2 = e->scales.cutoff * e->scales.cutoff;
+    return BL_OK;
+}
+
+/* ---- a file --------------------------------------------------------------------------- */
+
+static const struct bl_sw *find(const struct bl_table *t, uint32_t i, uint32_t j, uint32_t k)
+{
+    for (size_t n = 0; n < t->entries; n++) {
+        const uint32_t *e = t->sw[n].element;
+        if (e[0] == i && e[1] == j && e[2] == k) return &t->sw[n].p;
+    }
+    return NULL;
+}
+
+static enum bl_status fill_triple(struct bl_engine *e, const struct bl_table *t, const uint32_t *map, size_t i, size_t j, size_t k,
+                                  struct bl_error *err)
+{
+    struct sw_model *m = e->model;
+    const size_t n = m->tables.species;
+    const struct bl_sw *p = find(t, map[i], map[j], map[k]), *turned = find(t, map[i], map[k], map[j]);
+    if (!p || !turned) return bl_fail_invalid(err, "species", "the potential has no parameters for %s %s %s", t->names[map[i]],
+            t->names[map[j]], t->names[map[k]]);
+    if (!isfinite(p->lambda * p->epsilon) || !isfinite(p->cos_theta0) || p->lambda * p->epsilon != turned->lambda * turned->epsilon ||
+        p->cos_theta0 != turned->cos_theta0)
+        return bl_fail_invalid(err, "parameters", "the angle of %s between %s and %s has two energies", t->names[map[i]],
+                t->names[map[j]], t->names[map[k]]);
+    m->strength[(i * n + j) * n + k] = p->lambda * p->epsilon;
+    m->cosine[(i * n + j) * n + k] = p->cos_theta0;
+    if (j != k) return BL_OK;
+    const enum bl_status status = check(p, err);
+    m->pairs[i * n + j] = *p;
+    if (status == BL_OK) add_scales(&e->scales, p);
+    return status;
+}
+
+static enum bl_status prepare_table(struct bl_engine *e, const struct bl_structure *s, const struct bl_table *t, struct bl_error *err)
+{
+    struct sw_model *m = e->model;
+    const size_t n = s->species_count;
+    uint32_t *map;
+    if (t->format != BL_TABLE_SW) return bl_fail_invalid(err, "potential", "stillinger_weber needs a table of its own form");
+    if (n > BL_TABLE_ELEMENTS_MAX) return bl_fail_limit(err, "species", BL_TABLE_ELEMENTS_MAX, n);
+    enum bl_status status = room(e, m, n, err);
+    if (status == BL_OK) status = bl_table_map(e->quota, t, s, &map, err);
+    if (status != BL_OK) return status;
+    for (size_t x = 0; status == BL_OK && x < n * n * n; x++) {
+        const size_t i = x / (n * n), j = x / n % n, k = x % n;
+        if (map[i] < t->elements && map[j] < t->elements && map[k] < t->elements) status = fill_triple(e, t, map, i, j, k, err);
+    }
+    bl_free(map);
+    m->tables.cutoff2 = e->scales.cutoff * e->scales.cutoff;
+    return status;
 }
 
 static enum bl_status prepare(struct bl_engine *e, const struct bl_structure *s, const struct bl_potential *potential, struct bl_error *err)
 {
-    struct sw_model *m = e->model = bl_alloc_zero(e->quota, sizeof *m, err);
-    if (!m) return bl_alloc_status(err);
-    enum bl_status status = check(&potential->sw, err);
-    if (status != BL_OK) return status;
-    const uint32_t first = s->atoms > 0 ? s->types[0] : 0;
-    for (size_t i = 1; i < s->atoms; i++)
-        if (s->types[i] != first) return bl_fail_unsupported(err, "stillinger_weber for more than one species");
-    status = room(e, m, 1, err);
-    if (status != BL_OK) return status;
-    m->pairs[0] = potential->sw;
-    m->strength[0] = potential->sw.lambda * potential->sw.epsilon;
-    m->cosine[0] = potential->sw.cos_theta0;
-    add_scales(&e->scales, &potential->sw);
-    m->tables.cutoff2 = e->scales.cutoff * e->scales.cutoff;
-    e->species = 1;
-    return BL_OK;
+    e->model = bl_alloc_zero(e->quota, sizeof(struct sw_model), err);
+    if (!e->model) return bl_alloc_status(err);
+    return potential->table ? prepare_table(e, s, potential->table, err) : prepare_one(e, s, &potential->sw, err);
 }
 
 static enum bl_status compute(struct bl_ctx *ctx, struct bl_engine *e, unsigned want, struct bl_energies *out, struct bl_error *err)

@@ -5,6 +5,7 @@
  *     bench_crystal lj [steps]     32,000 atoms, fcc, rho* 0.8442, cut-off 2.5, skin 0.3, list made
  *                                  anew every 20 steps, dt 0.005, T* 1.44
  *     bench_crystal sw [steps]     32,768 atoms of silicon, skin 1 angstrom, dt 1 fs, 1000 K
+ *     bench_crystal tersoff [steps] the same with Tersoff's potential of 1988
  *     bench_crystal eam|eam_mishin FILE [steps]    32,000 atoms of copper, the table of FILE, skin 1 angstrom, dt 5 fs, 1600 K
  *     bench_crystal make-poscar|make-extxyz FILE    writes 110,592 atoms of rock salt
  *     bench_crystal read FILE
@@ -109,7 +110,7 @@ static void lj_deck(struct deck *d)
     d->force_to_acceleration = 1;
 }
 
-static void sw_deck(struct deck *d)
+static void silicon_deck(struct deck *d, bool tersoff)
 {
     const double mass = 28.0855, ev_per_amu = 9648.533212331; /* angstrom^2/ps^2 */
     struct bl_error err;
@@ -117,6 +118,7 @@ static void sw_deck(struct deck *d)
     lattice(&d->s, 5.431, 16, diamond, NULL, 8);
     must(bl_structure_species(&d->s, "Si", 2, &index, &err), &err);
     d->potential = (struct bl_potential){.type = BL_POTENTIAL_STILLINGER_WEBER, .sw = bl_sw_silicon};
+    if (tersoff) d->potential = (struct bl_potential){.type = BL_POTENTIAL_TERSOFF, .set = "silicon"};
     d->options = (struct bl_engine_options){.skin = 1.0};
     d->dt = 0.001;
     d->force_to_acceleration = ev_per_amu / mass;
@@ -331,8 +333,9 @@ int main(int argc, char **argv)
     struct deck d = {.name = what};
     bl_structure_init(&d.s, NULL);
     if (getenv("PORTABLE")) bl_engine_allow_simd(false);
-    if (strcmp(what, "lj") == 0 || strcmp(what, "sw") == 0) {
-        (what[0] == 'l' ? lj_deck : sw_deck)(&d);
+    if (strcmp(what, "lj") == 0 || strcmp(what, "sw") == 0 || strcmp(what, "tersoff") == 0) {
+        if (what[0] == 'l') lj_deck(&d);
+        else silicon_deck(&d, what[0] == 't');
         run_deck(&d, steps);
         bl_structure_clear(&d.s);
     } else if (eam) {

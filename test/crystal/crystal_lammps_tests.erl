@@ -30,14 +30,48 @@ cases() ->
         {"EAM, Finnis-Sinclair, iron and phosphorus", eam(finnis_sinclair, ["FeP_mm.eam.fs"]), "eam/fs", ["* * {FeP_mm.eam.fs} Fe P"],
             alloy(<<"Fe">>, <<"P">>, 3.6, 2)},
         {"EAM, above the densities of the table", eam(finnis_sinclair, ["Al_mm.eam.fs"]), "eam/fs", ["* * {Al_mm.eam.fs} Al"],
-            fcc(<<"Al">>, 2.6, 2)}
+            fcc(<<"Al">>, 2.6, 2)},
+        {"Stillinger-Weber, silicon", file(stillinger_weber, "Si.sw"), "sw", ["* * {Si.sw} Si"], diamond(<<"Si">>, <<"Si">>, 5.43, 2)},
+        {"Stillinger-Weber, gallium nitride", file(stillinger_weber, "GaN.sw"), "sw", ["* * {GaN.sw} Ga N"], diamond(<<"Ga">>, <<"N">>, 4.5, 2)},
+        {"Stillinger-Weber, cadmium telluride, a small cell", file(stillinger_weber, "CdTe.sw"), "sw", ["* * {CdTe.sw} Cd Te"],
+            diamond(<<"Cd">>, <<"Te">>, 6.5, 1)},
+        {"Tersoff, silicon of 1988", file(tersoff, "Si.tersoff"), "tersoff", ["* * {Si.tersoff} Si"], diamond(<<"Si">>, <<"Si">>, 5.43, 2)},
+        {"Tersoff, silicon of 1988, built in, a small cell", set(tersoff, silicon), "tersoff", ["* * {Si.tersoff} Si"],
+            diamond(<<"Si">>, <<"Si">>, 5.43, 1)},
+        {"Tersoff, dense silicon within the cut-off's slope", set(tersoff, silicon), "tersoff", ["* * {Si.tersoff} Si"],
+            fcc(<<"Si">>, 4.2, 2)},
+        {"Tersoff, carbon, built in", set(tersoff, silicon_carbide_germanium), "tersoff", ["* * {SiCGe.tersoff} C"],
+            diamond(<<"C">>, <<"C">>, 3.56, 2)},
+        {"Tersoff, germanium, built in", set(tersoff, silicon_carbide_germanium), "tersoff", ["* * {SiCGe.tersoff} Ge"],
+            diamond(<<"Ge">>, <<"Ge">>, 5.6, 2)},
+        {"Tersoff, silicon carbide of Erhart and Albe", file(tersoff, "SiC_Erhart-Albe.tersoff"), "tersoff",
+            ["* * {SiC_Erhart-Albe.tersoff} C Si"], diamond(<<"C">>, <<"Si">>, 4.4, 2)},
+        {"Tersoff, gallium nitride, m = 3 and 1", file(tersoff, "GaN.tersoff"), "tersoff", ["* * {GaN.tersoff} Ga N"],
+            diamond(<<"Ga">>, <<"N">>, 4.5, 2)},
+        {"Tersoff, boron nitride in a small cell", file(tersoff, "BNC.tersoff"), "tersoff", ["* * {BNC.tersoff} B N"],
+            diamond(<<"B">>, <<"N">>, 3.6, 1)},
+        {"Morse, copper", fun() -> #{type => morse, parameters => girifalco_weizer, cutoff => 7} end, "morse 7", ["* * 0.3429 1.3588 2.866"],
+            fcc(<<"Cu">>, 3.615, 2)},
+        {"Morse, two species", fun() -> #{type => morse, depth => 0.3, alpha => 1.4, r0 => 2.8, cutoff => 6, pairs => [
+            #{species => {<<"Ni">>, <<"Al">>}, depth => 0.4, alpha => 1.3, r0 => 2.7, cutoff => 6.5}]} end, "morse 6",
+            ["1 1 0.3 1.4 2.8", "2 2 0.3 1.4 2.8", "1 2 0.4 1.3 2.7 6.5"], alloy(<<"Al">>, <<"Ni">>, 3.8, 1)}
     ].
+
+file(Type, Name) -> fun() -> #{type => Type, table => table(Name)} end.
+set(Type, Name) -> fun() -> #{type => Type, parameters => Name} end.
 
 eam(Format, Files) -> fun() -> #{type => eam, format => Format, table => [table(F) || F <- Files]} end.
 
 %%% Structures, in the cells that LAMMPS takes: a along x, b in the plane of x and y
 
 fcc(Symbol, A, N) -> fun() -> perturbed(A, N, [{0, 0, 0}, {0, 0.5, 0.5}, {0.5, 0, 0.5}, {0.5, 0.5, 0}], fun(_) -> Symbol end) end.
+
+diamond(First, Second, A, N) ->
+    fun() ->
+        perturbed(A, N, [{0, 0, 0}, {0, 0.5, 0.5}, {0.5, 0, 0.5}, {0.5, 0.5, 0},
+                         {0.25, 0.25, 0.25}, {0.25, 0.75, 0.75}, {0.75, 0.25, 0.75}, {0.75, 0.75, 0.25}],
+                  fun(I) when (I - 1) rem 8 < 4 -> First; (_) -> Second end)
+    end.
 
 alloy(First, Second, A, N) ->
     fun() ->
