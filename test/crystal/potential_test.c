@@ -3,8 +3,10 @@
  * Energies, forces, virials: against published and independently computed numbers, against
  * differences of the energy, under the symmetries of space.
  */
+#include <stdarg.h>
+
 #include "beamline/runtime.h"
-#include "crystal_fixture.h"
+#include "table_fixture.h"
 
 /* ---- numbers ------------------------------------------------------------------------- */
 
@@ -156,38 +158,90 @@ static const struct bl_lj_pair mixture[] = {
 static const struct bl_sw odd_sw = {.epsilon = 1.9, .sigma = 2.2, .a = 1.9, .lambda = 15, .gamma = 1.1, .cos_theta0 = -0.3,
         .big_a = 7, .big_b = 0.55, .p = 3.7, .q = 1.5};
 
+static const struct bl_morse_pair morse_mixture[] = {
+    {.species = {"", ""}, .depth = 0.35, .alpha = 1.4, .r0 = 2.8, .cutoff = 5.1},
+    {.species = {"Ni", "Cu"}, .depth = 0.4, .alpha = 1.3, .r0 = 2.7, .cutoff = 5.5},
+};
+/* The second with exponents that are no whole numbers. */
+static const struct bl_sutton_chen sutton_chen_mixture[] = {{"Cu", 1.2382e-2, 3.61, 39.432, 9, 6}, {"Ni", 1.5e-2, 3.52, 39, 8.5, 5.5}};
+
+/* Made once, kept to the end. */
+static const struct bl_table *sample_table(enum bl_table_format format)
+{
+    static const struct bl_table *tables[BL_TABLE_TERSOFF + 1];
+    if (!tables[format] && format <= BL_TABLE_FINNIS_SINCLAIR) {
+        struct fixture_text t = fixture_setfl(format == BL_TABLE_FINNIS_SINCLAIR);
+        tables[format] = fixture_table(format, t.data, t.len);
+        free(t.data);
+    } else if (!tables[format]) {
+        tables[format] = fixture_table(format, fixture_sw, sizeof fixture_sw - 1);
+    }
+    return tables[format];
+}
+
 /* A truncated potential has a kink at its cut-off: no pair may cross one while differences are taken. */
 static bool near_a_cut_off(const struct bl_structure *s)
 {
+    static const double cutoffs[] = {5.1, 5.5, 4.9};
     struct bl_neighbours list;
     struct bl_error err;
     bool near = false;
     REQUIRE(OK(bl_neighbours_find(NULL, s, 5.6, NULL, &list, &err)));
     for (size_t k = 0; k < list.pairs; k++) {
         const double *v = list.vector[k], r = sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]);
-        for (size_t i = 0; i < 3; i++) near = near || fabs(r - mixture[i].cutoff) < 2e-4;
+        for (size_t i = 0; i < 3; i++) near = near || fabs(r - cutoffs[i]) < 2e-4;
     }
     bl_neighbours_clear(&list);
     return near;
 }
 
-enum { SAMPLES = 4 };
-static void try_sample(struct sample *x, int kind, uint64_t *seed)
+enum kind {
+    SW_SILICON, SW_ODD, SW_MIXTURE, TERSOFF_SILICON, TERSOFF_CARBIDE, /* diamond */
+    LJ_ONE, LJ_MIXTURE, MORSE_MIXTURE, SUTTON_CHEN_ONE, SUTTON_CHEN_MIXTURE, EAM_ONE, EAM_MIXTURE, FINNIS_SINCLAIR, /* fcc */
+    SAMPLES
+};
+
+static struct bl_potential potential_of(enum kind kind)
+{
+    struct bl_potential p = silicon();
+    switch (kind) {
+    case SW_SILICON: return p;
+    case SW_ODD:
+        p.sw = odd_sw;
+        return p;
+    case SW_MIXTURE: return (struct bl_potential){.type = BL_POTENTIAL_STILLINGER_WEBER, .table = sample_table(BL_TABLE_SW)};
+    case TERSOFF_SILICON: return (struct bl_potential){.type = BL_POTENTIAL_TERSOFF, .set = "silicon"};
+    case TERSOFF_CARBIDE: return (struct bl_potential){.type = BL_POTENTIAL_TERSOFF, .set = "silicon_carbide_germanium"};
+    case LJ_ONE:
+    case LJ_MIXTURE: return (struct bl_potential){.type = BL_POTENTIAL_LENNARD_JONES, .pairs = mixture, .pair_count = kind == LJ_ONE ? 1 : 3,
+            .shift = true};
+    case MORSE_MIXTURE: return (struct bl_potential){.type = BL_POTENTIAL_MORSE, .morse = morse_mixture, .morse_count = 2, .shift = true};
+    case SUTTON_CHEN_ONE: return (struct bl_potential){.type = BL_POTENTIAL_SUTTON_CHEN, .set = "sutton_chen", .cutoff = 5.5};
+    case SUTTON_CHEN_MIXTURE: return (struct bl_potential){.type = BL_POTENTIAL_SUTTON_CHEN, .sutton_chen = sutton_chen_mixture,
+            .sutton_chen_count = 2, .cutoff = 5.5};
+    case FINNIS_SINCLAIR: return (struct bl_potential){.type = BL_POTENTIAL_EAM, .table = sample_table(BL_TABLE_FINNIS_SINCLAIR)};
+    default: return (struct bl_potential){.type = BL_POTENTIAL_EAM, .table = sample_table(BL_TABLE_SETFL)};
+    }
+}
+
+/* n x n x n cells; atoms of mixtures at random. */
+static void crystal_of(struct sample *x, enum kind kind, size_t n, double by, uint64_t *seed)
 {
     struct bl_error err;
     uint32_t index;
-    if (kind < 2) {
-        cubic(&x->s, NULL, "Si", 5.431, 1, diamond_basis, 8);
-        rattle(&x->s, 0.2, seed);
-        x->p = silicon();
-        if (kind == 1) x->p.sw = odd_sw;
-    } else {
-        cubic(&x->s, NULL, "Cu", 3.6, 2, fcc_basis, 4);
-        rattle(&x->s, 0.15, seed);
-        REQUIRE(OK(bl_structure_species(&x->s, "Ni", 2, &index, &err)));
-        for (size_t i = 0; kind == 3 && i < x->s.atoms; i++) x->s.types[i] = (uint32_t)(bl_test_random(seed) & 1);
-        x->p = (struct bl_potential){.type = BL_POTENTIAL_LENNARD_JONES, .pairs = mixture, .pair_count = kind == 2 ? 1 : 3, .shift = true};
-    }
+    const bool fcc = kind >= LJ_ONE, mixed = kind == SW_MIXTURE || kind == TERSOFF_CARBIDE || kind == LJ_MIXTURE || kind == MORSE_MIXTURE ||
+                                             kind == SUTTON_CHEN_MIXTURE || kind == EAM_MIXTURE || kind == FINNIS_SINCLAIR;
+    if (fcc) cubic(&x->s, NULL, "Cu", 3.6, 2 * n, fcc_basis, 4);
+    else cubic(&x->s, NULL, "Si", kind == TERSOFF_CARBIDE ? 4.4 : 5.431, n, diamond_basis, 8);
+    rattle(&x->s, by, seed);
+    if (mixed) REQUIRE(OK(bl_structure_species(&x->s, fcc ? "Ni" : "C", fcc ? 2 : 1, &index, &err)));
+    for (size_t i = 0; mixed && i < x->s.atoms; i++) x->s.types[i] = (uint32_t)(bl_test_random(seed) & 1);
+    x->p = potential_of(kind);
+}
+
+static void try_sample(struct sample *x, int kind, uint64_t *seed)
+{
+    crystal_of(x, (enum kind)kind, 1, kind < LJ_ONE ? 0.2 : 0.15, seed);
     skew(&x->s, 0.12, seed);
 }
 
@@ -366,14 +420,7 @@ TEST(a_supercell_has_twice_the_energy_and_the_same_forces)
 
 static void make_large(struct sample *x, int kind, uint64_t *seed)
 {
-    if (kind == 0) {
-        cubic(&x->s, NULL, "Si", 5.431, 6, diamond_basis, 8);
-        x->p = silicon();
-    } else {
-        cubic(&x->s, NULL, "Ar", 1.6, 8, fcc_basis, 4);
-        x->p = lennard_jones(&lj_reduced);
-    }
-    rattle(&x->s, 0.05, seed);
+    crystal_of(x, (enum kind)kind, kind < LJ_ONE ? 5 : 4, 0.05, seed);
     skew(&x->s, 0.05, seed);
 }
 
@@ -381,7 +428,7 @@ TEST(both_code_paths_give_the_same_bits)
 {
     uint64_t seed = bl_test_seed();
     if (strcmp(bl_engine_code_path(), "portable") == 0) SKIP("this CPU has one code path only");
-    for (int kind = 0; kind < 2; kind++) {
+    for (int kind = 0; kind < SAMPLES; kind++) {
         struct sample x;
         make_large(&x, kind, &seed);
         double *f = malloc(x.s.atoms * 48), *g = f + 3 * x.s.atoms;
@@ -418,7 +465,7 @@ static enum bl_status run_threaded(struct bl_ctx *ctx, void *arg, struct bl_erro
 TEST(the_number_of_threads_does_not_change_a_bit)
 {
     uint64_t seed = bl_test_seed();
-    for (int kind = 0; kind < 2; kind++) {
+    for (int kind = 0; kind < SAMPLES; kind++) {
         struct sample x;
         make_large(&x, kind, &seed);
         double *f = malloc(x.s.atoms * 48), *g = f + 3 * x.s.atoms;
@@ -496,15 +543,15 @@ TEST(energies_of_atoms_add_up)
 
 TEST(atoms_on_top_of_each_other_are_an_error_not_a_number)
 {
-    const struct bl_potential potentials[] = {lennard_jones(&lj_reduced), silicon()};
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < SAMPLES; i++) {
+        const struct bl_potential p = potential_of((enum kind)i);
         struct bl_structure s;
         struct bl_engine *e;
         struct bl_error err;
         double f[6];
         struct bl_energies out = {.forces = f};
-        blank(&s, NULL, "Si", 2);
-        REQUIRE(OK(bl_engine_new(NULL, &s, &potentials[i], NULL, &e, &err)));
+        blank(&s, NULL, i < LJ_ONE ? "Si" : "Cu", 2);
+        REQUIRE(OK(bl_engine_new(NULL, &s, &p, NULL, &e, &err)));
         CHECK_INT(bl_engine_compute(NULL, e, s.positions, 7, &out, &err), BL_INVALID);
         CHECK_TEXT(err.subject, "positions");
         s.positions[0] = NAN;
