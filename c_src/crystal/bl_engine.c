@@ -81,7 +81,8 @@ void bl_engine_stats(const struct bl_engine *e, struct bl_engine_stats *out)
                                     .rebuilds = e->rebuilds,
                                     .images = e->search.sites,
                                     .neighbours = e->search.neighbours,
-                                    .bytes = bytes};
+                                    .bytes = bytes,
+                                    .list_bytes = bl_search_list_bytes(&e->search)};
 }
 
 /* ---- the list --------------------------------------------------------------------------- */

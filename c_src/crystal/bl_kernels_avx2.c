@@ -20,6 +20,7 @@ size_t bl_filter_avx2(const double *x, const double *y, const double *z, uint32_
 {
     return bl_filter_portable(x, y, z, begin, end, at, range2, out);
 }
+void bl_ranks_avx2(int64_t *keys, size_t n, uint32_t *ranks) { bl_ranks_portable(keys, n, ranks); }
 static bool have_avx2(void) { return false; }
 #endif
 

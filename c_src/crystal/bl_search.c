@@ -26,7 +26,13 @@ size_t bl_search_bytes(const struct bl_search *s)
     size_t bytes = s->atom_room * (sizeof *s->wrap + sizeof *s->rank + 10 * sizeof(double)) +
                    s->site_room * (2 * sizeof(uint32_t) + 7 * sizeof(double)) + s->home_room * 3 * sizeof(uint32_t) +
                    s->bin_room * sizeof(uint32_t) + s->image_room * (sizeof *s->image_shift + 4 * sizeof(double));
-    for (size_t i = 0; i < s->block_room; i++) bytes += sizeof *s->blocks + s->blocks[i].capacity * sizeof(uint32_t);
+    return bytes + s->block_room * sizeof *s->blocks + bl_search_list_bytes(s);
+}
+
+size_t bl_search_list_bytes(const struct bl_search *s)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < s->block_room; i++) bytes += s->blocks[i].capacity * sizeof(uint32_t);
     return bytes;
 }
 

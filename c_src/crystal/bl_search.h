@@ -65,6 +65,7 @@ enum bl_status bl_search_move(struct bl_ctx *ctx, struct bl_search *s, const str
 /* The image with the opposite shift. */
 static inline uint32_t bl_search_opposite(const struct bl_search *s, uint32_t image) { return (uint32_t)s->images - 1 - image; }
 size_t bl_search_bytes(const struct bl_search *s);
+size_t bl_search_list_bytes(const struct bl_search *s); /* of these: rows */
 
 /* Grows *p to hold `count` elements of `size` bytes; contents are lost. */
 enum bl_status bl_search_room(struct bl_quota *quota, void *p, size_t count, size_t size, struct bl_error *err);
@@ -77,6 +78,9 @@ size_t bl_filter_portable(const double *x, const double *y, const double *z, uin
                           double range2, uint32_t *out);
 size_t bl_filter_avx2(const double *x, const double *y, const double *z, uint32_t begin, uint32_t end, const double at[3],
                       double range2, uint32_t *out);
+/* The place of each key among n that differ; room for n + 3 keys. The work grows with n squared. */
+typedef void bl_ranks_fn(int64_t *keys, size_t n, uint32_t *ranks);
+bl_ranks_fn bl_ranks_portable, bl_ranks_avx2;
 /* What the CPU has, unless bl_engine_allow_simd(false). */
 bool bl_simd_avx2(void);
 

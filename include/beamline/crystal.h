@@ -452,6 +452,7 @@ struct bl_engine_stats {
     size_t images;     /* atoms with their images */
     uint64_t neighbours; /* of the last list, with those in the skin */
     size_t bytes;      /* held */
+    size_t list_bytes; /* of these: rows of neighbours */
 };
 BL_API void bl_engine_stats(const struct bl_engine *e, struct bl_engine_stats *out);
 /* "avx2" or "portable": chosen once from the CPU. */

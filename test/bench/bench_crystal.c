@@ -7,6 +7,10 @@
  *     bench_crystal sw [steps]     32,768 atoms of silicon, skin 1 angstrom, dt 1 fs, 1000 K
  *     bench_crystal tersoff [steps] the same with Tersoff's potential of 1988
  *     bench_crystal eam|eam_mishin FILE [steps]    32,000 atoms of copper, the table of FILE, skin 1 angstrom, dt 5 fs, 1600 K
+ *     bench_crystal neighbours CELLS CUTOFF   pairs/s, each in both directions, with vectors and shifts: rattled copper,
+ *                                  CELLS x CELLS x CELLS cubes; the best of several times
+ *     bench_crystal list CELLS CUTOFF     the same of the engine's own list alone
+ *     bench_crystal bytes CELLS    bytes per atom that an engine holds, without and with its list: LJ melt of that many cubes
  *     bench_crystal make-poscar|make-extxyz FILE    writes 110,592 atoms of rock salt
  *     bench_crystal read FILE
  *     bench_crystal make-cif FILE       writes 200 blocks of molecular crystals, 40 atoms and operations each
@@ -26,6 +30,7 @@
 
 #include "beamline/crystal.h"
 #include "crystal/bl_cif.h"
+#include "crystal/bl_search.h"
 
 static bool verbose;
 
@@ -324,6 +329,59 @@ static void lattice_rate(bool copy)
     bl_structure_clear(&s);
 }
 
+static void neighbours_rate(size_t cells, double cutoff, bool alone)
+{
+    struct bl_structure s;
+    struct bl_error err;
+    uint32_t index;
+    double best = 0;
+    bl_structure_init(&s, NULL);
+    lattice(&s, 3.615, cells, fcc, NULL, 4);
+    must(bl_structure_species(&s, "Cu", 2, &index, &err), &err);
+    for (size_t i = 0; i < 3 * s.atoms; i++) s.positions[i] += 0.2 * (uniform() - 0.5);
+    struct bl_lattice l;
+    struct bl_search search;
+    must(bl_lattice_init(&l, &s, &err), &err);
+    bl_search_init(&search, NULL, &bl_crystal_limits_default);
+    for (int round = 0; round < 5; round++) {
+        struct bl_neighbours list;
+        const double start = now();
+        if (alone) must(bl_search_build(NULL, &search, &l, s.positions, NULL, s.atoms, cutoff, &err), &err);
+        else must(bl_neighbours_find(NULL, &s, cutoff, NULL, &list, &err), &err);
+        const double seconds = now() - start;
+        best = fmax(best, (double)(alone ? search.neighbours : list.pairs) / seconds);
+        if (!alone) bl_neighbours_clear(&list);
+    }
+    printf("%.0f\n", best);
+    bl_search_clear(&search);
+    bl_structure_clear(&s);
+}
+
+/* After a hundred steps of the melt, so that lists have grown as they do. */
+static void bytes_per_atom(size_t cells)
+{
+    struct deck d = {.name = "bytes"};
+    struct bl_error err;
+    struct bl_engine *e;
+    struct bl_engine_stats stats;
+    uint32_t index;
+    bl_structure_init(&d.s, NULL);
+    lattice(&d.s, cbrt(4 / 0.8442), cells, fcc, NULL, 4);
+    must(bl_structure_species(&d.s, "Ar", 2, &index, &err), &err);
+    d.potential = (struct bl_potential){.type = BL_POTENTIAL_LENNARD_JONES, .pairs = &reduced, .pair_count = 1};
+    must(bl_engine_new(NULL, &d.s, &d.potential, &(struct bl_engine_options){.skin = 0.3}, &e, &err), &err);
+    struct bl_energies out = {.forces = malloc(3 * d.s.atoms * sizeof(double))};
+    for (int step = 0; step < 5; step++) {
+        for (size_t i = 0; i < 3 * d.s.atoms; i++) d.s.positions[i] += 0.1 * (uniform() - 0.5);
+        must(bl_engine_compute(NULL, e, d.s.positions, BL_WANT_FORCES, &out, &err), &err);
+    }
+    bl_engine_stats(e, &stats);
+    printf("%.1f %.1f\n", (double)(stats.bytes - stats.list_bytes) / (double)d.s.atoms, (double)stats.bytes / (double)d.s.atoms);
+    bl_engine_free(e);
+    free(out.forces);
+    bl_structure_clear(&d.s);
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
@@ -338,6 +396,10 @@ int main(int argc, char **argv)
         else silicon_deck(&d, what[0] == 't');
         run_deck(&d, steps);
         bl_structure_clear(&d.s);
+    } else if ((strcmp(what, "neighbours") == 0 || strcmp(what, "list") == 0) && argc > 3) {
+        neighbours_rate((size_t)atoi(argv[2]), atof(argv[3]), what[0] == 'l');
+    } else if (strcmp(what, "bytes") == 0 && argc > 2) {
+        bytes_per_atom((size_t)atoi(argv[2]));
     } else if (eam) {
         eam_deck(&d, argv[2], strcmp(what, "eam") == 0);
         run_deck(&d, steps);
