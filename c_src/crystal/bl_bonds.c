@@ -40,7 +40,7 @@ size_t bl_bonds_bytes(const struct bl_engine *e, const struct bl_bonds *b)
 enum bl_status bl_partials_room(struct bl_quota *quota, struct bl_partials *p, size_t neighbours, struct bl_error *err)
 {
     if (neighbours > NEIGHBOURS_MAX) return bl_fail_limit(err, "neighbours_per_atom", NEIGHBOURS_MAX, neighbours);
-    if (p->used + neighbours <= p->capacity) return BL_OK;
+    if (p->list && p->used + neighbours <= p->capacity) return BL_OK;
     const size_t want = p->used + p->used / 2 + neighbours + 4 * BL_BLOCK;
     void *list = bl_alloc_array(quota, want, sizeof *p->list, err);
     if (!list) return bl_alloc_status(err);

@@ -26,11 +26,11 @@
 -export([symmetry/1, symmetry/2, symmetry/3, standard_cell/2, standard_cell/4]).
 -export([prototype/3, prototype/4, prototypes/0, expand/2, expand/4, supercell/2, supercell/3]).
 -export([transform/2, wrap/1, sort/2, delete/2, substitute/3, merge/2, rattle/3, config/1, pattern/1, pattern/2]).
--export([energy/2, energy/3, energy/4, neighbours/2, neighbours/3]).
+-export([energy/2, energy/3, energy/4, neighbours/2, neighbours/3, potentials/0, potentials/1]).
 -export([relax/2, relax/3, relax/4, verify/2, verify/3, verify/4]).
 -export([submit_parse/3, submit_relax/4, submit_verify/4, submit_energy/4]).
 
--export_type([structure/0, column/0, symbol/0, vector/0, potential/0, lj_pair/0, sw_parameters/0]).
+-export_type([structure/0, column/0, symbol/0, vector/0, potential/0, lj_pair/0, morse_pair/0, sutton_chen_element/0, sw_parameters/0]).
 -export_type([format/0, parse_options/0, write_options/0, energy_options/0, relax_options/0, verify_options/0]).
 -export_type([report/0, symmetry/0, found_symmetry/0, prototype_parameters/0]).
 -export_type([parsed/0, energies/0, neighbours/0, relaxed/0, verified/0, gate/0]).
@@ -88,10 +88,35 @@
         shift => boolean(),
         pairs => [lj_pair()]
     }
-    %% one species; `silicon' is the original parametrisation, epsilon = 2.1683 eV
-    | #{type := stillinger_weber, parameters := silicon | sw_parameters()}.
+    %% `silicon' is the original parametrisation, epsilon = 2.1683 eV; a map is for one species; `table' is
+    %% a .sw file
+    | #{type := stillinger_weber, parameters := silicon | sw_parameters()}
+    | #{type := stillinger_weber, table := binary()}
+    %% depth [exp(-2 alpha (r - r0)) - 2 exp(-alpha (r - r0))] below the cut-off
+    | #{
+        type := morse,
+        depth => number(),
+        alpha => number(),
+        r0 => number(),
+        cutoff => number(),
+        shift => boolean(),
+        pairs => [morse_pair()]
+    }
+    %% 16 metals, each alone; cut-off r0 + 9.2/alpha if not given
+    | #{type := morse, parameters := girifalco_weizer, cutoff => number(), shift => boolean()}
+    %% ten metals, built in, and their mixtures; cut-off two lattice constants if not given
+    | #{type := sutton_chen, parameters => sutton_chen | [sutton_chen_element()], cutoff => number()}
+    %% files of tables; several for funcfl, one for each element
+    | #{type := eam, format := setfl | funcfl | finnis_sinclair, table := binary() | [binary()]}
+    %% Si of 1988; C, Si, Ge, Si-C and Si-Ge of 1989; or a .tersoff file
+    | #{type := tersoff, parameters := silicon | silicon_carbide_germanium}
+    | #{type := tersoff, table := binary()}.
 
 -type lj_pair() :: #{species := {symbol(), symbol()}, epsilon := number(), sigma := number(), cutoff := number()}.
+
+-type morse_pair() :: #{species := {symbol(), symbol()}, depth := number(), alpha := number(), r0 := number(), cutoff := number()}.
+
+-type sutton_chen_element() :: #{species := symbol(), epsilon := number(), a := number(), c := number(), n := number(), m := number()}.
 
 -type sw_parameters() :: #{
     epsilon := number(),
@@ -673,6 +698,14 @@ neighbours(Structure, Cutoff, Task) when is_map(Structure), is_number(Cutoff) ->
     beamline_runtime:call(crystal_neighbours, #{structure => Structure, cutoff => Cutoff}, Task);
 neighbours(_, _, _) ->
     error(badarg).
+
+%% @doc The built-in potentials: for which species each is, and the paper.
+-spec potentials() -> [beamline_crystal_potentials:entry()].
+potentials() -> beamline_crystal_potentials:built_in().
+
+%% @doc The built-in potentials that serve a structure, best first. None: a table, or numbers, must be given.
+-spec potentials(structure()) -> [beamline_crystal_potentials:entry()].
+potentials(Structure) -> beamline_crystal_potentials:for(lists:sort(maps:keys(formula(Structure)))).
 
 %%% ---- relaxation and gates --------------------------------------------------------------------
 

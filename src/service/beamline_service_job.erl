@@ -108,14 +108,22 @@ run(Op, Args, Stage, #{plan := #{timeout := Timeout, priority := Priority} = Pla
 
 %% `auto' chooses by composition, and says what could serve where nothing fits.
 potential(#{potential := auto}, Structure) ->
-    case maps:keys(beamline_crystal:formula(Structure)) of
-        [<<"Si">>] -> {ok, #{type => stillinger_weber, parameters => silicon}};
-        Species ->
-            Why = ["no potential is known for ", lists:join("-", Species), "; silicon alone gets potential=stillinger_weber, "
-                   "anything can be given potential=lennard_jones&epsilon=EV&sigma=ANGSTROM&cutoff=ANGSTROM"],
+    case beamline_crystal:potentials(Structure) of
+        [#{potential := Potential} | _] -> {ok, Potential};
+        [] ->
+            Species = lists:sort(maps:keys(beamline_crystal:formula(Structure))),
+            Why = ["no potential is built in for ", lists:join("-", Species), "; built in are ",
+                   lists:join("; ", [built_in(Entry) || Entry <- beamline_crystal:potentials()]),
+                   "; anything can be given potential=lennard_jones&epsilon=EV&sigma=ANGSTROM&cutoff=ANGSTROM"],
             {error, {invalid, #{field => <<"potential">>, why => iolist_to_binary(Why)}}}
     end;
 potential(#{potential := Potential}, _) -> {ok, Potential}.
+
+built_in(#{potential := #{type := Type}, species := Species}) -> [atom_to_list(Type), $\s, species(Species)].
+
+species({any, Symbols}) -> [lists:join(",", Symbols), " and mixtures"];
+species({alone, Symbols}) -> lists:join(",", Symbols);
+species({groups, Groups}) -> lists:join(", ", [lists:join("-", Group) || Group <- Groups]).
 
 result(Text, #{relaxed := #{structure := Structure} = Relaxed, verdict := Verdict} = Job, Now) ->
     #{plan := #{priority := Priority}, potential := Potential, timings := Timings, started := Started, warnings := Warnings} = Job,

@@ -17,7 +17,7 @@
     max_memory_limit := pos_integer() | infinity,
     _ => _
 }.
--type potential() :: auto | #{type := stillinger_weber | lennard_jones, atom() => term()}.
+-type potential() :: auto | #{type := stillinger_weber | lennard_jones | morse | sutton_chen | tersoff, atom() => term()}.
 -type plan() :: #{
     work => inspect | convert | symmetry,        % absent: a relaxation
     format := auto | beamline_crystal:format(),  % of the body
@@ -258,16 +258,24 @@ progress(Params) ->
 %%% Potentials
 
 potential(Params) ->
-    case one_of(<<"potential">>, Params, [auto, stillinger_weber, sw, lennard_jones, lj], auto) of
+    case one_of(<<"potential">>, Params, [auto, stillinger_weber, sw, lennard_jones, lj, morse, sutton_chen, tersoff], auto) of
         auto -> unused([<<"parameters">>, <<"epsilon">>, <<"sigma">>, <<"cutoff">>, <<"shift">>], Params), auto;
         Sw when Sw =:= stillinger_weber; Sw =:= sw ->
             unused([<<"epsilon">>, <<"sigma">>, <<"cutoff">>, <<"shift">>], Params),
             #{type => stillinger_weber, parameters => one_of(<<"parameters">>, Params, [silicon], silicon)};
+        Type when Type =:= morse; Type =:= sutton_chen; Type =:= tersoff ->
+            unused([<<"epsilon">>, <<"sigma">>, <<"cutoff">>, <<"shift">>], Params),
+            [Default | _] = Sets = sets(Type),
+            #{type => Type, parameters => one_of(<<"parameters">>, Params, Sets, Default)};
         _ ->
             unused([<<"parameters">>], Params),
             #{type => lennard_jones, epsilon => required(<<"epsilon">>, Params), sigma => required(<<"sigma">>, Params),
               cutoff => required(<<"cutoff">>, Params), shift => one_of(<<"shift">>, Params, [true, false], false)}
     end.
+
+sets(morse) -> [girifalco_weizer];
+sets(sutton_chen) -> [sutton_chen];
+sets(tersoff) -> [silicon_carbide_germanium, silicon].
 
 required(Key, Params) ->
     case positive(Key, Params, undefined) of

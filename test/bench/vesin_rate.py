@@ -22,7 +22,7 @@ def main():
     finder, best = NeighborList(cutoff=cutoff, full_list=True), 0
     for _ in range(5):
         start = time.perf_counter()
-        (i,) = finder.compute(points=points, box=a * cells * np.eye(3), periodic=True, quantities="i", copy=False)
+        (i, *_) = finder.compute(points=points, box=a * cells * np.eye(3), periodic=True, quantities="ijSD", copy=False)
         best = max(best, len(i) / (time.perf_counter() - start))
     print(round(best))
 

@@ -183,8 +183,8 @@ end)).
 ?TEST(what_is_well_formed_but_wrong_is_422_test_, with(fun(Port) ->
     ?assertMatch(#{<<"field">> := <<"fmax">>}, problem(422, relax(Port, "?fmax=abc"))),
     ?assertMatch(#{<<"field">> := <<"colour">>}, problem(422, relax(Port, "?colour=red"))),
-    Argon = binary:replace(silicon(1), <<"Si\n">>, <<"Ar\n">>),
-    #{<<"field">> := <<"potential">>, <<"why">> := Why} = problem(422, post(Port, "/v1/relaxations", Argon)),
+    Helium = binary:replace(silicon(1), <<"Si\n">>, <<"He\n">>),
+    #{<<"field">> := <<"potential">>, <<"why">> := Why} = problem(422, post(Port, "/v1/relaxations", Helium)),
     ?assertNotEqual(nomatch, binary:match(Why, <<"lennard_jones">>))
 end)).
 
