@@ -34,8 +34,8 @@ static enum bl_status check(const struct bl_sutton_chen *x, struct bl_error *err
     return BL_OK;
 }
 
-/* Two lattice constants hold 140 neighbours of an fcc crystal. */
-static double cutoff_of(const struct bl_potential *p, double a) { return p->cutoff > 0 ? p->cutoff : 2 * a; }
+/* An fcc crystal has no neighbours between 2.55 and 2.74 lattice constants: the energy has no step near the minimum. */
+static double cutoff_of(const struct bl_potential *p, double a) { return p->cutoff > 0 ? p->cutoff : 2.64 * a; }
 
 static void add(struct bl_engine *e, const struct bl_potential *p, const struct bl_sutton_chen *x)
 {

@@ -104,7 +104,7 @@
     }
     %% 16 metals, each alone; cut-off r0 + 9.2/alpha if not given
     | #{type := morse, parameters := girifalco_weizer, cutoff => number(), shift => boolean()}
-    %% ten metals, built in, and their mixtures; cut-off two lattice constants if not given
+    %% ten metals, built in, and their mixtures; cut-off 2.64 times the largest a if not given
     | #{type := sutton_chen, parameters => sutton_chen | [sutton_chen_element()], cutoff => number()}
     %% files of tables; several for funcfl, one for each element
     | #{type := eam, format := setfl | funcfl | finnis_sinclair, table := binary() | [binary()]}

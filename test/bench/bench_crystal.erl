@@ -18,7 +18,10 @@ run() ->
 
 run(Python) ->
     [Lammps] = peer(Python, "lammps_rate.py", ["version"]),
-    [trajectory(Name, Deck, Python, Lammps) || {Name, Deck} <- [{"crystal/lj_step", "lj"}, {"crystal/sw_step", "sw"}]],
+    [trajectory(Name, Goal, Ours, Theirs, Python, Lammps) || {Name, Goal, Ours, Theirs} <- [
+        {"crystal/lj", 1.2, ["lj"], ["lj"]}, {"crystal/sw", 1.2, ["sw"], ["sw"]} | decks_with_files()]],
+    neighbours(Python),
+    bytes(),
     [reading(Name, What, Format, Python) || {Name, What, Format} <- [{"crystal/poscar_read", "poscar", "vasp"},
             {"crystal/extxyz_read", "extxyz", "extxyz"}]],
     cif(Python),
@@ -38,13 +41,44 @@ cif(Python) ->
         floor => fun() -> hd(peer(Python, "gemmi_rate.py", [What, File, "0.5"])) end
     }) || {Name, What, Goal} <- [{"crystal/cif_parse", "parse", 1.5}, {"crystal/cif_expand", "expand", 2.0}]].
 
-trajectory(Name, Deck, Python, Version) ->
+%% With the files of Debian's lammps-data, which `make peers' brings.
+decks_with_files() ->
+    File = fun(Name) -> filename:join(beamline_test:source_file("_build/lammps-data"), Name) end,
+    {U3, Mishin, Silicon} = {File("Cu_u3.eam"), File("Cu_mishin1.eam.alloy"), File("Si.tersoff")},
+    case filelib:is_regular(U3) of
+        true -> [
+            {"crystal/eam", 1.2, ["eam", U3], ["eam", "eam", U3]},
+            {"crystal/eam_mishin", 1.2, ["eam_mishin", Mishin], ["eam", "eam/alloy", Mishin ++ " Cu"]},
+            {"crystal/tersoff", 1.5, ["tersoff"], ["tersoff", "tersoff", Silicon ++ " Si"]}];
+        false ->
+            io:format("not measured: crystal/eam, eam_mishin, tersoff: lammps-data is not here (make peers)~n"),
+            []
+    end.
+
+trajectory(Name, Goal, Ours, [Deck | Style], Python, Version) ->
     beamline_bench:compare(#{
-        name => Name, unit => "atom-steps/s", better => higher, goal => 0.5,
+        name => Name, unit => "atom-steps/s", better => higher, goal => Goal,
         against => "LAMMPS " ++ integer_to_list(Version),
-        value => fun() -> hd(beamline_bench:program("bench_crystal", [Deck, ?STEPS])) end,
-        floor => fun() -> hd(peer(Python, "lammps_rate.py", [Deck, ?STEPS])) end
+        value => fun() -> hd(beamline_bench:program("bench_crystal", Ours ++ [?STEPS])) end,
+        floor => fun() -> hd(peer(Python, "lammps_rate.py", [Deck, ?STEPS | Style])) end
     }).
+
+%% Rattled copper: 12 neighbours each, 108,000 atoms and a million.
+neighbours(Python) ->
+    Version = string:trim(os:cmd(Python ++ " " ++ beamline_test:source_file("test/bench/vesin_rate.py") ++ " version")),
+    [beamline_bench:compare(#{
+        name => Name, unit => "pairs/s", better => higher, goal => 2.0, against => "vesin " ++ Version,
+        value => fun() -> hd(beamline_bench:program("bench_crystal", ["neighbours", Cells, Cutoff])) end,
+        floor => fun() -> hd(peer(Python, "vesin_rate.py", [Cells, Cutoff])) end
+    }) || {Name, Cells, Cutoff} <- [{"crystal/neighbours", "30", "3.2"}, {"crystal/neighbours_1m", "63", "3.2"}]].
+
+%% What an engine holds beside positions and forces, of a Lennard-Jones melt of a million atoms.
+bytes() ->
+    [beamline_bench:compare(#{
+        name => Name, unit => "bytes", better => lower, against => "limit",
+        value => fun() -> lists:nth(N, beamline_bench:program("bench_crystal", ["bytes", "63"])) end,
+        floor => fun() -> Limit end
+    }) || {Name, N, Limit} <- [{"crystal/bytes_per_atom", 1, 100}, {"crystal/bytes_per_atom_with_list", 2, 320}]].
 
 reading(Name, Format, AseFormat, Python) ->
     File = filename:join(beamline_test:scratch_dir("bench_crystal"), "salt." ++ Format),

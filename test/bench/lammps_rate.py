@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a deck beside this file in LAMMPS on one core; prints its rate in atom-steps/s.
 
-    lammps_rate.py lj|sw STEPS     or     lammps_rate.py version
+    lammps_rate.py lj|sw STEPS
+    lammps_rate.py eam|tersoff STEPS STYLE COEFFICIENTS     pair_style, and pair_coeff * * COEFFICIENTS
+    lammps_rate.py version
 
 The fastest style that this LAMMPS was built with is asked for: OPT; the INTEL package
 where it is there (double precision).
@@ -37,7 +39,8 @@ def main():
         style = ["-sf", "opt"] if "OPT" in packages else []
         if "INTEL" in packages:
             style = ["-pk", "intel", "0", "mode", "double", "-sf", "intel"]
-        run = start(lammps, log, style + ["-var", "steps", sys.argv[2], "-var", "sw", sw])
+        run = start(lammps, log, style + ["-var", "steps", sys.argv[2], "-var", "sw", sw, "-var", "style", (sys.argv + ["-"])[3],
+                                           "-var", "coefficients", (sys.argv + ["-", "-"])[4]])
         run.file(os.path.join(here, "lammps_%s.in" % what))
         atoms, steps = run.get_natoms(), int(sys.argv[2])
         run.close()
