@@ -128,15 +128,24 @@ static void answer(struct bl_task *task, enum bl_status status, const struct bl_
 static void progress(struct bl_task *task, const struct bl_field *fields, size_t count)
 {
     struct bl_frame_field out[BL_FRAME_FIELDS];
+    struct bl_span body[2] = {{.data = (const uint8_t *)out}};
     memset(out, 0, sizeof out);
     if (count > BL_FRAME_FIELDS) count = BL_FRAME_FIELDS;
     for (size_t i = 0; i < count; i++) {
         snprintf(out[i].key, sizeof out[i].key, "%s", fields[i].key);
         out[i].type = fields[i].type;
-        memcpy(&out[i].value, &fields[i].value, sizeof out[i].value);
+        if (fields[i].type != BL_FIELD_TERM) {
+            memcpy(&out[i].value, &fields[i].value, sizeof out[i].value);
+            continue;
+        }
+        if (body[1].data || fields[i].value.term->len > BL_FIELD_TERM_MOST) return;
+        body[1] = (struct bl_span){.data = fields[i].value.term->data, .len = fields[i].value.term->len};
+        out[i].value.i = (int64_t)body[1].len;
     }
-    const struct bl_frame frame = {.type = BL_FRAME_PROGRESS, .id = self(task)->id, .length = (uint32_t)(count * sizeof out[0])};
-    send_frame(&frame, &(struct bl_span){.data = (const uint8_t *)out, .len = frame.length}, 1, 0);
+    body[0].len = count * sizeof out[0];
+    const struct bl_frame frame = {.type = BL_FRAME_PROGRESS, .id = self(task)->id, .total = count,
+            .length = (uint32_t)(body[0].len + body[1].len)};
+    send_frame(&frame, body, 2, 0);
 }
 
 static void release(struct bl_task *task) { bl_free(self(task)); }

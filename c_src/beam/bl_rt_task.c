@@ -86,6 +86,19 @@ struct progress {
     size_t count;
 };
 
+/* Read and written again: it may come from an OS process. */
+static void write_field_term(struct bl_writer *w, const struct bl_field_term *term)
+{
+    const struct bl_span span = {.data = term->data, .len = term->len};
+    struct bl_reader r;
+    struct bl_error err;
+    bl_reader_init(&r, &span, 1, NULL, NULL, &err);
+    enum bl_status status = bl_copy_term(&r, w);
+    if (status == BL_OK) status = bl_read_end(&r);
+    if (status != BL_OK) bl_writer_fail(w, &err);
+    bl_reader_clear(&r);
+}
+
 static void write_progress(struct bl_writer *w, const void *what)
 {
     const struct progress *p = what;
@@ -94,8 +107,10 @@ static void write_progress(struct bl_writer *w, const void *what)
         bl_write_atom(w, f->key);
         if (f->type == BL_FIELD_INT)
             bl_write_int(w, f->value.i);
-        else
+        else if (f->type == BL_FIELD_FLOAT)
             bl_write_float(w, f->value.f);
+        else
+            write_field_term(w, f->value.term);
     }
     bl_write_end(w);
 }

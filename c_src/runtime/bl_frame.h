@@ -22,7 +22,7 @@ enum bl_frame_type {
     BL_FRAME_TASK,     /* VM, data: id, class, total = bytes of the argument; body = struct bl_frame_task and as much of it */
     BL_FRAME_DATA,     /* both, data: the next bytes of an argument, of an answer */
     BL_FRAME_ANSWER,   /* host, data: status; BL_OK: total = bytes of the term, body = as much of it; else body = struct bl_error */
-    BL_FRAME_PROGRESS, /* host, data: body = struct bl_frame_field, several */
+    BL_FRAME_PROGRESS, /* host, data: body = struct bl_frame_field, `total` of them, then the bytes of a term among them */
     BL_FRAME_PING,     /* VM, control: id = a number */
     BL_FRAME_PONG,     /* host, control: the same number; body = struct bl_frame_pong */
     BL_FRAME_CANCEL,   /* VM, control: id */
@@ -54,9 +54,9 @@ struct bl_frame_task {
 
 struct bl_frame_field {
     char key[24];
-    uint64_t type; /* enum bl_field_type */
+    uint64_t type; /* of struct bl_field */
     union {
-        int64_t i;
+        int64_t i; /* of a term: its length */
         double f;
     } value;
 };

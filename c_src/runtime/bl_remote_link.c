@@ -104,21 +104,42 @@ static bool is_key(const char key[24])
     return len > 0 && len < 24 && strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_") == len;
 }
 
+/* The host keeps the distance of messages, too; half of it here, so that none of its are lost to a late one before it. */
+static bool tell_progress(struct bl_remote *r, struct bl_slot *s, const struct bl_field *field, size_t count, struct bl_field_term *term)
+{
+    struct bl_ctx *ctx = &s->task->ctx;
+    uint8_t *room = bl_alloc(NULL, term->len, NULL);
+    if (!room) return bl_frame_skip(&r->reader, term->len);
+    const bool whole = bl_frame_read(&r->reader, room, term->len), due = whole && bl_ctx_progress_due(ctx);
+    term->data = room;
+    if (due) bl_ctx_progress(ctx, field, count);
+    if (due) ctx->progress_next_ns -= ctx->progress_distance_ns / 2;
+    bl_free(room);
+    return whole;
+}
+
 static bool on_progress(struct bl_remote *r, const struct bl_frame *frame)
 {
     struct bl_frame_field raw[BL_FRAME_FIELDS];
     struct bl_field field[BL_FRAME_FIELDS];
-    const size_t count = frame->length / sizeof raw[0];
+    const size_t count = frame->total <= BL_FRAME_FIELDS ? (size_t)frame->total : BL_FRAME_FIELDS + 1, head = count * sizeof raw[0];
+    struct bl_field_term term = {.data = NULL};
     struct bl_slot *s = bl_remote_slot(r, frame->id);
-    if (!rule(r, s && count <= BL_FRAME_FIELDS && frame->length % sizeof raw[0] == 0, "progress of the wrong size")) return false;
-    if (!bl_frame_read(&r->reader, raw, frame->length)) return false;
+    if (!rule(r, s && count <= BL_FRAME_FIELDS && frame->length >= head, "progress of the wrong size")) return false;
+    if (!bl_frame_read(&r->reader, raw, head)) return false;
     for (size_t i = 0; i < count; i++) {
         if (!rule(r, is_key(raw[i].key), "progress with a name that is none")) return false;
         field[i] = (struct bl_field){.key = raw[i].key, .type = raw[i].type == BL_FIELD_INT ? BL_FIELD_INT : BL_FIELD_FLOAT};
         memcpy(&field[i].value, &raw[i].value, sizeof field[i].value);
+        if (raw[i].type != BL_FIELD_TERM) continue;
+        const bool fits = term.len == 0 && raw[i].value.i > 0 && (uint64_t)raw[i].value.i == frame->length - head;
+        if (!rule(r, fits, "progress with a term that does not fit")) return false;
+        term.len = frame->length - head;
+        field[i].type = BL_FIELD_TERM;
+        field[i].value.term = &term;
     }
-    bl_ctx_progress(&s->task->ctx, field, count);
-    return true;
+    if (!rule(r, head + term.len == frame->length, "progress of the wrong size")) return false;
+    return tell_progress(r, s, field, count, &term);
 }
 
 static bool on_data_socket(struct bl_remote *r)

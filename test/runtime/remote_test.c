@@ -138,7 +138,7 @@ TEST(a_host_that_breaks_a_rule_is_ended_with_the_rule)
     broken_by("an error of the wrong size", &(struct bl_frame){.type = BL_FRAME_ANSWER, .status = 3, .length = 3}, true, 3);
     broken_by("data that nobody asked for", &(struct bl_frame){.type = BL_FRAME_DATA, .length = 3}, true, 3);
     broken_by("progress of the wrong size", &(struct bl_frame){.type = BL_FRAME_PROGRESS, .length = 3}, true, 3);
-    broken_by("progress with a name that is none", &(struct bl_frame){.type = BL_FRAME_PROGRESS, .length = 40}, true, 40);
+    broken_by("progress with a name that is none", &(struct bl_frame){.type = BL_FRAME_PROGRESS, .length = 40, .total = 1}, true, 40);
 }
 
 TEST(whoever_does_not_join_properly_is_sent_away)
