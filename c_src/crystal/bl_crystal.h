@@ -10,6 +10,9 @@
 /* The status of an allocation that gave NULL: bl_alloc has filled *err when there is one. */
 static inline enum bl_status bl_alloc_status(const struct bl_error *err) { return err ? err->status : BL_NO_MEMORY; }
 
+/* 1 eV per cubic angstrom in GPa (CODATA 2018: 1 eV = 1.602176634e-19 J). */
+#define BL_GPA 160.2176634
+
 void bl_cross(const double a[3], const double b[3], double out[3]);
 double bl_dot(const double a[3], const double b[3]);
 

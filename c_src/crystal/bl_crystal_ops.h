@@ -9,7 +9,8 @@
 #include "bl_crystal.h"
 
 bl_op_fn bl_op_crystal_parse, bl_op_crystal_write, bl_op_crystal_energy, bl_op_crystal_neighbours, bl_op_crystal_relax,
-        bl_op_crystal_verify, bl_op_crystal_symmetry, bl_op_crystal_cell, bl_op_crystal_expand, bl_op_crystal_supercell;
+        bl_op_crystal_verify, bl_op_crystal_elastic, bl_op_crystal_relax_batch,
+        bl_op_crystal_symmetry, bl_op_crystal_cell, bl_op_crystal_expand, bl_op_crystal_supercell;
 
 /* A structure as it came: what the engine knows in `s`, keys it does not know kept as bytes
  * of the reader's input and written back as they were. */
@@ -23,6 +24,12 @@ struct bl_term_structure {
 enum bl_status bl_read_structure(struct bl_reader *r, struct bl_quota *quota, struct bl_term_structure *t, struct bl_error *err);
 void bl_write_structure(struct bl_writer *w, const struct bl_structure *s, const struct bl_term_structure *foreign);
 
+/* key => number; key => [six numbers times factor]. */
+void bl_write_keyed_float(struct bl_writer *w, const char *key, double value);
+void bl_write_keyed_six(struct bl_writer *w, const char *key, const double v[6], double factor);
+/* Stress and pressure exist in a cell that is periodic in all directions: stress_gpa, pressure_gpa. */
+bool bl_has_stress(const struct bl_structure *s);
+void bl_write_stress(struct bl_writer *w, const struct bl_structure *s, const double virial[6]);
 void bl_write_symmetry(struct bl_writer *w, const struct bl_symmetry *symmetry);
 
 /* A potential with the memory of what it borrows. */

@@ -87,18 +87,56 @@ void bl_engine_stats(const struct bl_engine *e, struct bl_engine_stats *out)
 
 /* ---- the list --------------------------------------------------------------------------- */
 
-/* Has some atom moved more than half the skin since the list was made? NaN counts as moved. */
+/* Has some atom moved more than half the slack since the list was made? NaN counts as moved. */
 static bool moved_too_far(const struct bl_engine *e, const double *positions)
 {
-    const double limit = 0.25 * e->skin * e->skin, *before = e->search.built;
-    double most = 0;
+    const double limit = 0.25 * e->slack * e->slack, *before = e->search.built;
+    if (!(e->slack >= 0)) return true;
     for (size_t i = 0; i < 3 * e->atoms; i += 3) {
-        const double dx = positions[i] - before[i], dy = positions[i + 1] - before[i + 1], dz = positions[i + 2] - before[i + 2];
-        const double d2 = dx * dx + dy * dy + dz * dz;
-        most = d2 <= most ? most : d2;
-        if (!(most <= limit)) return true;
+        double x = before[i], y = before[i + 1], z = before[i + 2];
+        if (e->strained) {
+            const double at[3] = {x, y, z};
+            x = at[0] * e->affine[0][0] + at[1] * e->affine[1][0] + at[2] * e->affine[2][0];
+            y = at[0] * e->affine[0][1] + at[1] * e->affine[1][1] + at[2] * e->affine[2][1];
+            z = at[0] * e->affine[0][2] + at[1] * e->affine[1][2] + at[2] * e->affine[2][2];
+        }
+        const double dx = positions[i] - x, dy = positions[i + 1] - y, dz = positions[i + 2] - z;
+        if (!(dx * dx + dy * dy + dz * dz <= limit)) return true;
     }
     return false;
+}
+
+/* Under the map A a pair at distance d beyond cut-off and skin stays beyond (1 - |A - 1|) d, less what
+ * its two atoms move beside A. */
+enum bl_status bl_engine_set_cell(struct bl_engine *e, double cell[3][3], struct bl_error *err)
+{
+    struct bl_structure s = {.atoms = 0};
+    struct bl_lattice l;
+    for (int i = 0; i < 3; i++) {
+        s.pbc[i] = e->lattice.periodic[i];
+        for (int c = 0; c < 3; c++) {
+            if (!isfinite(cell[i][c])) return bl_fail_invalid(err, "cell", "a number is not finite");
+            s.cell[i][c] = cell[i][c];
+        }
+    }
+    const enum bl_status status = bl_lattice_init(&l, &s, err);
+    if (status != BL_OK) return status;
+    e->lattice = l;
+    if (!e->built) return BL_OK;
+    double norm2 = 0;
+    for (int i = 0; i < 3; i++)
+        for (int c = 0; c < 3; c++) {
+            e->affine[i][c] = e->built_inverse[i][0] * l.vectors[0][c] + e->built_inverse[i][1] * l.vectors[1][c] +
+                              e->built_inverse[i][2] * l.vectors[2][c];
+            norm2 += (e->affine[i][c] - (i == c)) * (e->affine[i][c] - (i == c));
+        }
+    e->strained = norm2 > 0;
+    e->slack = (1 - sqrt(norm2)) * (e->cutoff + e->skin) - e->cutoff;
+    for (size_t i = 0; i < e->search.images; i++) {
+        const int32_t *shift = e->search.image_shift[i];
+        bl_lattice_cartesian(&l, (const double[3]){shift[0], shift[1], shift[2]}, e->search.image_vector + 4 * i);
+    }
+    return BL_OK;
 }
 
 static enum bl_status refresh(struct bl_ctx *ctx, struct bl_engine *e, const double *positions, struct bl_error *err)
@@ -109,6 +147,9 @@ static enum bl_status refresh(struct bl_ctx *ctx, struct bl_engine *e, const dou
     const enum bl_status status = bl_search_build(ctx, &e->search, &e->lattice, positions, e->tags, e->atoms, e->cutoff + e->skin, err);
     if (status != BL_OK) return status;
     e->built = true;
+    e->strained = false;
+    e->slack = e->skin;
+    memcpy(e->built_inverse, e->lattice.inverse, sizeof e->built_inverse);
     e->since_rebuild = 0;
     e->rebuilds++;
     return BL_OK;

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bl_crystal.h"
+#include "bl_landscape.h"
 
 const char *bl_gate_name(enum bl_gate_name name)
 {
@@ -22,7 +22,11 @@ const char *bl_verdict_name(enum bl_verdict verdict)
     return (size_t)verdict < sizeof names / sizeof *names ? names[verdict] : "unknown";
 }
 
-void bl_verify_options_init(struct bl_verify_options *options) { *options = (struct bl_verify_options){0}; }
+void bl_verify_options_init(struct bl_verify_options *options)
+{
+    *options = (struct bl_verify_options){.min_distance = 0};
+    bl_elastic_options_init(&options->elastic_options);
+}
 
 static void decide(struct bl_gate *g, bool pass, const char *why, ...) BL_PRINTF(3, 4);
 static void decide(struct bl_gate *g, bool pass, const char *why, ...)
@@ -90,20 +94,25 @@ static enum bl_status gate_geometry(struct bl_ctx *ctx, const struct bl_structur
 
 /* ---- equilibrium and energy ------------------------------------------------------------ */
 
-static double largest_free_force(const struct bl_structure *s, const double *f)
+static bool periodic(const struct bl_structure *s) { return s->pbc[0] && s->pbc[1] && s->pbc[2]; }
+
+static double target_pressure(const struct bl_verify_options *o)
 {
-    double most = 0;
-    for (size_t i = 0; i < s->atoms; i++) {
-        double f2 = 0;
-        for (unsigned k = 0; k < 3; k++)
-            if (!s->fixed || !(s->fixed[i] & (1u << k))) f2 += f[3 * i + k] * f[3 * i + k];
-        most = fmax(most, f2);
-    }
-    return sqrt(most);
+    return -(o->stress_gpa[0] + o->stress_gpa[1] + o->stress_gpa[2]) / 3 / BL_GPA;
+}
+
+static void judge_state(const struct bl_structure *s, const struct bl_verify_options *o, const struct bl_energies *e, struct bl_verified *v)
+{
+    bl_clear_fixed(s, e->forces);
+    v->max_force = bl_largest_force(e->forces, s->atoms);
+    v->energy = e->energy;
+    if (!periodic(s)) return;
+    const double volume = fabs(bl_structure_volume(s));
+    for (int k = 0; k < 6; k++) v->max_stress_gpa = fmax(v->max_stress_gpa, fabs(e->virial[k] / volume * BL_GPA + o->stress_gpa[k]));
 }
 
 static enum bl_status compute(struct bl_ctx *ctx, const struct bl_structure *s, const struct bl_potential *potential,
-                              struct bl_verified *v, struct bl_error *err)
+                              const struct bl_verify_options *o, struct bl_verified *v, struct bl_error *err)
 {
     struct bl_engine *engine;
     enum bl_status status = bl_engine_new(ctx, s, potential, NULL, &engine, err);
@@ -113,12 +122,11 @@ static enum bl_status compute(struct bl_ctx *ctx, const struct bl_structure *s, 
         bl_engine_free(engine);
         return bl_alloc_status(err);
     }
-    status = bl_engine_compute(ctx, engine, s->positions, BL_WANT_FORCES | BL_WANT_ENERGY, &e, err);
+    status = bl_engine_compute(ctx, engine, s->positions, BL_WANT_FORCES | BL_WANT_ENERGY | BL_WANT_VIRIAL, &e, err);
     if (status == BL_OK) {
-        v->energy = e.energy;
-        v->max_force = largest_free_force(s, e.forces);
+        judge_state(s, o, &e, v);
     } else if (status == BL_INVALID) { /* overlapping atoms: an answer of the gate */
-        v->energy = v->max_force = INFINITY;
+        v->energy = v->max_force = v->max_stress_gpa = INFINITY;
         status = BL_OK;
     }
     bl_free(e.forces);
@@ -133,6 +141,11 @@ static void gate_equilibrium(const struct bl_verify_options *o, struct bl_verifi
             .value = v->max_force};
     g->threshold = o->fmax > 0 ? o->fmax : 0.01;
     decide(g, v->max_force <= g->threshold, isfinite(v->max_force) ? "not at a minimum" : "forces are not finite");
+    if (g->pass == BL_GATE_FAILED || !o->has_smax) return;
+    if (v->max_stress_gpa <= o->smax_gpa) return;
+    *g = (struct bl_gate){.name = BL_GATE_EQUILIBRIUM, .quantity = "largest stress beside the target", .unit = "GPa",
+            .value = v->max_stress_gpa, .threshold = o->smax_gpa};
+    decide(g, false, "the cell is not at a minimum");
 }
 
 static void gate_energy(const struct bl_structure *s, const struct bl_verify_options *o, struct bl_verified *v)
@@ -141,7 +154,7 @@ static void gate_energy(const struct bl_structure *s, const struct bl_verify_opt
     *g = (struct bl_gate){.name = BL_GATE_ENERGY, .quantity = "energy above the start", .unit = "eV", .pass = BL_GATE_NOT_RUN};
     snprintf(g->why, sizeof g->why, "neither energy_before nor reference_energy was given");
     if (o->has_energy_before) {
-        g->value = v->energy - o->energy_before;
+        g->value = v->energy + target_pressure(o) * fabs(bl_structure_volume(s)) - o->energy_before;
         g->threshold = o->energy_tolerance;
         decide(g, g->value <= g->threshold, "the energy went up");
     }
@@ -154,14 +167,39 @@ static void gate_energy(const struct bl_structure *s, const struct bl_verify_opt
     }
 }
 
+/* ---- elastic ----------------------------------------------------------------------------- */
+
+static enum bl_status gate_elastic(struct bl_ctx *ctx, const struct bl_structure *s, const struct bl_potential *potential,
+                                   const struct bl_verify_options *o, struct bl_verified *v, struct bl_error *err)
+{
+    struct bl_gate *g = &v->gates[BL_GATE_ELASTIC];
+    *g = (struct bl_gate){.name = BL_GATE_ELASTIC, .quantity = "smallest eigenvalue of the elastic tensor", .unit = "GPa",
+            .pass = BL_GATE_NOT_RUN};
+    const char *why = !o->elastic ? "not asked for" : !periodic(s) ? "not periodic in all directions" : NULL;
+    if (!why && v->gates[BL_GATE_GEOMETRY].pass == BL_GATE_FAILED) why = "the geometry failed";
+    if (!why && !isfinite(v->max_force)) why = "forces are not finite";
+    if (why) {
+        snprintf(g->why, sizeof g->why, "%s", why);
+        return BL_OK;
+    }
+    const enum bl_status status = bl_elastic_constants(ctx, s, potential, &o->elastic_options, &v->elastic, err);
+    if (status != BL_OK) return status;
+    if (!v->elastic.known) {
+        memcpy(g->why, v->elastic.why, sizeof g->why);
+        return BL_OK;
+    }
+    g->value = v->elastic.eigenvalues[0];
+    decide(g, v->elastic.stable, "Born: some strain lowers the energy");
+    if (v->elastic.stable && g->value < 1) snprintf(g->why, sizeof g->why, "soft: below 1 GPa");
+    return BL_OK;
+}
+
 static void gates_not_built(struct bl_verified *v)
 {
-    static const char *const quantities[] = {"smallest eigenvalue of the elastic tensor", "lowest squared frequency",
-            "energy above the hull"};
-    static const char *const units[] = {"GPa", "THz^2", "eV/atom"};
-    for (int i = 0; i < 3; i++) {
-        struct bl_gate *g = &v->gates[BL_GATE_ELASTIC + i];
-        *g = (struct bl_gate){.name = (enum bl_gate_name)(BL_GATE_ELASTIC + i), .quantity = quantities[i], .unit = units[i],
+    static const char *const quantities[] = {"lowest squared frequency", "energy above the hull"}, *const units[] = {"THz^2", "eV/atom"};
+    for (int i = 0; i < 2; i++) {
+        struct bl_gate *g = &v->gates[BL_GATE_DYNAMIC + i];
+        *g = (struct bl_gate){.name = (enum bl_gate_name)(BL_GATE_DYNAMIC + i), .quantity = quantities[i], .unit = units[i],
                 .pass = BL_GATE_NOT_RUN};
         snprintf(g->why, sizeof g->why, "not built yet");
     }
@@ -189,14 +227,16 @@ enum bl_status bl_verify(struct bl_ctx *ctx, const struct bl_structure *s, const
     if (s->atoms == 0) return bl_fail_invalid(err, "structure", "no atoms");
     struct bl_verified v = {.passed = false};
     enum bl_status status = gate_geometry(ctx, s, &o, &v.gates[BL_GATE_GEOMETRY], err);
-    if (status == BL_OK) status = compute(ctx, s, potential, &v, err);
+    if (status == BL_OK) status = compute(ctx, s, potential, &o, &v, err);
     if (status != BL_OK) return status;
     gate_equilibrium(&o, &v);
     gate_energy(s, &o, &v);
+    status = gate_elastic(ctx, s, potential, &o, &v, err);
+    if (status != BL_OK) return status;
     gates_not_built(&v);
     v.verdict = verdict_of(&v, &o);
     v.passed = v.gates[BL_GATE_GEOMETRY].pass == BL_GATE_PASSED && v.gates[BL_GATE_EQUILIBRIUM].pass == BL_GATE_PASSED &&
-               v.gates[BL_GATE_ENERGY].pass == BL_GATE_PASSED;
+               v.gates[BL_GATE_ENERGY].pass == BL_GATE_PASSED && v.verdict != BL_VERDICT_UNSTABLE;
     *out = v;
     return BL_OK;
 }

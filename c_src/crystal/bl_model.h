@@ -18,6 +18,10 @@ struct bl_engine {
     struct bl_quota *quota;
     struct bl_crystal_limits limits;
     struct bl_lattice lattice;
+    /* The cell since the list was made: inverse(cell then) . cell now, and how far two atoms may have moved
+     * beside it before a pair could be missing. */
+    double built_inverse[3][3], affine[3][3], slack;
+    bool strained;
     const struct bl_kernels *kernels;
     const struct bl_model_class *class;
     void *model; /* of its class; freed by it */

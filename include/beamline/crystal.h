@@ -445,6 +445,9 @@ BL_API void bl_engine_free(struct bl_engine *e);
  * BL_INVALID when the result is not finite (atoms on top of each other): *out is then undefined. */
 BL_API enum bl_status bl_engine_compute(struct bl_ctx *ctx, struct bl_engine *e, const double *positions, unsigned want,
                                         struct bl_energies *out, struct bl_error *err);
+/* Another cell with the same periodic directions, for the calls after this one; atoms are where their
+ * positions say. BL_INVALID: not finite, or flat; the cell is then what it was. */
+BL_API enum bl_status bl_engine_set_cell(struct bl_engine *e, double cell[3][3], struct bl_error *err);
 BL_API void bl_engine_scales(const struct bl_engine *e, struct bl_scales *out);
 
 struct bl_engine_stats {
@@ -472,11 +475,27 @@ enum bl_relax_reason {
 };
 BL_API const char *bl_relax_reason_name(enum bl_relax_reason reason);
 
+enum bl_relax_method { BL_METHOD_AUTO = 0, BL_METHOD_FIRE, BL_METHOD_LBFGS, BL_METHOD_CG };
+BL_API const char *bl_relax_method_name(enum bl_relax_method method);
+enum bl_cell_mode {
+    BL_CELL_BY_LEVEL = 0, /* free at default and tight where all directions are periodic, else fixed */
+    BL_CELL_FIXED,
+    BL_CELL_FREE,
+    BL_CELL_ISOTROPIC /* the shape stays */
+};
+
+/* Stresses in GPa, Voigt, positive under tension; a pressure P is the stress -P, -P, -P, 0, 0, 0. */
 struct bl_relax_options {
-    enum bl_relax_level level; /* TIGHT and SEARCH: BL_UNSUPPORTED for now */
+    enum bl_relax_level level; /* SEARCH: BL_UNSUPPORTED for now */
+    enum bl_relax_method method; /* AUTO: FIRE at fast; FIRE, then L-BFGS at default; L-BFGS at tight, FIRE where it fails */
     double fmax;               /* eV/angstrom, largest force on an atom; 0: the level's */
     uint64_t max_steps;        /* force calls; 0: the level's */
     double max_move;           /* angstrom per step; 0: from the potential */
+    enum bl_cell_mode cell;
+    bool held[6];              /* strains of a free cell that stay 0 */
+    double stress_gpa[6];      /* target */
+    double smax_gpa;           /* largest component beside the target; 0: the level's */
+    bool quiet;                /* no progress: for structures that are relaxed inside a bl_parallel_for */
 };
 /* level default. */
 BL_API void bl_relax_options_init(struct bl_relax_options *options);
@@ -486,13 +505,48 @@ struct bl_relax_result {
     uint64_t steps; /* force calls */
     double energy_before, energy, max_force_before, max_force;
     double virial[6];
+    bool cell_relaxed;            /* the cell was free to change */
+    double max_stress_gpa;        /* beside the target, of components that were free; 0 at fixed cell */
+    double enthalpy_before, enthalpy; /* E + P V, P the mean pressure of the target */
 };
-/* FIRE 2.0 at fixed cell. Moves the free axes of s->positions; fills s->forces; drops the
- * info keys energy, free_energy, stress and virial, which were about the old positions.
+/* Atoms, and the cell where it is free, to a minimum of the energy (or enthalpy). Moves the free axes of
+ * s->positions; a fixed axis keeps its place, in a cell that changes relative to the cell. Fills s->forces;
+ * drops the info keys energy, free_energy, stress and virial, which were about the old positions.
  * On error (cancel, timeout, limit, ...) the structure is unchanged. A run that diverged
- * gives the best state it saw. Progress: step, energy, max_force. */
+ * gives the best state it saw. Progress: step, energy, max_force, and max_stress (GPa) and volume with the cell. */
 BL_API enum bl_status bl_relax(struct bl_ctx *ctx, struct bl_structure *s, const struct bl_potential *potential,
                                const struct bl_relax_options *options, struct bl_relax_result *out, struct bl_error *err);
+
+/* ---- elastic constants --------------------------------------------------------- */
+
+struct bl_elastic_options {
+    double strain;      /* of the finite differences; default 1e-4 */
+    bool clamped_only;  /* atoms follow the strain; `relaxed` is then the same */
+    uint64_t max_steps; /* force calls for the atoms under one strain; 0: 5,000 */
+};
+BL_API void bl_elastic_options_init(struct bl_elastic_options *options);
+
+/* GPa; Voigt order with engineering shears. */
+struct bl_elastic {
+    bool known;                         /* false: `why` says why not, and the rest is 0 */
+    char why[96];
+    double relaxed[6][6], clamped[6][6]; /* symmetric */
+    double asymmetry;                   /* of `relaxed` before it was made symmetric, relative to its largest element */
+    double eigenvalues[6];              /* of `relaxed` in Mandel's form, ascending: the same in any orientation */
+    bool stable;                        /* Born: the smallest eigenvalue is positive */
+    double bulk_voigt, shear_voigt;
+    bool has_moduli;                    /* the rest; only for a stable crystal */
+    double bulk_reuss, shear_reuss, bulk_hill, shear_hill, young, poisson, anisotropy; /* universal anisotropy index */
+    double stress_gpa[6], strain;       /* of the state they belong to; of the differences */
+    uint64_t steps;                     /* force calls */
+};
+/* Derivatives of the Cauchy stress by strain, for the minimum of the atoms next to where they are, in the cell
+ * as it is. Atoms that run away under the strain, or do not come to rest, are an answer (known = false).
+ * BL_INVALID (not periodic in all directions), and the errors of bl_relax. Progress: step, strains (of 24). */
+BL_API enum bl_status bl_elastic_constants(struct bl_ctx *ctx, const struct bl_structure *s, const struct bl_potential *potential,
+                                           const struct bl_elastic_options *options, struct bl_elastic *out, struct bl_error *err);
+/* Eigenvalues and moduli from `relaxed`. */
+BL_API void bl_elastic_derive(struct bl_elastic *e);
 
 /* ---- gates ------------------------------------------------------------------ */
 
@@ -527,13 +581,19 @@ struct bl_verify_options {
     bool has_reference;
     double reference_energy;    /* eV/atom: the best known state under the same potential */
     double stability_threshold; /* eV/atom allowed above it: metastable */
+    bool has_smax;              /* the equilibrium gate looks at the stress, too */
+    double smax_gpa, stress_gpa[6]; /* largest component beside the target; energies are then E + P V */
+    bool elastic;               /* run the elastic gate */
+    struct bl_elastic_options elastic_options;
 };
 BL_API void bl_verify_options_init(struct bl_verify_options *options);
 
 struct bl_verified {
     enum bl_verdict verdict; /* stable and metastable need every gate; one failure is unstable */
-    bool passed;             /* geometry, equilibrium and energy all ran and passed */
+    bool passed;             /* geometry, equilibrium and energy all ran and passed, and no gate failed */
     double energy, max_force;
+    double max_stress_gpa;   /* beside the target; 0 where a direction is not periodic */
+    struct bl_elastic elastic; /* known only when the gate ran */
     struct bl_gate gates[BL_GATE_COUNT]; /* all, by name; those not built yet say so */
 };
 /* A failed gate is an answer, not an error. */

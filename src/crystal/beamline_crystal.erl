@@ -27,13 +27,15 @@
 -export([prototype/3, prototype/4, prototypes/0, expand/2, expand/4, supercell/2, supercell/3]).
 -export([transform/2, wrap/1, sort/2, delete/2, substitute/3, merge/2, rattle/3, config/1, pattern/1, pattern/2]).
 -export([energy/2, energy/3, energy/4, neighbours/2, neighbours/3, potentials/0, potentials/1]).
--export([relax/2, relax/3, relax/4, verify/2, verify/3, verify/4]).
--export([submit_parse/3, submit_relax/4, submit_verify/4, submit_energy/4]).
+-export([relax/2, relax/3, relax/4, relax_batch/2, relax_batch/3, relax_batch/4]).
+-export([verify/2, verify/3, verify/4, elastic/2, elastic/3, elastic/4]).
+-export([submit_parse/3, submit_relax/4, submit_relax_batch/4, submit_verify/4, submit_elastic/4, submit_energy/4]).
 
 -export_type([structure/0, column/0, symbol/0, vector/0, potential/0, lj_pair/0, morse_pair/0, sutton_chen_element/0, sw_parameters/0]).
 -export_type([format/0, parse_options/0, write_options/0, energy_options/0, relax_options/0, verify_options/0]).
 -export_type([report/0, symmetry/0, found_symmetry/0, prototype_parameters/0]).
--export_type([parsed/0, energies/0, neighbours/0, relaxed/0, verified/0, gate/0]).
+-export_type([parsed/0, energies/0, neighbours/0, relaxed/0, batch/0, verified/0, gate/0]).
+-export_type([elastic_options/0, elastic/0, strain/0]).
 
 -type symbol() :: binary().
 %% An element, or any name of 1 to 15 bytes.
@@ -257,9 +259,20 @@
 
 -type relax_options() :: #{
     %% `none': only forces; `fast': FIRE at fixed cell to 0.05 eV/angstrom, 500 force calls;
-    %% `default': FIRE at fixed cell to 0.01 eV/angstrom, 20,000 force calls (the cell is not
-    %% relaxed yet: `cell_relaxed => false' in the answer). `tight', `search': unsupported.
+    %% `default': FIRE, then L-BFGS, atoms and cell, to 0.01 eV/angstrom and 0.1 GPa, 20,000 force calls;
+    %% `tight': L-BFGS, atoms and cell, to 1.0e-4 eV/angstrom and 0.01 GPa. `search': unsupported.
     level => none | fast | default | tight | search,
+    %% default `auto': what the level says
+    method => auto | fire | lbfgs | cg,
+    %% `isotropic' keeps the shape; a list names the strains that are free. Default: free at the levels
+    %% `default' and `tight' where all directions are periodic, else fixed
+    cell => fixed | free | isotropic | [strain()],
+    %% GPa, the target: what is minimised is the enthalpy
+    pressure => number(),
+    %% GPa, instead of a pressure: xx, yy, zz, yz, xz, xy, positive under tension
+    stress => [number()],
+    %% GPa, largest component of stress beside the target
+    smax => number(),
     %% eV/angstrom, largest force on an atom
     fmax => number(),
     %% force calls
@@ -279,11 +292,66 @@
     steps := pos_integer(),
     converged := boolean(),
     reason := converged | max_steps | stagnated | diverged | not_run,
+    %% the cell was free to change
     cell_relaxed := boolean(),
+    %% GPa, beside the target, of the components that were free
+    max_stress => float(),
+    %% eV, E + P V, with a target
+    enthalpy => float(),
+    enthalpy_before => float(),
     code_path := avx2 | portable,
     virial := [float()],
     stress_gpa => [float()],
     pressure_gpa => float()
+}.
+
+-type strain() :: xx | yy | zz | yz | xz | xy.
+
+-type batch() :: #{
+    %% all of them
+    done := non_neg_integer(),
+    failed := non_neg_integer(),
+    %% one for each structure, in their order
+    results := [{ok, relaxed()} | {error, beamline_runtime:reason()}]
+}.
+
+-type elastic_options() :: #{
+    %% of the finite differences; default 1.0e-4
+    strain => number(),
+    %% atoms follow the strain and do not relax; default false
+    clamped_only => boolean(),
+    %% force calls for the atoms under one strain; default 5,000
+    max_steps => pos_integer()
+}.
+
+-type elastic() :: #{
+    %% false: `why' says why not, and there is nothing else
+    known := boolean(),
+    why => binary(),
+    %% Born: the smallest eigenvalue is positive
+    stable => boolean(),
+    %% GPa, 6 x 6, Voigt order with engineering shears; with atoms that relax, and that follow the strain
+    relaxed => [[float()]],
+    clamped => [[float()]],
+    %% GPa, of `relaxed' in Mandel's form, ascending
+    eigenvalues => [float()],
+    %% of `relaxed' before it was made symmetric, relative to its largest element
+    asymmetry => float(),
+    %% GPa, of the state they belong to
+    stress_gpa => [float()],
+    strain => float(),
+    steps => pos_integer(),
+    %% GPa; from `bulk_reuss' on only for a stable crystal
+    bulk_voigt => float(),
+    shear_voigt => float(),
+    bulk_reuss => float(),
+    shear_reuss => float(),
+    bulk_hill => float(),
+    shear_hill => float(),
+    young => float(),
+    poisson => float(),
+    %% universal anisotropy index (Ranganathan and Ostoja-Starzewski 2008)
+    anisotropy => float()
 }.
 
 -type verify_options() :: #{
@@ -298,7 +366,17 @@
     %% eV/atom of the best state known under the same potential
     reference_energy => number(),
     %% eV/atom allowed above it; default 0
-    stability_threshold => number()
+    stability_threshold => number(),
+    %% GPa: the equilibrium gate looks at the stress, too
+    smax => number(),
+    %% GPa, the target, as in {@type relax_options()}; energies are then E + P V
+    pressure => number(),
+    stress => [number()],
+    %% run the elastic gate; default false. The next three are as in {@type elastic_options()}
+    elastic => boolean(),
+    strain => number(),
+    clamped_only => boolean(),
+    max_steps => pos_integer()
 }.
 
 -type gate() :: #{
@@ -314,10 +392,15 @@
 -type verified() :: #{
     %% `unknown' as long as one of the gates was not run; one failure is `unstable'
     verdict := stable | metastable | unstable | unknown,
-    %% geometry, equilibrium and energy all ran and passed
+    %% geometry, equilibrium and energy all ran and passed, and no gate failed
     passed := boolean(),
+    code_path := avx2 | portable,
     energy := float() | infinity,
     max_force := float() | infinity,
+    %% GPa, beside the target; where all directions are periodic
+    max_stress => float() | infinity,
+    %% where the elastic gate ran
+    elastic => elastic(),
     gates := [gate()]
 }.
 
@@ -717,10 +800,12 @@ relax(Structure, Potential) -> relax(Structure, Potential, #{}).
 -spec relax(structure(), potential(), relax_options()) -> {ok, relaxed()} | {error, beamline_runtime:reason()}.
 relax(Structure, Potential, Options) -> relax(Structure, Potential, Options, #{}).
 
-%% @doc Moves the atoms to a minimum of the energy (FIRE 2.0, fixed cell, fixed axes kept).
+%% @doc Moves the atoms, and the cell where it is free, to a minimum of the energy, or of the enthalpy
+%% under a target pressure or stress. Fixed axes keep their place, in a cell that changes relative to the cell.
 %%
 %% A run that ends without convergence is an answer, not an error: `reason' says why, the
-%% structure is the best state seen. Progress messages carry `step', `energy', `max_force'.
+%% structure is the best state seen. Progress messages carry `step', `energy', `max_force', with a free
+%% cell `max_stress' and `volume', too.
 -spec relax(structure(), potential(), relax_options(), beamline_runtime:task_options()) ->
     {ok, relaxed()} | {error, beamline_runtime:reason()}.
 relax(Structure, Potential, Options, Task) ->
@@ -731,6 +816,54 @@ relax(Structure, Potential, Options, Task) ->
 submit_relax(Structure, Potential, Options, Task) ->
     beamline_runtime:submit(crystal_relax, arguments(Structure, Potential, Options), Task).
 
+%% @equiv relax_batch(Structures, Potential, #{}, #{})
+-spec relax_batch([structure()], potential()) -> {ok, batch()} | {error, beamline_runtime:reason()}.
+relax_batch(Structures, Potential) -> relax_batch(Structures, Potential, #{}, #{}).
+
+%% @equiv relax_batch(Structures, Potential, Options, #{})
+-spec relax_batch([structure()], potential(), relax_options()) -> {ok, batch()} | {error, beamline_runtime:reason()}.
+relax_batch(Structures, Potential, Options) -> relax_batch(Structures, Potential, Options, #{}).
+
+%% @doc Relaxes many structures in one task, in parallel, each as {@link relax/4} would alone. A bad one
+%% hurts only itself. Deadline, cancel and memory limit are those of the whole.
+%%
+%% Progress messages carry `done', `failed', `total' and `results': `{Index, Result}' (from 1) of those that
+%% ended since the last message. The answer has all of them.
+-spec relax_batch([structure()], potential(), relax_options(), beamline_runtime:task_options()) ->
+    {ok, batch()} | {error, beamline_runtime:reason()}.
+relax_batch(Structures, Potential, Options, Task) ->
+    beamline_runtime:call(crystal_relax_batch, batch_arguments(Structures, Potential, Options), Task).
+
+%% @doc As {@link relax_batch/4}, answered by messages.
+-spec submit_relax_batch([structure()], potential(), relax_options(), beamline_runtime:task_options()) -> {ok, reference()}.
+submit_relax_batch(Structures, Potential, Options, Task) ->
+    beamline_runtime:submit(crystal_relax_batch, batch_arguments(Structures, Potential, Options), Task).
+
+batch_arguments(Structures, Potential, Options) when is_list(Structures), is_map(Potential), is_map(Options) ->
+    Options#{structures => Structures, potential => Potential};
+batch_arguments(_, _, _) ->
+    error(badarg).
+
+%% @equiv elastic(Structure, Potential, #{}, #{})
+-spec elastic(structure(), potential()) -> {ok, elastic()} | {error, beamline_runtime:reason()}.
+elastic(Structure, Potential) -> elastic(Structure, Potential, #{}, #{}).
+
+%% @equiv elastic(Structure, Potential, Options, #{})
+-spec elastic(structure(), potential(), elastic_options()) -> {ok, elastic()} | {error, beamline_runtime:reason()}.
+elastic(Structure, Potential, Options) -> elastic(Structure, Potential, Options, #{}).
+
+%% @doc Elastic constants of the cell as it is, by finite strain of the stress. Relax the cell first
+%% (`level => tight'): under stress they are the stress-strain stiffness (Wallace), not the C at rest.
+-spec elastic(structure(), potential(), elastic_options(), beamline_runtime:task_options()) ->
+    {ok, elastic()} | {error, beamline_runtime:reason()}.
+elastic(Structure, Potential, Options, Task) ->
+    beamline_runtime:call(crystal_elastic, arguments(Structure, Potential, Options), Task).
+
+%% @doc As {@link elastic/4}, answered by messages.
+-spec submit_elastic(structure(), potential(), elastic_options(), beamline_runtime:task_options()) -> {ok, reference()}.
+submit_elastic(Structure, Potential, Options, Task) ->
+    beamline_runtime:submit(crystal_elastic, arguments(Structure, Potential, Options), Task).
+
 %% @equiv verify(Structure, Potential, #{})
 -spec verify(structure(), potential()) -> {ok, verified()} | {error, beamline_runtime:reason()}.
 verify(Structure, Potential) -> verify(Structure, Potential, #{}).
@@ -739,8 +872,8 @@ verify(Structure, Potential) -> verify(Structure, Potential, #{}).
 -spec verify(structure(), potential(), verify_options()) -> {ok, verified()} | {error, beamline_runtime:reason()}.
 verify(Structure, Potential, Options) -> verify(Structure, Potential, Options, #{}).
 
-%% @doc Runs the gates geometry, equilibrium and energy. The elastic, dynamic and thermodynamic
-%% gates are not built yet: they answer `unknown', and so does the verdict unless a gate failed.
+%% @doc Runs the gates geometry, equilibrium, energy, and elastic where it is asked for. The dynamic and
+%% thermodynamic gates are not built yet: they answer `unknown', and so does the verdict unless a gate failed.
 -spec verify(structure(), potential(), verify_options(), beamline_runtime:task_options()) ->
     {ok, verified()} | {error, beamline_runtime:reason()}.
 verify(Structure, Potential, Options, Task) ->
