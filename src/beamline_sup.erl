@@ -17,4 +17,5 @@ start_link() ->
 init([]) ->
     ok = beamline_runtime_pool:new_table(),
     Default = maps:merge(application:get_env(beamline, default_pool, #{}), #{name => beamline_runtime}),
-    {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, [beamline_runtime:child_spec(Default)]}}.
+    Children = [beamline_crystal_cache:child_spec(), beamline_runtime:child_spec(Default)],
+    {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, Children}}.

@@ -174,10 +174,8 @@ static enum bl_status run(struct bl_landscape *l, const struct bl_relax_options 
 {
     enum bl_status status = bl_minimise_begin(&l->m, err);
     if (status != BL_OK) return status;
-    const double pressure = -(l->target[0] + l->target[1] + l->target[2]) / 3, volume = l->volume0;
     *out = (struct bl_relax_result){.energy_before = l->now.energy, .max_force_before = l->max_force,
             .cell_relaxed = o->level != BL_LEVEL_NONE && l->mode != BL_CELL_FIXED};
-    out->enthalpy_before = out->energy_before + pressure * volume;
     enum bl_relax_reason reason = BL_RELAX_NOT_RUN;
     if (o->level != BL_LEVEL_NONE) status = iterate(l, o, &reason, err);
     if (status == BL_OK) status = settle(l, reason, out, err);
@@ -210,8 +208,10 @@ static enum bl_status publish(struct bl_landscape *l, struct bl_structure *s, co
     drop_stale_info(s);
     if (result->reason != BL_RELAX_NOT_RUN) memcpy(s->positions, l->positions, bytes);
     if (result->cell_relaxed) memcpy(s->cell, l->cell, sizeof s->cell);
-    const double pressure = -(l->target[0] + l->target[1] + l->target[2]) / 3;
-    out->enthalpy = out->energy + pressure * fabs(bl_structure_volume(s));
+    out->loaded = false;
+    for (int k = 0; k < 6; k++) out->loaded = out->loaded || l->target[k] != 0;
+    out->enthalpy_before = out->loaded ? l->m.value_before : out->energy_before;
+    out->enthalpy = out->loaded ? l->m.value : out->energy;
     memcpy(s->forces, l->forces, bytes);
     bl_clear_fixed(s, l->forces);
     out->max_force = bl_largest_force(l->forces, s->atoms);

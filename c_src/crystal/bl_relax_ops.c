@@ -227,7 +227,7 @@ static enum bl_status arguments_read(struct bl_ctx *ctx, struct bl_reader *r, un
 
 static void write_relaxed(struct bl_writer *w, const struct bl_term_structure *t, const struct bl_relax_result *x)
 {
-    const bool stress = bl_has_stress(&t->s), loaded = x->enthalpy != x->energy;
+    const bool stress = bl_has_stress(&t->s), loaded = x->loaded;
     bl_write_map(w, 11 + (stress ? 2u : 0u) + (x->cell_relaxed ? 1u : 0u) + (loaded ? 2u : 0u));
     bl_write_atom(w, "structure");
     bl_write_structure(w, &t->s, t);

@@ -507,7 +507,9 @@ struct bl_relax_result {
     double virial[6];
     bool cell_relaxed;            /* the cell was free to change */
     double max_stress_gpa;        /* beside the target, of components that were free; 0 at fixed cell */
-    double enthalpy_before, enthalpy; /* E + P V, P the mean pressure of the target */
+    bool loaded;                  /* there was a target; else the next two are the energies */
+    /* E + P V, P the mean pressure of the target, less the work of the rest of the target along the way. */
+    double enthalpy_before, enthalpy;
 };
 /* Atoms, and the cell where it is free, to a minimum of the energy (or enthalpy). Moves the free axes of
  * s->positions; a fixed axis keeps its place, in a cell that changes relative to the cell. Fills s->forces;

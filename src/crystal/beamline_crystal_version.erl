@@ -16,10 +16,10 @@
 %% {@link run/3} does the whole way.
 -module(beamline_crystal_version).
 
--export([new/1, generated/2, optimised/2, verified/2, commit/1, rollback/2]).
--export([state/1, number/1, structure/1, committed/1, history/1, hash/1, run/3]).
+-export([new/1, generated/2, optimised/2, optimised/3, verified/2, verified/3, commit/1, rollback/2]).
+-export([state/1, number/1, structure/1, committed/1, history/1, diff/3, hash/1, run/3]).
 
--export_type([history/0, version/0, state/0, options/0]).
+-export_type([history/0, version/0, state/0, lineage/0, made_with/0, difference/0, options/0]).
 
 -type state() :: draft | generated | optimised | verified | committed | rolled_back.
 
@@ -34,14 +34,46 @@
     parent => pos_integer(),
     %% what the step reported: the answer of relax or verify without its structure
     report => map(),
+    %% of a step that computed, and of the commit of what it computed
+    lineage => lineage(),
     %% rolled_back: why
     why => term()
+}.
+
+-type lineage() :: #{
+    %% the hash of the structure it was made from
+    input := binary(),
+    %% SHA-256 of potential and options, where they were told
+    potential => binary(),
+    options => binary(),
+    %% version of the engine, and which compiled path computed
+    engine := binary(),
+    code_path => avx2 | portable | atom(),
+    %% of the gates
+    verdict => stable | metastable | unstable | unknown
+}.
+
+-type made_with() :: #{potential => beamline_crystal:potential(), options => map()}.
+
+-type difference() :: #{
+    %% the same content
+    same := boolean(),
+    atoms := {non_neg_integer(), non_neg_integer()},
+    formula := same | {map(), map()},
+    cell := same | {tuple(), tuple()},
+    %% angstrom: the longest way of an atom to its nearest place; where atoms are the same
+    moved => float(),
+    %% eV of the cell, where both reported one
+    energy => {float(), float()},
+    %% keys of the lineage that differ
+    lineage := [atom()]
 }.
 
 -opaque history() :: {Newest :: version(), Older :: [version()]}.
 
 -type options() :: #{
     relax => beamline_crystal:relax_options(),
+    %% the elastic gate runs unless `elastic => false'
     verify => beamline_crystal:verify_options(),
     %% eV of the cell; default 0
     energy_tolerance => number(),
@@ -56,25 +88,42 @@ new(Structure) -> {version(1, draft, Structure, #{}), []}.
 -spec generated(beamline_crystal:structure(), history()) -> history().
 generated(Structure, History) -> step(generated, Structure, #{}, [draft, generated, committed, rolled_back], History).
 
-%% @doc Takes the answer of {@link beamline_crystal:relax/2}.
+%% @equiv optimised(Relaxed, #{}, History)
 -spec optimised(beamline_crystal:relaxed(), history()) -> history().
-optimised(#{structure := Structure} = Relaxed, History) ->
+optimised(Relaxed, History) -> optimised(Relaxed, #{}, History).
+
+%% @doc Takes the answer of {@link beamline_crystal:relax/2}; what it was made with goes into the lineage.
+-spec optimised(beamline_crystal:relaxed(), made_with(), history()) -> history().
+optimised(#{structure := Structure} = Relaxed, With, {#{hash := Input}, _} = History) ->
     Report = maps:remove(structure, Relaxed),
-    step(optimised, Structure, #{report => Report}, [draft, generated, committed, rolled_back], History).
+    More = #{report => Report, lineage => lineage(Input, Report, With)},
+    step(optimised, Structure, More, [draft, generated, committed, rolled_back], History).
+
+%% @equiv verified(Verified, #{}, History)
+-spec verified(beamline_crystal:verified(), history()) -> history().
+verified(Verified, History) -> verified(Verified, #{}, History).
 
 %% @doc Takes the answer of {@link beamline_crystal:verify/3} about the newest structure.
--spec verified(beamline_crystal:verified(), history()) -> history().
-verified(#{verdict := _} = Verified, {#{structure := Structure}, _} = History) ->
-    step(verified, Structure, #{report => Verified}, [optimised], History).
+-spec verified(beamline_crystal:verified(), made_with(), history()) -> history().
+verified(#{verdict := Verdict} = Verified, With, {#{structure := Structure, hash := Input}, _} = History) ->
+    Lineage = (lineage(Input, Verified, With))#{verdict => Verdict},
+    step(verified, Structure, #{report => Verified, lineage => Lineage}, [optimised], History).
+
+lineage(Input, Report, With) ->
+    Hashes = maps:map(fun(_, Term) -> beamline_crystal_cache:hash(Term) end, maps:with([potential, options], With)),
+    maps:merge(maps:with([code_path], Report), Hashes#{input => Input, engine => list_to_binary(beamline_native:version())}).
 
 %% @doc Commits a verified version whose gates passed; any other is rolled back, with the reason.
 -spec commit(history()) -> history().
-commit({#{state := verified, report := #{passed := true}, structure := Structure}, _} = History) ->
-    step(committed, Structure, #{}, [verified], History);
+commit({#{state := verified, report := #{passed := true}, structure := Structure} = Verified, _} = History) ->
+    step(committed, Structure, maps:with([report, lineage], Verified), [verified], History);
 commit({#{state := verified, report := #{gates := Gates}}, _} = History) ->
-    rollback({gates, [Name || #{name := Name, pass := false} <- Gates]}, History);
+    rollback({gates, [Name || #{name := Name, pass := Pass} <- Gates, Pass =:= false orelse (Pass =:= unknown andalso required(Name))]},
+             History);
 commit(_) ->
     error(badarg).
+
+required(Gate) -> lists:member(Gate, [geometry, equilibrium, energy]).
 
 %% @doc Goes back to the last committed structure, or to the draft where there is none. Allowed in
 %% every state: an error, a cancel or a timeout of a step ends here.
@@ -106,6 +155,41 @@ committed({Newest, Older}) ->
 -spec history(history()) -> [version()].
 history({Newest, Older}) -> [Newest | Older].
 
+%% @doc What differs between two versions, by their numbers. Raises `badarg' for a number that is none.
+-spec diff(pos_integer(), pos_integer(), history()) -> difference().
+diff(From, To, History) ->
+    #{structure := A, hash := HashA} = VersionA = numbered(From, History),
+    #{structure := B, hash := HashB} = VersionB = numbered(To, History),
+    Difference = #{
+        same => HashA =:= HashB,
+        atoms => {beamline_crystal:number_of_atoms(A), beamline_crystal:number_of_atoms(B)},
+        formula => same_or(beamline_crystal:formula(A), beamline_crystal:formula(B)),
+        cell => same_or(beamline_crystal:cell(A), beamline_crystal:cell(B)),
+        lineage => changed(maps:get(lineage, VersionA, #{}), maps:get(lineage, VersionB, #{}))
+    },
+    maps:merge(Difference, maps:merge(moved(A, B), energies(VersionA, VersionB))).
+
+numbered(Number, {Newest, Older}) ->
+    case [Version || #{number := N} = Version <- [Newest | Older], N =:= Number] of
+        [Version] -> Version;
+        [] -> error(badarg)
+    end.
+
+same_or(Same, Same) -> same;
+same_or(A, B) -> {A, B}.
+
+changed(A, B) ->
+    [Key || Key <- lists:usort(maps:keys(A) ++ maps:keys(B)), maps:find(Key, A) =/= maps:find(Key, B)].
+
+%% To the nearest image in the second cell.
+moved(#{species := Species, types := Types} = A, #{species := Species, types := Types} = B) ->
+    #{moved => lists:max([0.0 | [beamline_crystal:distance_between(P, Q, B)
+                                 || {P, Q} <- lists:zip(beamline_crystal:positions(A), beamline_crystal:positions(B))]])};
+moved(_, _) -> #{}.
+
+energies(#{report := #{energy := A}}, #{report := #{energy := B}}) -> #{energy => {A, B}};
+energies(_, _) -> #{}.
+
 %% @doc SHA-256 of a structure in canonical form: equal content, equal hash.
 -spec hash(beamline_crystal:structure()) -> binary().
 hash(Structure) ->
@@ -115,26 +199,27 @@ hash(Structure) ->
 %% @doc Relaxes, verifies, and commits or rolls back. Never raises for what a task can answer.
 -spec run(history(), beamline_crystal:potential(), options()) -> history().
 run(History, Potential, Options) ->
-    Task = maps:get(task, Options, #{}),
-    case beamline_crystal:relax(structure(History), Potential, maps:get(relax, Options, #{}), Task) of
-        {ok, #{converged := true} = Relaxed} -> check(optimised(Relaxed, History), Relaxed, Potential, Options);
-        {ok, #{reason := Reason} = Relaxed} -> rollback({relax, Reason}, optimised(Relaxed, History));
+    Relax = maps:get(relax, Options, #{}),
+    With = #{potential => Potential, options => Relax},
+    case beamline_crystal:relax(structure(History), Potential, Relax, maps:get(task, Options, #{})) of
+        {ok, #{converged := true} = Relaxed} -> check(optimised(Relaxed, With, History), Relaxed, Potential, Options);
+        {ok, #{reason := Reason} = Relaxed} -> rollback({relax, Reason}, optimised(Relaxed, With, History));
         {error, Reason} -> rollback(Reason, History)
     end.
 
-check(History, #{energy_before := Before}, Potential, Options) ->
-    Given = maps:get(verify, Options, #{}),
-    Verify = maps:merge(#{energy_before => Before, energy_tolerance => maps:get(energy_tolerance, Options, 0)}, with_fmax(Given, Options)),
+check(History, Relaxed, Potential, Options) ->
+    Verify = verify_options(Relaxed, Options),
     case beamline_crystal:verify(structure(History), Potential, Verify, maps:get(task, Options, #{})) of
-        {ok, Verified} -> commit(verified(Verified, History));
+        {ok, Verified} -> commit(verified(Verified, #{potential => Potential, options => Verify}, History));
         {error, Reason} -> rollback(Reason, History)
     end.
 
-%% A relaxation to a coarser force is checked against that force, unless the caller says otherwise.
-with_fmax(#{fmax := _} = Verify, _) -> Verify;
-with_fmax(Verify, #{relax := #{fmax := Fmax}}) -> Verify#{fmax => Fmax};
-with_fmax(Verify, #{relax := #{level := fast}}) -> Verify#{fmax => 0.05};
-with_fmax(Verify, _) -> Verify.
+%% A relaxation is checked against what it aimed at, unless the caller says otherwise.
+verify_options(Relaxed, Options) ->
+    Relax = maps:get(relax, Options, #{}),
+    Aims = maps:merge(beamline_crystal:aims(Relax, Relaxed), #{elastic => true,
+            energy_tolerance => maps:get(energy_tolerance, Options, 0)}),
+    maps:merge(Aims, maps:get(verify, Options, #{})).
 
 step(State, Structure, More, From, {#{state := Now, number := Number}, _} = History) ->
     lists:member(Now, From) orelse error(badarg),

@@ -58,7 +58,7 @@ TEST(units_do_not_matter)
         double m[3][3] = {{length, 0, 0}, {0, length, 0}, {0, 0, length}};
         deform(&s, m);
         REQUIRE(OK(bl_relax(NULL, &s, &p, &(struct bl_relax_options){.cell = BL_CELL_FIXED, .level = BL_LEVEL_DEFAULT,
-           
+
                 .fmax = 1e-6 * energy_unit / length}, &r, &err)));
         CHECK_INT(r.reason, BL_RELAX_CONVERGED);
         energy[k] = r.energy / energy_unit;
