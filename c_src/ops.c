@@ -29,6 +29,7 @@ static const struct bl_op ops[] = {
     {.name = "crystal_cell", .summary = "The primitive, conventional or Niggli cell.", .flags = BL_OP_OPAQUE, .run = bl_op_crystal_cell},
     {.name = "crystal_expand", .summary = "All atoms from an asymmetric unit.", .run = bl_op_crystal_expand},
     {.name = "crystal_supercell", .summary = "A supercell by an integer matrix.", .run = bl_op_crystal_supercell},
+    {.name = "crystal_match", .summary = "Whether two structures are the same crystal.", .run = bl_op_crystal_match},
     {.name = "crystal_energy", .summary = "Energy, forces and virial of a structure.", .run = bl_op_crystal_energy},
     {.name = "crystal_neighbours", .summary = "All pairs within a cut-off.", .run = bl_op_crystal_neighbours},
     {.name = "crystal_relax", .summary = "Moves atoms and cell to a minimum of the energy.", .run = bl_op_crystal_relax},

@@ -312,6 +312,41 @@ enum bl_cell_kind { BL_CELL_PRIMITIVE, BL_CELL_CONVENTIONAL, BL_CELL_NIGGLI };
 BL_API enum bl_status bl_symmetry_cell(struct bl_ctx *ctx, const struct bl_structure *s, enum bl_cell_kind kind, double symprec,
                                        struct bl_structure *out, struct bl_error *err);
 
+/* ---- equality ---------------------------------------------------------------------- */
+
+enum { BL_MATCH_ATOMS_MAX = 4096 };
+struct bl_match_options {
+    double tolerance;        /* angstrom an atom may be off; default 0.1 */
+    double strain_tolerance; /* of the lattices against each other; default 0.02 */
+    bool mirror;             /* mirror images are equal, too */
+};
+BL_API void bl_match_options_init(struct bl_match_options *options);
+enum bl_match_why {
+    BL_MATCH_EQUAL = 0,
+    BL_MATCH_COMPOSITION, /* not the same elements in the same proportions */
+    BL_MATCH_CELL,        /* primitive cells of different content */
+    BL_MATCH_VOLUME,
+    BL_MATCH_LATTICE,
+    BL_MATCH_MIRROR,      /* equal but for a reflection */
+    BL_MATCH_POSITIONS
+};
+BL_API const char *bl_match_why_name(enum bl_match_why why);
+struct bl_match {
+    enum bl_match_why why;
+    char text[96];             /* about a difference */
+    size_t primitive_atoms[2]; /* in the primitive cells */
+    double volume[2];          /* of these */
+    /* Only for equal ones. Atoms against atoms, the mean difference of positions taken out; both with the deviations
+     * of each structure from its own primitive cell. */
+    double rmsd, max_distance;
+    double strain;             /* largest component of the Green-Lagrange strain between the lattices */
+};
+/* Are two crystals the same up to the choice of the cell, the origin, the orientation and the order of the atoms? Each is
+ * brought to its primitive cell within the tolerance, so a supercell is equal to its cell. Occupancies must agree to 0.001.
+ * A difference is an answer. BL_INVALID (not periodic in all directions, no atoms, options), BL_LIMIT (atoms). */
+BL_API enum bl_status bl_structure_match(struct bl_ctx *ctx, const struct bl_structure *a, const struct bl_structure *b,
+                                         const struct bl_match_options *options, struct bl_match *out, struct bl_error *err);
+
 /* ---- neighbours ----------------------------------------------------------- */
 
 /* All pairs within a cut-off, each in both directions; i = j with another image is a

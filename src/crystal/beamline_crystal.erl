@@ -23,7 +23,7 @@
 -export([new/1, number_of_atoms/1, species/1, symbols/1, formula/1, positions/1, forces/1, cell/1, volume/1]).
 -export([distance/3, vector/3, distance_between/3, fixed/1, fix/2]).
 -export([parse/1, parse/2, parse/3, write/2, write/3, write/4]).
--export([symmetry/1, symmetry/2, symmetry/3, standard_cell/2, standard_cell/4]).
+-export([symmetry/1, symmetry/2, symmetry/3, standard_cell/2, standard_cell/4, match/2, match/3, match/4]).
 -export([prototype/3, prototype/4, prototypes/0, expand/2, expand/4, supercell/2, supercell/3]).
 -export([transform/2, wrap/1, sort/2, delete/2, substitute/3, merge/2, rattle/3, config/1, pattern/1, pattern/2]).
 -export([energy/2, energy/3, energy/4, neighbours/2, neighbours/3, potentials/0, potentials/1]).
@@ -35,7 +35,7 @@
 -export_type([format/0, parse_options/0, write_options/0, energy_options/0, relax_options/0, verify_options/0]).
 -export_type([report/0, symmetry/0, found_symmetry/0, prototype_parameters/0]).
 -export_type([parsed/0, energies/0, neighbours/0, relaxed/0, batch/0, verified/0, gate/0]).
--export_type([elastic_options/0, elastic/0, strain/0]).
+-export_type([elastic_options/0, elastic/0, strain/0, match_options/0, match/0]).
 
 %% 1 eV per cubic angstrom in GPa.
 -define(GPA, 160.2176634).
@@ -307,6 +307,31 @@
     stress_gpa => [float()],
     pressure_gpa => float()
 }.
+
+-type match_options() :: #{
+    %% angstrom an atom may be off; default 0.1, at most 1
+    tolerance => number(),
+    %% of the lattices against each other; default 0.02, at most 0.2
+    strain_tolerance => number(),
+    %% mirror images are equal, too; default false
+    mirror => boolean()
+}.
+
+-type match() ::
+    %% angstrom: root mean square and largest distance of atoms, with what each structure deviates from its own
+    %% primitive cell; strain: largest component of the Green-Lagrange strain between the lattices
+    #{
+        equal := true,
+        primitive_atoms := {pos_integer(), pos_integer()},
+        rmsd := float(),
+        max_distance := float(),
+        strain := float()
+    }
+    | #{
+        equal := false,
+        primitive_atoms := {non_neg_integer(), non_neg_integer()},
+        why := {composition | primitive_cell | volume | lattice | mirror | positions, binary()}
+    }.
 
 -type strain() :: xx | yy | zz | yz | xz | xy.
 
@@ -637,6 +662,24 @@ standard_cell(Kind, Structure) -> standard_cell(Kind, Structure, #{}, #{}).
 standard_cell(Kind, Structure, Options, Task) when is_atom(Kind), is_map(Structure), is_map(Options) ->
     beamline_runtime:call(crystal_cell, Options#{structure => Structure, kind => Kind}, Task);
 standard_cell(_, _, _, _) ->
+    error(badarg).
+
+%% @equiv match(A, B, #{}, #{})
+-spec match(structure(), structure()) -> {ok, match()} | {error, beamline_runtime:reason()}.
+match(A, B) -> match(A, B, #{}, #{}).
+
+%% @equiv match(A, B, Options, #{})
+-spec match(structure(), structure(), match_options()) -> {ok, match()} | {error, beamline_runtime:reason()}.
+match(A, B, Options) -> match(A, B, Options, #{}).
+
+%% @doc Are two crystals the same up to the choice of the cell, the origin, the orientation and the order of the
+%% atoms? Each is brought to its primitive cell within the tolerance first, so a supercell is equal to its cell.
+%% A difference is an answer that says why. At most 4,096 atoms, periodic in all directions.
+-spec match(structure(), structure(), match_options(), beamline_runtime:task_options()) ->
+    {ok, match()} | {error, beamline_runtime:reason()}.
+match(A, B, Options, Task) when is_map(A), is_map(B), is_map(Options) ->
+    beamline_runtime:call(crystal_match, Options#{structure => A, other => B}, Task);
+match(_, _, _, _) ->
     error(badarg).
 
 %%% ---- building -------------------------------------------------------------------------------
