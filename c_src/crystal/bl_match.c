@@ -93,8 +93,8 @@ struct search {
     size_t pivot;       /* an atom of a, of the rarest kind */
     uint8_t *taken;
     double *shifted;    /* 3 per atom of b */
-    double best, best_far; /* mean square, largest distance */
-    double best_strain;
+    /* The best: what it is judged by (mean square, and what the strain moves an atom of a cell), and its parts. */
+    double score, best, best_far, best_strain, length2;
 };
 
 /* All vectors whose length is about that of one of a's. */
@@ -220,7 +220,10 @@ static enum bl_status try_map(struct search *x, const struct laid *m, struct bl_
         /* First by one pair of atoms, then by all. */
         if (!assign(x, shift, 2 * x->tolerance, mean, &square, &far2)) continue;
         for (int k = 0; k < 3; k++) shift[k] -= mean[k];
-        if (!assign(x, shift, x->tolerance, mean, &square, &far2) || square >= x->best) continue;
+        if (!assign(x, shift, x->tolerance, mean, &square, &far2)) continue;
+        const double score = square + m->strain * m->strain * x->length2;
+        if (score >= x->score) continue;
+        x->score = score;
         x->best = square;
         x->best_far = sqrt(far2);
         x->best_strain = m->strain;
@@ -231,7 +234,7 @@ static enum bl_status try_map(struct search *x, const struct laid *m, struct bl_
 static enum bl_status try_maps(struct search *x, bool mirrored, struct bl_error *err)
 {
     enum bl_status status = BL_OK;
-    x->best = INFINITY;
+    x->best = x->score = INFINITY;
     for (size_t i = 0; status == BL_OK && i < x->map_count; i++)
         if (x->maps[i].mirrored == mirrored) status = try_map(x, &x->maps[i], err);
     return status;
@@ -270,6 +273,7 @@ static enum bl_status compare(struct search *x, bool mirror, struct bl_match *m,
         return BL_OK;
     }
     choose_pivot(x);
+    x->length2 = pow(m->volume[0], 2.0 / 3);
     status = try_maps(x, false, err);
     const double proper = x->best, far = x->best_far, strain = x->best_strain;
     if (status == BL_OK && !(proper < INFINITY)) status = try_maps(x, true, err);
