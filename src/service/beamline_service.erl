@@ -86,6 +86,7 @@ routes(Options) ->
     case options(Options) of
         {ok, #{prefix := Prefix} = Config} ->
             [{[Prefix, "/v1/relaxations"], beamline_service_relaxations_h, Config},
+             {[Prefix, "/v1/stability"], beamline_service_relaxations_h, Config#{work => stability}},
              {[Prefix, "/v1/structures/inspect"], beamline_service_relaxations_h, Config#{work => inspect}},
              {[Prefix, "/v1/structures/convert"], beamline_service_relaxations_h, Config#{work => convert}},
              {[Prefix, "/v1/structures/symmetry"], beamline_service_relaxations_h, Config#{work => symmetry}},

@@ -1,6 +1,6 @@
 %% SPDX-License-Identifier: Apache-2.0
 %% @private One relaxation as a sequence of tasks: parse, relax, verify, write; or a question about
-%% a structure: parse, and write or symmetry where the plan's `work' says so. Pure: it says
+%% a structure: parse, and verify, write or symmetry where the plan's `work' says so. Pure: it says
 %% which task comes next and what the answer is; beamline_service_work runs the tasks.
 %%
 %%   new ──{run, crystal_parse}──▶ next ──{run, crystal_relax}──▶ next ── … ──▶ {done, Result}
@@ -44,6 +44,16 @@ after_stage(symmetry, Found, Job, Now) ->
 after_stage(write, Text, #{plan := #{work := convert}, parsed := #{structures := Structures}} = Job, Now) ->
     {done, #{structure => #{format => output(Job), text => Text}, structures => length(Structures), warnings => warnings(Job),
              timings_ms => timings(Job, Now)}};
+after_stage(parse, #{structures := [Structure]} = Parsed, #{plan := #{work := stability, verify := Verify} = Plan} = Job, Now) ->
+    case potential(Plan, Structure) of
+        {ok, Potential} ->
+            run(crystal_verify, Verify#{structure => Structure, potential => Potential}, verify,
+                Job#{parsed => Parsed, potential => Potential}, Now);
+        {error, Reason} -> {error, Reason}
+    end;
+after_stage(verify, Verdict, #{plan := #{work := stability}, potential := Potential, parsed := #{structures := [Structure]}} = Job, Now) ->
+    {done, Verdict#{potential => Potential, atoms => beamline_crystal:number_of_atoms(Structure),
+                    composition => beamline_crystal:formula(Structure), warnings => warnings(Job), timings_ms => timings(Job, Now)}};
 after_stage(parse, #{structures := [Structure], format := Format} = Parsed, #{plan := Plan} = Job, Now) ->
     case potential(Plan, Structure) of
         {ok, Potential} ->
@@ -56,8 +66,10 @@ after_stage(parse, #{structures := Structures}, _, _) ->
     Why = io_lib:format("one structure is expected, the file holds ~w", [length(Structures)]),
     {error, {invalid, #{field => <<"body">>, why => iolist_to_binary(Why)}}};
 after_stage(relax, #{structure := Structure} = Relaxed, #{plan := Plan, potential := Potential} = Job, Now) ->
-    Args = (equilibrium(maps:get(relax, Plan)))#{structure => Structure, potential => Potential,
-                                                 energy_before => maps:get(energy_before, Relaxed)},
+    Relax = maps:get(relax, Plan),
+    Elastic = #{elastic => maps:get(level, Relax, default) =:= tight},
+    Aims = maps:merge(beamline_crystal:aims(Relax, Relaxed), maps:merge(Elastic, maps:get(verify, Plan, #{}))),
+    Args = Aims#{structure => Structure, potential => Potential},
     run(crystal_verify, Args, verify, Job#{relaxed => Relaxed}, Now);
 after_stage(verify, Verdict, #{relaxed := #{structure := Structure}} = Job, Now) ->
     run(crystal_write, #{structures => [Structure], format => output(Job)}, write, Job#{verdict => Verdict}, Now);
@@ -87,11 +99,6 @@ found(#{transformation := T, origin_shift := Shift, equivalent := Equivalent, sy
     Plain = maps:with([number, hall_number, name, hall, choice, point_group, wyckoff], Found),
     Plain#{transformation => rows(T), origin_shift => tuple_to_list(Shift), operations => Operations,
            equivalent => [I || <<I:32/little>> <= Equivalent]}.
-
-%% A relaxation is judged by what it aimed at, not by the engine's default.
-equilibrium(#{fmax := Fmax}) -> #{fmax => Fmax};
-equilibrium(#{level := fast}) -> #{fmax => 0.05};
-equilibrium(_) -> #{}.
 
 output(#{plan := #{output := same}, format := Format}) -> Format;
 output(#{plan := #{output := Output}}) -> Output.
@@ -127,14 +134,15 @@ species({groups, Groups}) -> lists:join(", ", [lists:join("-", Group) || Group <
 
 result(Text, #{relaxed := #{structure := Structure} = Relaxed, verdict := Verdict} = Job, Now) ->
     #{plan := #{priority := Priority}, potential := Potential, timings := Timings, started := Started, warnings := Warnings} = Job,
-    Numbers = maps:with([energy, energy_before, max_force, max_force_before, steps, converged, reason], Relaxed),
-    maps:merge(Numbers, #{
+    Numbers = maps:with([energy, energy_before, max_force, max_force_before, steps, converged, reason, cell_relaxed, max_stress,
+                         pressure_gpa, enthalpy, enthalpy_before], Relaxed),
+    maps:merge(maps:merge(Numbers, maps:with([elastic], Verdict)), #{
         structure => #{format => output(Job), text => Text},
         atoms => beamline_crystal:number_of_atoms(Structure),
         composition => beamline_crystal:formula(Structure),
         potential => Potential,
         priority => Priority,
-        units => #{energy => <<"eV">>, max_force => <<"eV/Angstrom">>},
+        units => #{energy => <<"eV">>, max_force => <<"eV/Angstrom">>, max_stress => <<"GPa">>},
         verdict => maps:get(verdict, Verdict),
         passed => maps:get(passed, Verdict),
         gates => maps:get(gates, Verdict),

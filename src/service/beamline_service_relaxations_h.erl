@@ -1,5 +1,6 @@
 %% SPDX-License-Identifier: Apache-2.0
-%% @private POST /v1/relaxations, and with the key `work' in its options POST /v1/structures/Work.
+%% @private POST /v1/relaxations, and with the key `work' in its options POST /v1/stability and
+%% /v1/structures/Work.
 %% Three ways to be answered: JSON when it is over, a stream of events, or 202 and a task to look at.
 %% A client that goes away ends the first two.
 -module(beamline_service_relaxations_h).
@@ -35,9 +36,11 @@ init(Req0, Config) ->
             {ok, beamline_service_http:reply_problem(Reason, route(Config), Req0), none}
     end.
 
+plan(Input, #{work := stability} = Config) -> beamline_service_request:stability(Input, Config);
 plan(Input, #{work := Work} = Config) -> beamline_service_request:structure(Work, Input, Config);
 plan(Input, Config) -> beamline_service_request:relaxation(Input, Config).
 
+route(#{work := stability}) -> stability;
 route(#{work := _}) -> structures;
 route(_) -> relaxations.
 

@@ -2,7 +2,7 @@
 %% @private What a client asks for, from the parts of an HTTP request. Pure.
 -module(beamline_service_request).
 
--export([relaxation/2, structure/3, wants_async/1, answer_type/2, formats/0]).
+-export([relaxation/2, stability/2, structure/3, wants_async/1, answer_type/2, formats/0]).
 -export_type([input/0, limits/0, plan/0, potential/0]).
 
 -type input() :: #{
@@ -19,14 +19,15 @@
 }.
 -type potential() :: auto | #{type := stillinger_weber | lennard_jones | morse | sutton_chen | tersoff, atom() => term()}.
 -type plan() :: #{
-    work => inspect | convert | symmetry,        % absent: a relaxation
+    work => inspect | convert | symmetry | stability, % absent: a relaxation
     format := auto | beamline_crystal:format(),  % of the body
     output := same | beamline_crystal:format(),  % of the result
     parse := map(),                              % options of the reader
     symmetry => boolean(),
     symprec => number(),
     potential => potential(),
-    relax => #{level | fmax | max_steps => term()},
+    relax => beamline_crystal:relax_options(),
+    verify => beamline_crystal:verify_options(), % more than the relaxation says
     priority := low | normal | high | critical,
     timeout := pos_integer(),
     memory_limit => pos_integer(),
@@ -36,7 +37,10 @@
 -define(KEYS, [<<"format">>, <<"output">>, <<"potential">>, <<"parameters">>, <<"epsilon">>, <<"sigma">>,
                <<"cutoff">>, <<"shift">>, <<"level">>, <<"fmax">>, <<"max_steps">>, <<"timeout">>,
                <<"memory_limit">>, <<"priority">>, <<"progress">>, <<"setting">>, <<"block">>, <<"species">>, <<"atom_style">>,
-               <<"symprec">>, <<"symmetry">>]).
+               <<"symprec">>, <<"symmetry">> | ?RELAX_KEYS ++ ?VERIFY_KEYS]).
+%% Of both relaxations and stability; only of relaxations; only of stability.
+-define(RELAX_KEYS, [<<"pressure">>, <<"stress">>, <<"smax">>, <<"elastic">>, <<"method">>, <<"cell">>]).
+-define(VERIFY_KEYS, [<<"strain">>, <<"min_distance">>, <<"reference_energy">>, <<"stability_threshold">>]).
 -define(FILE_KEYS, [<<"format">>, <<"setting">>, <<"block">>, <<"species">>, <<"atom_style">>]).
 -define(TASK_KEYS, [<<"timeout">>, <<"memory_limit">>, <<"priority">>]).
 
@@ -46,13 +50,37 @@ relaxation(#{query := Query} = Input, Limits) ->
     try
         identity = encoding(maps:get(content_encoding, Input, undefined)),
         Params = params(Query),
-        unused([<<"symprec">>, <<"symmetry">>], Params),
+        unused([<<"symprec">>, <<"symmetry">> | ?VERIFY_KEYS], Params),
         Plan = #{
             format => format(Params, maps:get(content_type, Input, undefined)),
             output => one_of(<<"output">>, Params, [poscar, extxyz, cif, lammps], same),
             parse => parse_options(Params),
             potential => potential(Params),
-            relax => maps:from_list([{K, V} || {K, V} <- relax(Params), V =/= undefined]),
+            relax => given(relax(Params)),
+            verify => given([elastic(Params)]),
+            priority => one_of(<<"priority">>, Params, [low, normal, high, critical], priority(Input)),
+            timeout => bounded(<<"timeout">>, Params, maps:get(timeout, Limits), maps:get(max_timeout, Limits)),
+            progress => progress(Params)
+        },
+        {ok, memory_limit(Params, maps:get(max_memory_limit, Limits), Plan)}
+    catch
+        throw:Reason -> {error, Reason}
+    end.
+
+%% The request of POST /v1/stability, its body aside: the gates on a structure as it is.
+-spec stability(input(), limits()) -> {ok, plan()} | {error, beamline_service_problem:reason()}.
+stability(#{query := Query} = Input, Limits) ->
+    try
+        identity = encoding(maps:get(content_encoding, Input, undefined)),
+        Params = params(Query),
+        unused([<<"symprec">>, <<"symmetry">>, <<"output">>, <<"level">>, <<"method">>, <<"cell">>, <<"max_steps">>], Params),
+        Plan = #{
+            work => stability,
+            format => format(Params, maps:get(content_type, Input, undefined)),
+            output => same,
+            parse => parse_options(Params),
+            potential => potential(Params),
+            verify => maps:merge(#{elastic => true}, given(verify(Params))),
             priority => one_of(<<"priority">>, Params, [low, normal, high, critical], priority(Input)),
             timeout => bounded(<<"timeout">>, Params, maps:get(timeout, Limits), maps:get(max_timeout, Limits)),
             progress => progress(Params)
@@ -96,10 +124,49 @@ parse_options(Params) ->
     Species = [{species, binary:split(V, <<",">>, [global])} || #{<<"species">> := V} <- [Params]],
     maps:from_list(Species ++ Texts).
 
+given(Options) -> maps:from_list([{K, V} || {K, V} <- Options, V =/= undefined]).
+
 relax(Params) ->
-    [{level, one_of(<<"level">>, Params, [none, fast, default, tight, search], undefined)},
+    [{method, one_of(<<"method">>, Params, [auto, fire, lbfgs, cg], undefined)},
+     {cell, cell(Params)},
+     {smax, positive(<<"smax">>, Params, undefined)},
+     load(Params),
+     {level, one_of(<<"level">>, Params, [none, fast, default, tight, search], undefined)},
      {fmax, positive(<<"fmax">>, Params, undefined)},
      {max_steps, integer(<<"max_steps">>, Params, undefined)}].
+
+verify(Params) ->
+    [elastic(Params), load(Params) |
+     [{K, positive(atom_to_binary(K), Params, undefined)} || K <- [fmax, smax, strain, min_distance]] ++
+     [{K, real(atom_to_binary(K), Params)} || K <- [reference_energy, stability_threshold]]].
+
+elastic(Params) -> {elastic, one_of(<<"elastic">>, Params, [true, false], undefined)}.
+
+%% A word, or the strains that are free with commas between them.
+cell(#{<<"cell">> := Value} = Params) ->
+    case binary:split(Value, <<",">>, [global]) of
+        [Word] when byte_size(Word) > 2 -> one_of(<<"cell">>, Params, [fixed, free, isotropic], undefined);
+        Strains -> [one_of(<<"cell">>, #{<<"cell">> => S}, [xx, yy, zz, yz, xz, xy], undefined) || S <- Strains]
+    end;
+cell(_) -> undefined.
+
+load(#{<<"stress">> := _, <<"pressure">> := _}) -> invalid(<<"stress">>, "a pressure is given, too");
+load(#{<<"stress">> := Value}) ->
+    case [number(N) || N <- binary:split(Value, <<",">>, [global])] of
+        [{ok, Xx}, {ok, Yy}, {ok, Zz}, {ok, Yz}, {ok, Xz}, {ok, Xy}] -> {stress, [Xx, Yy, Zz, Yz, Xz, Xy]};
+        _ -> invalid(<<"stress">>, "six numbers with commas between them: xx, yy, zz, yz, xz, xy")
+    end;
+load(Params) -> {pressure, real(<<"pressure">>, Params)}.
+
+real(Key, #{} = Params) ->
+    case Params of
+        #{Key := Value} ->
+            case number(Value) of
+                {ok, N} -> N;
+                error -> invalid(Key, "not a number")
+            end;
+        _ -> undefined
+    end.
 
 %%% Fields of the request
 

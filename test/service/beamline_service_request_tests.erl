@@ -17,20 +17,35 @@ invalid(Query) ->
     Field.
 
 nothing_given_means_the_defaults_test() ->
-    ?assertEqual({ok, #{format => auto, output => same, parse => #{}, potential => auto, relax => #{}, priority => normal,
+    ?assertEqual({ok, #{format => auto, output => same, parse => #{}, potential => auto, relax => #{}, verify => #{}, priority => normal,
                         timeout => 60000, progress => 100}}, ask("")).
 
 everything_can_be_given_test() ->
     Query = "format=poscar&output=extxyz&potential=lj&epsilon=0.0104&sigma=3.4&cutoff=8.5&shift=true&level=tight"
-            "&fmax=1e-4&max_steps=500&timeout=1000&memory_limit=1000000&priority=high&progress=50",
+            "&fmax=1e-4&max_steps=500&method=cg&cell=xx,zz&pressure=-2.5&smax=0.5&elastic=true&timeout=1000&memory_limit=1000000&priority=high&progress=50",
     ?assertEqual({ok, #{format => poscar, output => extxyz, parse => #{},
                         potential => #{type => lennard_jones, epsilon => 0.0104, sigma => 3.4, cutoff => 8.5, shift => true},
-                        relax => #{level => tight, fmax => 1.0e-4, max_steps => 500}, priority => high,
+                        relax => #{level => tight, fmax => 1.0e-4, max_steps => 500, method => cg, cell => [xx, zz], pressure => -2.5, smax => 0.5},
+                        verify => #{elastic => true}, priority => high,
                         timeout => 1000, memory_limit => 1000000, progress => 50}}, ask(Query)).
 
 both_names_of_a_potential_are_understood_test_() ->
     [?_assertMatch({ok, #{potential := #{type := stillinger_weber, parameters := silicon}}}, ask(Query))
      || Query <- ["potential=sw", "potential=stillinger_weber", "potential=sw&parameters=silicon"]].
+
+stability_takes_what_the_gates_need_test() ->
+    Ask = fun(Query) ->
+        beamline_service_request:stability(#{query => uri_string:dissect_query(list_to_binary(Query))},
+            #{timeout => 60000, max_timeout => 600000, max_memory_limit => infinity})
+    end,
+    {ok, #{work := stability, verify := #{elastic := true} = Default}} = Ask(""),
+    ?assertEqual(#{elastic => true}, Default),
+    {ok, #{verify := Verify}} = Ask("elastic=false&fmax=0.1&smax=1&stress=1,-2,3,0,0,0.5&min_distance=2&reference_energy=-4.3"),
+    ?assertEqual(#{elastic => false, fmax => 0.1, smax => 1.0, stress => [1.0, -2.0, 3.0, 0.0, 0.0, 0.5], min_distance => 2.0,
+                   reference_energy => -4.3}, Verify),
+    [?assertMatch({error, {invalid, #{field := Field}}}, Ask(Query)) || {Field, Query} <- [
+        {<<"level">>, "level=tight"}, {<<"cell">>, "cell=free"}, {<<"stress">>, "stress=1,2"}, {<<"stress">>, "stress=1,2,3,4,5,x"},
+        {<<"stress">>, "pressure=1&stress=1,1,1,0,0,0"}, {<<"output">>, "output=cif"}, {<<"elastic">>, "elastic=maybe"}]].
 
 what_is_wrong_is_named_test_() ->
     [?_assertEqual(Field, invalid(Query)) || {Field, Query} <- [
@@ -41,7 +56,8 @@ what_is_wrong_is_named_test_() ->
         {<<"priority">>, "priority=urgent"}, {<<"level">>, "level=best"}, {<<"format">>, "format=pdb"},
         {<<"output">>, "output=auto"}, {<<"progress">>, "progress=5"}, {<<"memory_limit">>, "memory_limit=0"},
         {<<"potential">>, "potential=eam"}, {<<"sigma">>, "potential=lj&epsilon=1&cutoff=2"},
-        {<<"epsilon">>, "epsilon=1"}, {<<"sigma">>, "potential=sw&sigma=2"}, {<<"parameters">>, "potential=lj&parameters=silicon"},
+        {<<"cell">>, "cell=round"}, {<<"cell">>, "cell=xx,ab"}, {<<"cell">>, "cell="}, {<<"method">>, "method=newton"},
+        {<<"pressure">>, "pressure=high"}, {<<"strain">>, "strain=1"}, {<<"epsilon">>, "epsilon=1"}, {<<"sigma">>, "potential=sw&sigma=2"}, {<<"parameters">>, "potential=lj&parameters=silicon"},
         {<<"parameters">>, "potential=sw&parameters=tungsten"}, {<<"shift">>, "potential=lj&epsilon=1&sigma=1&cutoff=2&shift=1"}]].
 
 the_field_priority_gives_the_class_unless_the_query_does_test_() ->

@@ -654,6 +654,29 @@ command(Parts) -> os:cmd(binary_to_list(iolist_to_binary(Parts))).
 -define(PYRITE, "data_pyrite\n_cell_length_a 5.416\n_cell_length_b 5.416\n_cell_length_c 5.416\n_symmetry_space_group_name_H-M 'P a -3'\n"
                 "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\nFe1 0 0 0\nS1 .385 .385 .385\n").
 
+-define(SILICON_CELL, "silicon\n5.431\n1 0 0\n0 1 0\n0 0 1\nSi\n8\nDirect\n0 0 0\n0 .5 .5\n.5 0 .5\n.5 .5 0\n"
+                      ".25 .25 .25\n.25 .75 .75\n.75 .25 .75\n.75 .75 .25\n").
+
+stability_is_told_with_elastic_constants_test() ->
+    with(fun(Port) ->
+        #{<<"verdict">> := <<"unknown">>, <<"elastic">> := #{<<"stable">> := true, <<"relaxed">> := [[C11 | _] | _], <<"bulk_hill">> := B},
+          <<"gates">> := Gates, <<"atoms">> := 8} = json(post(Port, "/v1/stability", <<?SILICON_CELL>>)),
+        ?assert(abs(C11 - 151.42) < 0.1 andalso abs(B - 101.42) < 0.1),
+        ?assertMatch([true], [Pass || #{<<"name">> := <<"elastic">>, <<"pass">> := Pass} <- Gates]),
+        ?assertNot(is_map_key(<<"elastic">>, json(post(Port, "/v1/stability?elastic=false", <<?SILICON_CELL>>)))),
+        ?assertMatch(#{<<"field">> := <<"level">>}, problem(422, post(Port, "/v1/stability?level=tight", <<?SILICON_CELL>>)))
+    end).
+
+a_cell_is_relaxed_under_pressure_test() ->
+    with(fun(Port) ->
+        #{<<"cell_relaxed">> := true, <<"pressure_gpa">> := P, <<"max_stress">> := Stress, <<"passed">> := true,
+          <<"elastic">> := #{<<"stable">> := true}} =
+            json(post(Port, "/v1/relaxations?pressure=2&smax=0.001&method=lbfgs&elastic=true", <<?SILICON_CELL>>)),
+        ?assert(abs(P - 2) < 1.1e-3 andalso Stress =< 1.0e-3),
+        #{<<"cell_relaxed">> := false} = json(post(Port, "/v1/relaxations?cell=fixed", <<?SILICON_CELL>>)),
+        ?assertMatch(#{<<"field">> := <<"stress">>}, problem(422, post(Port, "/v1/relaxations?cell=fixed&pressure=1", <<?SILICON_CELL>>)))
+    end).
+
 structures_are_inspected_converted_and_searched_test() ->
     with(fun(Port) ->
         Inspected = post(Port, "/v1/structures/inspect", <<?PYRITE>>),
