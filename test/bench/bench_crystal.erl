@@ -4,7 +4,7 @@
 %% in one run, one core each.
 -module(bench_crystal).
 
--export([run/0]).
+-export([run/0, peer/3]).
 
 -define(STEPS, "200").
 
