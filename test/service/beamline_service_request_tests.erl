@@ -22,10 +22,12 @@ nothing_given_means_the_defaults_test() ->
 
 everything_can_be_given_test() ->
     Query = "format=poscar&output=extxyz&potential=lj&epsilon=0.0104&sigma=3.4&cutoff=8.5&shift=true&level=tight"
-            "&fmax=1e-4&max_steps=500&method=cg&cell=xx,zz&pressure=-2.5&smax=0.5&elastic=true&timeout=1000&memory_limit=1000000&priority=high&progress=50",
+            "&fmax=1e-4&max_steps=500&method=cg&cell=xx,zz&pressure=-2.5&smax=0.5&elastic=true"
+            "&timeout=1000&memory_limit=1000000&priority=high&progress=50",
     ?assertEqual({ok, #{format => poscar, output => extxyz, parse => #{},
                         potential => #{type => lennard_jones, epsilon => 0.0104, sigma => 3.4, cutoff => 8.5, shift => true},
-                        relax => #{level => tight, fmax => 1.0e-4, max_steps => 500, method => cg, cell => [xx, zz], pressure => -2.5, smax => 0.5},
+                        relax => #{level => tight, fmax => 1.0e-4, max_steps => 500, method => cg, cell => [xx, zz], pressure => -2.5,
+                                  smax => 0.5},
                         verify => #{elastic => true}, priority => high,
                         timeout => 1000, memory_limit => 1000000, progress => 50}}, ask(Query)).
 
@@ -57,7 +59,8 @@ what_is_wrong_is_named_test_() ->
         {<<"output">>, "output=auto"}, {<<"progress">>, "progress=5"}, {<<"memory_limit">>, "memory_limit=0"},
         {<<"potential">>, "potential=eam"}, {<<"sigma">>, "potential=lj&epsilon=1&cutoff=2"},
         {<<"cell">>, "cell=round"}, {<<"cell">>, "cell=xx,ab"}, {<<"cell">>, "cell="}, {<<"method">>, "method=newton"},
-        {<<"pressure">>, "pressure=high"}, {<<"strain">>, "strain=1"}, {<<"epsilon">>, "epsilon=1"}, {<<"sigma">>, "potential=sw&sigma=2"}, {<<"parameters">>, "potential=lj&parameters=silicon"},
+        {<<"pressure">>, "pressure=high"}, {<<"strain">>, "strain=1"}, {<<"epsilon">>, "epsilon=1"},
+        {<<"sigma">>, "potential=sw&sigma=2"}, {<<"parameters">>, "potential=lj&parameters=silicon"},
         {<<"parameters">>, "potential=sw&parameters=tungsten"}, {<<"shift">>, "potential=lj&epsilon=1&sigma=1&cutoff=2&shift=1"}]].
 
 the_field_priority_gives_the_class_unless_the_query_does_test_() ->
