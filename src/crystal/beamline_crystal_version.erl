@@ -77,6 +77,9 @@
     verify => beamline_crystal:verify_options(),
     %% eV of the cell; default 0
     energy_tolerance => number(),
+    %% Prism's names ({@link beamline_crystal:config/1}): optimization_level and stability_threshold are defaults of the above,
+    %% max_nodes bounds the atoms, a system_type that is given must be what comes out
+    config => map(),
     task => beamline_runtime:task_options()
 }.
 
@@ -198,6 +201,20 @@ hash(Structure) ->
 
 %% @doc Relaxes, verifies, and commits or rolls back. Never raises for what a task can answer.
 -spec run(history(), beamline_crystal:potential(), options()) -> history().
+run(History, Potential, #{config := Given} = Options) ->
+    case beamline_crystal:config(Given) of
+        {ok, #{max_nodes := Most, optimization_level := Level, stability_threshold := Threshold}} ->
+            Atoms = beamline_crystal:number_of_atoms(structure(History)),
+            Configured = (maps:remove(config, Options))#{
+                relax => maps:merge(#{level => Level}, maps:get(relax, Options, #{})),
+                verify => maps:merge(#{stability_threshold => Threshold}, maps:get(verify, Options, #{})),
+                system => maps:get(system_type, Given, any)},
+            case Atoms =< Most of
+                true -> run(History, Potential, Configured);
+                false -> rollback({limit, #{what => max_nodes, limit => Most, asked => Atoms}}, History)
+            end;
+        {error, Reason} -> rollback(Reason, History)
+    end;
 run(History, Potential, Options) ->
     Relax = maps:get(relax, Options, #{}),
     With = #{potential => Potential, options => Relax},
@@ -210,9 +227,26 @@ run(History, Potential, Options) ->
 check(History, Relaxed, Potential, Options) ->
     Verify = verify_options(Relaxed, Options),
     case beamline_crystal:verify(structure(History), Potential, Verify, maps:get(task, Options, #{})) of
-        {ok, Verified} -> commit(verified(Verified, #{potential => Potential, options => Verify}, History));
+        {ok, Verified} ->
+            commit_as(maps:get(system, Options, any), verified(Verified, #{potential => Potential, options => Verify}, History));
         {error, Reason} -> rollback(Reason, History)
     end.
+
+%% Only where it is of the crystal system that was asked for.
+commit_as(any, History) -> commit(History);
+commit_as(Asked, History) ->
+    case beamline_crystal:symmetry(structure(History), #{symprec => 0.01}) of
+        {ok, #{number := Number}} ->
+            case system(Number) of
+                Asked -> commit(History);
+                Found -> rollback({symmetry, #{asked => Asked, found => Found}}, History)
+            end;
+        {error, Reason} -> rollback(Reason, History)
+    end.
+
+system(Number) ->
+    Ends = [{2, triclinic}, {15, monoclinic}, {74, orthorhombic}, {142, tetragonal}, {167, trigonal}, {194, hexagonal}, {230, cubic}],
+    element(2, hd([End || {Last, _} = End <- Ends, Number =< Last])).
 
 %% A relaxation is checked against what it aimed at, unless the caller says otherwise.
 verify_options(Relaxed, Options) ->

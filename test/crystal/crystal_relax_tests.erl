@@ -290,3 +290,18 @@ a_run_under_load_is_committed_too_case() ->
         ?assertEqual({committed, Relax}, {beamline_crystal_version:state(H), Relax})
      end || Relax <- [#{pressure => 5}, #{pressure => -2, level => tight}, #{stress => [1, -2, 0.5, 0, 1, 0]}, #{cell => [zz]},
                       #{cell => isotropic}, #{cell => fixed}, #{level => fast}]].
+
+prisms_names_configure_a_run_case() ->
+    Si = prototype(diamond, <<"Si">>, 5.45),
+    Run = fun(Config) -> hd(beamline_crystal_version:history(
+            beamline_crystal_version:run(beamline_crystal_version:new(Si), ?SILICON, #{config => Config}))) end,
+    ?assertMatch(#{state := committed}, Run(#{optimization_level => tight, max_nodes => 8})),
+    ?assertMatch(#{state := rolled_back, why := {limit, #{what := max_nodes, limit := 7, asked := 8}}}, Run(#{max_nodes => 7})),
+    ?assertMatch(#{state := rolled_back, why := {invalid, #{field := colour}}}, Run(#{colour => red})),
+    ?assertMatch(#{state := rolled_back, why := {unsupported, _}}, Run(#{optimization_level => search})),
+    case Run(#{system_type => cubic}) of
+        #{state := rolled_back, why := {unsupported, spglib}} -> ok;
+        Committed ->
+            ?assertMatch(#{state := committed}, Committed),
+            ?assertMatch(#{state := rolled_back, why := {symmetry, #{asked := hexagonal, found := cubic}}}, Run(#{system_type => hexagonal}))
+    end.
