@@ -26,7 +26,7 @@ enum accepted {
     TAKES_CUTOFF = 8,
 };
 
-static enum bl_status read_positive(struct bl_reader *r, const char *field, double *out, struct bl_error *err)
+enum bl_status bl_read_positive(struct bl_reader *r, const char *field, double *out, struct bl_error *err)
 {
     double value;
     bl_reader_at(r, field);
@@ -60,7 +60,7 @@ static enum bl_status read_argument(struct bl_ctx *ctx, struct bl_reader *r, uns
     if ((takes & TAKES_WANTS) && bl_span_is(&key, "virial")) return bl_read_bool(r, &a->virial);
     bl_reader_at(r, "atom_energies");
     if ((takes & TAKES_WANTS) && bl_span_is(&key, "atom_energies")) return bl_read_bool(r, &a->atom_energies);
-    if ((takes & TAKES_CUTOFF) && bl_span_is(&key, "cutoff")) return read_positive(r, "cutoff", &a->cutoff, err);
+    if ((takes & TAKES_CUTOFF) && bl_span_is(&key, "cutoff")) return bl_read_positive(r, "cutoff", &a->cutoff, err);
     return bl_read_unknown_key(r, &key);
 }
 

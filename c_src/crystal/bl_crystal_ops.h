@@ -24,6 +24,8 @@ struct bl_term_structure {
 enum bl_status bl_read_structure(struct bl_reader *r, struct bl_quota *quota, struct bl_term_structure *t, struct bl_error *err);
 void bl_write_structure(struct bl_writer *w, const struct bl_structure *s, const struct bl_term_structure *foreign);
 
+/* A number above 0, or BL_INVALID about `field`. */
+enum bl_status bl_read_positive(struct bl_reader *r, const char *field, double *out, struct bl_error *err);
 /* key => number; key => [six numbers times factor]. */
 void bl_write_keyed_float(struct bl_writer *w, const char *key, double value);
 void bl_write_keyed_six(struct bl_writer *w, const char *key, const double v[6], double factor);

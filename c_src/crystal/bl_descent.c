@@ -101,7 +101,7 @@ static void along_force(struct descent *r)
 static void lbfgs_direction(struct descent *r)
 {
     const size_t n = r->m->n;
-    double alpha[MEMORY];
+    double alpha[MEMORY] = {0};
     memcpy(r->d, r->m->f, n * sizeof(double));
     for (size_t k = 0; k < r->pairs; k++) {
         const size_t j = (r->newest + MEMORY - k) % MEMORY;

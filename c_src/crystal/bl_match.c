@@ -155,7 +155,7 @@ static enum bl_status lay(struct search *x, struct bl_error *err)
             if (!fits(x, 0, x->near[0][i], 1, x->near[1][j])) continue;
             for (size_t k = 0; k < x->near_count[2]; k++) {
                 if (!fits(x, 0, x->near[0][i], 2, x->near[2][k]) || !fits(x, 1, x->near[1][j], 2, x->near[2][k])) continue;
-                struct laid m;
+                struct laid m = {.strain = 0};
                 memcpy(m.cell[0], x->near[0][i], sizeof m.cell[0]);
                 memcpy(m.cell[1], x->near[1][j], sizeof m.cell[1]);
                 memcpy(m.cell[2], x->near[2][k], sizeof m.cell[2]);

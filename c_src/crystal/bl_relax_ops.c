@@ -40,17 +40,6 @@ static enum bl_status read_choice(struct bl_reader *r, const char *field, const 
     return bl_fail_invalid(err, field, "%s", list);
 }
 
-static enum bl_status read_positive(struct bl_reader *r, const char *field, double *out, struct bl_error *err)
-{
-    double value;
-    bl_reader_at(r, field);
-    const enum bl_status status = bl_read_number(r, &value);
-    if (status != BL_OK) return status;
-    if (!(value > 0)) return bl_fail_invalid(err, field, "a positive number");
-    *out = value;
-    return BL_OK;
-}
-
 static enum bl_status read_steps(struct bl_reader *r, uint64_t *out, struct bl_error *err)
 {
     uint64_t value;
@@ -128,16 +117,16 @@ static enum bl_status read_relax(struct bl_reader *r, struct arguments *a, const
     if (bl_span_is(key, "cell")) return read_cell(r, o, err);
     if (bl_span_is(key, "pressure")) return read_load(r, "pressure", false, &a->has_load, o->stress_gpa, err);
     if (bl_span_is(key, "stress")) return read_load(r, "stress", true, &a->has_load, o->stress_gpa, err);
-    if (bl_span_is(key, "smax")) return read_positive(r, "smax", &o->smax_gpa, err);
-    if (bl_span_is(key, "fmax")) return read_positive(r, "fmax", &o->fmax, err);
-    if (bl_span_is(key, "max_move")) return read_positive(r, "max_move", &o->max_move, err);
+    if (bl_span_is(key, "smax")) return bl_read_positive(r, "smax", &o->smax_gpa, err);
+    if (bl_span_is(key, "fmax")) return bl_read_positive(r, "fmax", &o->fmax, err);
+    if (bl_span_is(key, "max_move")) return bl_read_positive(r, "max_move", &o->max_move, err);
     if (bl_span_is(key, "max_steps")) return read_steps(r, &o->max_steps, err);
     return bl_read_unknown_key(r, key);
 }
 
 static enum bl_status read_elastic(struct bl_reader *r, struct bl_elastic_options *o, const struct bl_span *key, struct bl_error *err)
 {
-    if (bl_span_is(key, "strain")) return read_positive(r, "strain", &o->strain, err);
+    if (bl_span_is(key, "strain")) return bl_read_positive(r, "strain", &o->strain, err);
     if (bl_span_is(key, "max_steps")) return read_steps(r, &o->max_steps, err);
     bl_reader_at(r, "clamped_only");
     if (bl_span_is(key, "clamped_only")) return bl_read_bool(r, &o->clamped_only);
@@ -147,11 +136,11 @@ static enum bl_status read_elastic(struct bl_reader *r, struct bl_elastic_option
 static enum bl_status read_verify(struct bl_reader *r, struct arguments *a, const struct bl_span *key, struct bl_error *err)
 {
     struct bl_verify_options *o = &a->verify;
-    if (bl_span_is(key, "fmax")) return read_positive(r, "fmax", &o->fmax, err);
-    if (bl_span_is(key, "min_distance")) return read_positive(r, "min_distance", &o->min_distance, err);
+    if (bl_span_is(key, "fmax")) return bl_read_positive(r, "fmax", &o->fmax, err);
+    if (bl_span_is(key, "min_distance")) return bl_read_positive(r, "min_distance", &o->min_distance, err);
     if (bl_span_is(key, "smax")) {
         o->has_smax = true;
-        return read_positive(r, "smax", &o->smax_gpa, err);
+        return bl_read_positive(r, "smax", &o->smax_gpa, err);
     }
     if (bl_span_is(key, "pressure")) return read_load(r, "pressure", false, &a->has_load, o->stress_gpa, err);
     if (bl_span_is(key, "stress")) return read_load(r, "stress", true, &a->has_load, o->stress_gpa, err);
