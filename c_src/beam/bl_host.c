@@ -199,7 +199,8 @@ static struct host_task *new_task(const struct bl_frame *frame, const struct bl_
     }
     struct host_task *t = bl_alloc(NULL, sizeof *t + frame->total, err);
     if (!t) return NULL;
-    *t = (struct host_task){.op = op, .id = frame->id, .fail_nth = head->fail_nth, .args = {.data = t->bytes, .len = frame->total, .owner = t}};
+    *t = (struct host_task){.op = op, .id = frame->id, .fail_nth = head->fail_nth};
+    t->args = (struct bl_span){.data = t->bytes, .len = frame->total, .owner = t}; /* shared with the answer */
     bl_task_options_init(&t->options);
     t->options.priority = frame->class < BL_PRIORITY_COUNT ? (enum bl_priority)frame->class : BL_NORMAL;
     t->options.timeout_ms = BL_NO_TIMEOUT; /* the VM keeps the deadline, and cancels */

@@ -503,15 +503,15 @@ TEST(shared_binaries_stay_where_they_are)
     bl_etf_writer_share(&sharing, room, 2);
     struct bl_etf_writer *const both[2] = {&plain, &sharing};
     for (int i = 0; i < 2; i++) {
-        struct bl_writer *w = &both[i]->base;
-        bl_write_list(w, 5);
-        bl_write_span(w, &owned);
-        bl_write_span(w, &small);
-        bl_write_span(w, &owned);
-        bl_write_span(w, &owned); /* one more than there is room for */
-        bl_write_int(w, 5);
-        bl_write_end(w);
-        CHECK(bl_writer_done(w));
+        struct bl_writer *const to = &both[i]->base;
+        bl_write_list(to, 5);
+        bl_write_span(to, &owned);
+        bl_write_span(to, &small);
+        bl_write_span(to, &owned);
+        bl_write_span(to, &owned); /* one more than there is room for */
+        bl_write_int(to, 5);
+        bl_write_end(to);
+        CHECK(bl_writer_done(to));
     }
     CHECK_INT(sharing.shared_count, 2);
     const size_t count = bl_etf_writer_spans(&sharing, spans);

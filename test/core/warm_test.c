@@ -29,7 +29,7 @@ TEST(the_block_that_fits_best_is_taken)
     size_t capacity = 0;
     bl_warm_join();
     const size_t sizes[] = {12, 10, 11};
-    for (int i = 0; i < 3; i++) CHECK(bl_warm_give(malloc(sizes[i] * MIB), sizes[i] * MIB));
+    for (size_t i = 0; i < 3; i++) CHECK(bl_warm_give(malloc(sizes[i] * MIB), sizes[i] * MIB));
     void *block = bl_warm_take(10 * MIB - 1, &capacity);
     CHECK_INT(capacity, 10 * MIB);
     free(block);
@@ -52,7 +52,7 @@ TEST(the_oldest_makes_room)
 {
     size_t capacity;
     bl_warm_join();
-    for (int i = 0; i < 40; i++) CHECK(bl_warm_give(malloc(2 * MIB + 64 * i), 2 * MIB + 64 * i));
+    for (size_t i = 0; i < 40; i++) CHECK(bl_warm_give(malloc(2 * MIB + 64 * i), 2 * MIB + 64 * i));
     CHECK(bl_warm_give(malloc(200 * MIB), 200 * MIB));
     void *block = bl_warm_take(2 * MIB, &capacity);
     CHECK(block && capacity > 2 * MIB); /* the first ones went */
