@@ -143,7 +143,8 @@ static enum bl_status read_functions(struct bl_table_reader *r, double *buffer, 
     for (size_t i = 0; status == BL_OK && i < n; i++) {
         size_t number;
         status = read_element(r, &number, err);
-        if (status == BL_OK) status = read_function(r, buffer, t->rho_points, t->embed + i * 4 * (t->rho_points - 1), "an embedding energy", err);
+        if (status == BL_OK) status = read_function(r, buffer, t->rho_points, t->embed + i * 4 * (t->rho_points - 1),
+                                                   "an embedding energy", err);
         for (size_t k = 0; status == BL_OK && k < t->densities; k++, density += wide)
             status = read_function(r, buffer, t->points, density, "a density", err);
     }
@@ -185,7 +186,8 @@ static enum bl_status read_funcfl(struct bl_table_reader *r, struct funcfl *f, s
     uint32_t at;
     enum bl_status status = skip_line(r, err);
     if (status == BL_OK) status = read_element(r, &number, err);
-    if (status == BL_OK && number >= BL_ELEMENT_COUNT) status = bl_text_expected(&r->text, err, "a line with an atomic number before this one");
+    if (status == BL_OK && number >= BL_ELEMENT_COUNT)
+        status = bl_text_expected(&r->text, err, "a line with an atomic number before this one");
     if (status == BL_OK) {
         const char *symbol = bl_elements[number].symbol;
         const size_t before = r->out->elements;

@@ -87,20 +87,24 @@ void bl_engine_stats(const struct bl_engine *e, struct bl_engine_stats *out)
 
 /* ---- the list --------------------------------------------------------------------------- */
 
-/* Has some atom moved more than half the slack since the list was made? NaN counts as moved. */
-static bool moved_too_far(const struct bl_engine *e, const double *positions)
+/* Has some atom moved more than half the slack since the list was made? NaN counts as moved. Homes were wrapped
+ * by the same cells then and now, which the map takes along. */
+static bool moved_too_far(const struct bl_engine *e)
 {
-    const double limit = 0.25 * e->slack * e->slack, *before = e->search.built;
+    const struct bl_search *s = &e->search;
+    const double limit = 0.25 * e->slack * e->slack;
     if (!(e->slack >= 0)) return true;
-    for (size_t i = 0; i < 3 * e->atoms; i += 3) {
-        double x = before[i], y = before[i + 1], z = before[i + 2];
+    for (size_t h = 0; h < s->atoms; h++) {
+        const size_t home = s->home[h];
+        const double *now = s->xyzt + 4 * home;
+        double x = s->x[home], y = s->y[home], z = s->z[home];
         if (e->strained) {
             const double at[3] = {x, y, z};
             x = at[0] * e->affine[0][0] + at[1] * e->affine[1][0] + at[2] * e->affine[2][0];
             y = at[0] * e->affine[0][1] + at[1] * e->affine[1][1] + at[2] * e->affine[2][1];
             z = at[0] * e->affine[0][2] + at[1] * e->affine[1][2] + at[2] * e->affine[2][2];
         }
-        const double dx = positions[i] - x, dy = positions[i + 1] - y, dz = positions[i + 2] - z;
+        const double dx = now[0] - x, dy = now[1] - y, dz = now[2] - z;
         if (!(dx * dx + dy * dy + dz * dz <= limit)) return true;
     }
     return false;
@@ -141,8 +145,11 @@ enum bl_status bl_engine_set_cell(struct bl_engine *e, double cell[3][3], struct
 
 static enum bl_status refresh(struct bl_ctx *ctx, struct bl_engine *e, const double *positions, struct bl_error *err)
 {
-    const bool due = e->rebuild_every > 0 ? ++e->since_rebuild >= e->rebuild_every : e->built && moved_too_far(e, positions);
-    if (e->built && !due) return bl_search_move(ctx, &e->search, &e->lattice, positions, err);
+    if (e->built && (e->rebuild_every == 0 || ++e->since_rebuild < e->rebuild_every)) {
+        const enum bl_status status = bl_search_move_homes(ctx, &e->search, &e->lattice, positions, err);
+        if (status != BL_OK) return status;
+        if (e->rebuild_every > 0 || !moved_too_far(e)) return bl_search_move_images(ctx, &e->search, err);
+    }
     e->built = false; /* until it has succeeded */
     const enum bl_status status = bl_search_build(ctx, &e->search, &e->lattice, positions, e->tags, e->atoms, e->cutoff + e->skin, err);
     if (status != BL_OK) return status;

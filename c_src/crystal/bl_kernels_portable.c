@@ -10,4 +10,5 @@
 #define KERNEL(name) name##_portable
 #include "bl_kernels.inc"
 
-const struct bl_kernels bl_kernels_portable = {"portable", lj_block, morse_block, sw_centres, tersoff_centres, eam_density_block, eam_force_block};
+const struct bl_kernels bl_kernels_portable = {"portable", lj_block, morse_block, sw_centres, tersoff_centres,
+                                               eam_density_block, eam_force_block};

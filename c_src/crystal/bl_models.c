@@ -4,7 +4,8 @@
  */
 #include "bl_model.h"
 
-static const struct bl_model_class *const classes[] = {&bl_lj_class, &bl_sw_class, &bl_morse_class, &bl_sutton_chen_class, &bl_eam_class, &bl_tersoff_class};
+static const struct bl_model_class *const classes[] = {&bl_lj_class,          &bl_sw_class,  &bl_morse_class,
+                                                      &bl_sutton_chen_class, &bl_eam_class, &bl_tersoff_class};
 
 const struct bl_model_class *bl_model_class_of(enum bl_potential_type type)
 {

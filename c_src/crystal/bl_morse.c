@@ -100,7 +100,8 @@ static enum bl_status prepare(struct bl_engine *e, const struct bl_structure *s,
     if (potential->morse_count > BL_LJ_PAIRS_MAX) return bl_fail_limit(err, "pairs", BL_LJ_PAIRS_MAX, potential->morse_count);
     if (potential->set && strcmp(potential->set, "girifalco_weizer") != 0)
         return bl_fail_invalid(err, "parameters", "no built-in set of this name");
-    if (potential->set && !(potential->cutoff >= 0 && potential->cutoff < INFINITY)) return bl_fail_invalid(err, "cutoff", "a positive number");
+    if (potential->set && !(potential->cutoff >= 0 && potential->cutoff < INFINITY))
+        return bl_fail_invalid(err, "cutoff", "a positive number");
     struct morse_model *m = e->model = bl_alloc_zero(e->quota, sizeof *m, err);
     if (!m) return bl_alloc_status(err);
     m->table = bl_alloc_zero(e->quota, n * n * sizeof *m->table, err);

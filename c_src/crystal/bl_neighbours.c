@@ -36,7 +36,7 @@ struct fill_job {
 
 struct row_scratch {
     int64_t *keys; /* longest + 4, and where they are sorted as pairs of key and site twice that */
-    uint32_t *ranks;
+    uint32_t *ranks, *sites;
 };
 
 static void put(const struct fill_job *job, size_t i, uint32_t home, uint32_t site, uint64_t at)
@@ -54,8 +54,9 @@ static void fill_row(const struct fill_job *job, const struct row_scratch *x, si
 {
     const struct bl_search *s = job->s;
     const uint32_t h = s->rank[i], home = s->home[h];
-    const uint32_t *sites = s->blocks[h / BL_BLOCK].list + s->row_start[h];
+    uint32_t *const sites = x->sites;
     const size_t n = s->row_length[h];
+    bl_search_row(s, h, sites);
     const uint64_t at = job->list->first[i];
     if (n <= RANKED_MAX) {
         for (size_t k = 0; k < n; k++) x->keys[k] = key_of(s, sites[k]);
@@ -76,7 +77,8 @@ static enum bl_status fill_body(void *arg, size_t begin, size_t end, unsigned la
     const struct fill_job *job = arg;
     (void)lane;
     struct row_scratch x = {.keys = bl_alloc_array(job->quota, 2 * job->longest + 4, sizeof *x.keys, err)};
-    if (x.keys) x.ranks = bl_alloc_array(job->quota, job->longest, sizeof *x.ranks, err);
+    if (x.keys) x.ranks = bl_alloc_array(job->quota, 2 * job->longest, sizeof *x.ranks, err);
+    x.sites = x.ranks ? x.ranks + job->longest : NULL;
     const enum bl_status status = x.keys && x.ranks ? BL_OK : bl_alloc_status(err);
     for (size_t i = begin; status == BL_OK && i < end; i++) fill_row(job, &x, i);
     bl_free(x.keys);

@@ -118,13 +118,15 @@ static enum bl_status read_field(struct bl_reader *r, struct bl_potential *p, st
         const char *key;
         double *value;
         bool *has;
-    } numbers[] = {{"epsilon", &f->lj.epsilon, &f->has_lj},   {"sigma", &f->lj.sigma, &f->has_lj},    {"depth", &f->morse.depth, &f->has_morse},
+    } numbers[] = {{"epsilon", &f->lj.epsilon, &f->has_lj}, {"sigma", &f->lj.sigma, &f->has_lj},
+                   {"depth", &f->morse.depth, &f->has_morse},
                    {"alpha", &f->morse.alpha, &f->has_morse}, {"r0", &f->morse.r0, &f->has_morse}, {"cutoff", &f->cutoff, &f->has_cutoff}};
     const struct {
         const char *key;
         struct bl_span *value;
         bool *has;
-    } terms[] = {{"pairs", &f->pairs, &f->has_pairs}, {"parameters", &f->parameters, &f->has_parameters}, {"table", &f->table, &f->has_table}};
+    } terms[] = {{"pairs", &f->pairs, &f->has_pairs}, {"parameters", &f->parameters, &f->has_parameters},
+                 {"table", &f->table, &f->has_table}};
     struct bl_span key;
     const enum bl_status status = bl_read_atom(r, &key);
     if (status != BL_OK) return status;

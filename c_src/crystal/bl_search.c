@@ -13,8 +13,9 @@ void bl_search_init(struct bl_search *s, struct bl_quota *quota, const struct bl
 
 void bl_search_clear(struct bl_search *s)
 {
-    void *const all[] = {s->wrap, s->rank, s->home_of, s->built, s->fraction, s->atom,       s->image,       s->xyzt,        s->x,
-                         s->y,    s->z,    s->home,    s->row_start, s->row_length, s->image_shift, s->image_vector, s->bin_start};
+    void *const all[] = {s->wrap, s->rank, s->atom, s->image, s->xyzt, s->x, s->y, s->z, s->home, s->row_start, s->row_length,
+                         s->image_shift, s->image_vector, s->bin_start};
+    bl_lanes_clear(&s->lanes);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) bl_free(all[i]);
     for (size_t i = 0; i < s->block_room; i++) bl_free(s->blocks[i].list);
     bl_free(s->blocks);
@@ -23,7 +24,7 @@ void bl_search_clear(struct bl_search *s)
 
 size_t bl_search_bytes(const struct bl_search *s)
 {
-    size_t bytes = s->atom_room * (sizeof *s->wrap + sizeof *s->rank + 10 * sizeof(double)) +
+    size_t bytes = s->atom_room * (sizeof *s->wrap + sizeof *s->rank) +
                    s->site_room * (2 * sizeof(uint32_t) + 7 * sizeof(double)) + s->home_room * 3 * sizeof(uint32_t) +
                    s->bin_room * sizeof(uint32_t) + s->image_room * (sizeof *s->image_shift + 4 * sizeof(double));
     return bytes + s->block_room * sizeof *s->blocks + bl_search_list_bytes(s);
@@ -32,7 +33,7 @@ size_t bl_search_bytes(const struct bl_search *s)
 size_t bl_search_list_bytes(const struct bl_search *s)
 {
     size_t bytes = 0;
-    for (size_t i = 0; i < s->block_room; i++) bytes += s->blocks[i].capacity * sizeof(uint32_t);
+    for (size_t i = 0; i < s->block_room; i++) bytes += s->blocks[i].capacity * sizeof(uint16_t);
     return bytes;
 }
 
@@ -50,9 +51,6 @@ static enum bl_status room_for_atoms(struct bl_search *s, size_t n, struct bl_er
     s->atom_room = 0;
     enum bl_status status = bl_search_room(s->quota, &s->wrap, n, sizeof *s->wrap, err);
     if (status == BL_OK) status = bl_search_room(s->quota, &s->rank, n, sizeof *s->rank, err);
-    if (status == BL_OK) status = bl_search_room(s->quota, &s->home_of, n, 4 * sizeof(double), err);
-    if (status == BL_OK) status = bl_search_room(s->quota, &s->built, n, 3 * sizeof(double), err);
-    if (status == BL_OK) status = bl_search_room(s->quota, &s->fraction, n, 3 * sizeof(double), err);
     if (status == BL_OK) status = bl_search_room(s->quota, &s->home, n, sizeof *s->home, err);
     if (status == BL_OK) status = bl_search_room(s->quota, &s->row_start, n, sizeof *s->row_start, err);
     if (status == BL_OK) status = bl_search_room(s->quota, &s->row_length, n, sizeof *s->row_length, err);
@@ -64,7 +62,7 @@ static enum bl_status room_for_sites(struct bl_search *s, size_t n, struct bl_er
 {
     if (n <= s->site_room && s->atom) return BL_OK;
     s->site_room = 0;
-    const size_t room = n + n / 16 + 8; /* a drop less at each rebuild; the search reads 3 beyond */
+    const size_t room = n + n / 64 + 8; /* numbers of images vary a little; the search reads 3 beyond */
     enum bl_status status = bl_search_room(s->quota, &s->atom, room, sizeof *s->atom, err);
     if (status == BL_OK) status = bl_search_room(s->quota, &s->image, room, sizeof *s->image, err);
     if (status == BL_OK) status = bl_search_room(s->quota, &s->xyzt, room, 4 * sizeof(double), err);
@@ -151,38 +149,51 @@ static void shift_span(const struct margin *m, double f, int32_t *low, int32_t *
 /* Beyond this many cells a position is an error, not an atom: shifts must fit 32 bits. */
 #define WRAP_MAX 1e9
 
-static enum bl_status wrap_atoms(struct bl_search *s, const struct bl_lattice *l, const double *positions, struct bl_error *err)
+/* What a build looks at. */
+struct source {
+    struct bl_search *s;
+    const struct bl_lattice *lattice;
+    const double *positions, *tags;
+};
+
+/* Of the wrapped atom: in [0, 1] along periodic directions, 1 by rounding, which is harmless. Computed again where
+ * it is needed: cheaper than memory for all atoms. */
+static void fraction_of(const struct source *b, size_t i, double f[3])
 {
+    bl_lattice_fractional(b->lattice, b->positions + 3 * i, f);
+    for (int k = 0; k < 3; k++) f[k] += b->s->wrap[i][k];
+}
+
+static enum bl_status wrap_atoms(const struct source *b, struct bl_error *err)
+{
+    struct bl_search *s = b->s;
     s->wrapped = false;
     for (size_t i = 0; i < s->atoms; i++) {
-        double *f = s->fraction + 3 * i;
-        if (!isfinite(positions[3 * i]) || !isfinite(positions[3 * i + 1]) || !isfinite(positions[3 * i + 2]))
+        const double *r = b->positions + 3 * i;
+        double f[3];
+        if (!isfinite(r[0]) || !isfinite(r[1]) || !isfinite(r[2]))
             return bl_fail_invalid(err, "positions", "the position of atom %zu is not finite", i + 1);
-        bl_lattice_fractional(l, positions + 3 * i, f);
+        bl_lattice_fractional(b->lattice, r, f);
         for (int k = 0; k < 3; k++) {
             s->wrap[i][k] = 0;
-            if (!l->periodic[k]) continue;
+            if (!b->lattice->periodic[k]) continue;
             const double cell = floor(f[k]);
             if (!(fabs(cell) < WRAP_MAX)) return bl_fail_invalid(err, "positions", "atom %zu is %.3g cells away", i + 1, cell);
             s->wrap[i][k] = -(int32_t)cell;
-            f[k] -= cell; /* in [0, 1]: 1 by rounding, which is harmless */
             s->wrapped = s->wrapped || cell != 0;
         }
     }
     return BL_OK;
 }
 
-static void place_homes(struct bl_search *s, const struct bl_lattice *l, const double *positions, size_t begin, size_t end)
+static void place_home(const struct bl_search *s, const struct bl_lattice *l, const double *positions, size_t i, double *out)
 {
-    for (size_t i = begin; i < end; i++) {
-        double *h = s->home_of + 4 * i;
-        memcpy(h, positions + 3 * i, 3 * sizeof(double));
-        if (!s->wrapped || (s->wrap[i][0] == 0 && s->wrap[i][1] == 0 && s->wrap[i][2] == 0)) continue;
-        const double w[3] = {s->wrap[i][0], s->wrap[i][1], s->wrap[i][2]};
-        double shift[3];
-        bl_lattice_cartesian(l, w, shift);
-        for (int c = 0; c < 3; c++) h[c] += shift[c];
-    }
+    memcpy(out, positions + 3 * i, 3 * sizeof(double));
+    if (!s->wrapped || (s->wrap[i][0] == 0 && s->wrap[i][1] == 0 && s->wrap[i][2] == 0)) return;
+    const double w[3] = {s->wrap[i][0], s->wrap[i][1], s->wrap[i][2]};
+    double shift[3];
+    bl_lattice_cartesian(l, w, shift);
+    for (int c = 0; c < 3; c++) out[c] += shift[c];
 }
 
 /* ---- bins ---------------------------------------------------------------------- */
@@ -193,8 +204,10 @@ struct grid {
 
 /* Bins of half the range: 125 of them hold 2/3 of what 27 of the full range would. Fewer
  * where atoms are sparse, so that memory stays linear in the sites. */
-static void plan_bins(struct bl_search *s, const struct bl_lattice *l, const struct margin m[3], size_t sites, struct grid *g)
+static void plan_bins(const struct source *b, const struct margin m[3], size_t sites, struct grid *g)
 {
+    struct bl_search *s = b->s;
+    const struct bl_lattice *l = b->lattice;
     double extent[3], bins[3];
     for (int k = 0; k < 3; k++) {
         double low = -m[k].width, high = 1 + m[k].width;
@@ -202,8 +215,10 @@ static void plan_bins(struct bl_search *s, const struct bl_lattice *l, const str
             low = INFINITY;
             high = -INFINITY;
             for (size_t i = 0; i < s->atoms; i++) {
-                low = fmin(low, s->fraction[3 * i + (size_t)k]);
-                high = fmax(high, s->fraction[3 * i + (size_t)k]);
+                double f[3];
+                fraction_of(b, i, f);
+                low = fmin(low, f[k]);
+                high = fmax(high, f[k]);
             }
         }
         g->low[k] = low;
@@ -238,11 +253,13 @@ struct site {
     uint32_t bin, image;
     bool home;
 };
-typedef void visit_fn(void *arg, size_t atom, struct site site);
+typedef void visit_fn(struct bl_search *s, size_t atom, struct site site);
 
-static void visit_sites(const struct bl_search *s, const struct margin m[3], const struct grid *g, size_t i, visit_fn *visit, void *arg)
+static void visit_sites(const struct source *source, const struct margin m[3], const struct grid *g, size_t i, visit_fn *visit)
 {
-    const double *f = s->fraction + 3 * i;
+    struct bl_search *s = source->s;
+    double f[3];
+    fraction_of(source, i, f);
     int32_t low[3], high[3];
     for (int k = 0; k < 3; k++) shift_span(&m[k], f[k], &low[k], &high[k]);
     const uint32_t n1 = (uint32_t)(2 * m[1].cells + 1), n2 = (uint32_t)(2 * m[2].cells + 1);
@@ -252,36 +269,37 @@ static void visit_sites(const struct bl_search *s, const struct margin m[3], con
             const uint32_t bin1 = bin0 * s->bins[1] + bin_along(s, g, 1, f[1] + b);
             for (int32_t c = low[2]; c <= high[2]; c++) {
                 const uint32_t image = ((uint32_t)(a + m[0].cells) * n1 + (uint32_t)(b + m[1].cells)) * n2 + (uint32_t)(c + m[2].cells);
-                visit(arg, i, (struct site){bin1 * s->bins[2] + bin_along(s, g, 2, f[2] + c), image, a == 0 && b == 0 && c == 0});
+                visit(s, i, (struct site){bin1 * s->bins[2] + bin_along(s, g, 2, f[2] + c), image, a == 0 && b == 0 && c == 0});
             }
         }
     }
 }
 
-static void count_site(void *arg, size_t atom, struct site site)
+static void count_site(struct bl_search *s, size_t atom, struct site site)
 {
-    struct bl_search *s = arg;
     (void)atom;
     s->bin_start[site.bin + 1]++;
 }
 
-static void put_site(void *arg, size_t atom, struct site site)
+static void put_site(struct bl_search *s, size_t atom, struct site site)
 {
-    struct bl_search *s = arg;
     const uint32_t at = s->bin_start[site.bin]++;
     s->atom[at] = (uint32_t)atom;
     s->image[at] = site.image;
 }
 
-static enum bl_status count_sites(struct bl_search *s, const struct margin m[3], size_t *out, struct bl_error *err)
+static enum bl_status count_sites(const struct source *b, const struct margin m[3], size_t *out, struct bl_error *err)
 {
+    const struct bl_search *s = b->s;
     size_t total = 0;
     const size_t most = s->limits->max_images < UINT32_MAX - 1 ? s->limits->max_images : UINT32_MAX - 1;
     for (size_t i = 0; i < s->atoms; i++) {
         size_t here = 1;
+        double f[3];
+        fraction_of(b, i, f);
         for (int k = 0; k < 3; k++) {
             int32_t low, high;
-            shift_span(&m[k], s->fraction[3 * i + (size_t)k], &low, &high);
+            shift_span(&m[k], f[k], &low, &high);
             here *= (size_t)(high - low + 1);
         }
         total += here;
@@ -291,9 +309,10 @@ static enum bl_status count_sites(struct bl_search *s, const struct margin m[3],
     return BL_OK;
 }
 
-static enum bl_status sort_sites(struct bl_ctx *ctx, struct bl_search *s, const struct margin m[3], const struct grid *g,
+static enum bl_status sort_sites(struct bl_ctx *ctx, const struct source *b, const struct margin m[3], const struct grid *g,
         struct bl_error *err)
 {
+    struct bl_search *s = b->s;
     const size_t bins = (size_t)s->bins[0] * s->bins[1] * s->bins[2];
     if (bins + 2 > s->bin_room) {
         s->bin_room = 0;
@@ -302,11 +321,11 @@ static enum bl_status sort_sites(struct bl_ctx *ctx, struct bl_search *s, const 
         s->bin_room = bins + bins / 8 + 2;
     }
     memset(s->bin_start, 0, (bins + 2) * sizeof *s->bin_start);
-    for (size_t i = 0; i < s->atoms; i++) visit_sites(s, m, g, i, count_site, s);
+    for (size_t i = 0; i < s->atoms; i++) visit_sites(b, m, g, i, count_site);
     enum bl_status status = bl_ctx_check(ctx, err);
     if (status != BL_OK) return status;
-    for (size_t b = 0; b < bins; b++) s->bin_start[b + 1] += s->bin_start[b];
-    for (size_t i = 0; i < s->atoms; i++) visit_sites(s, m, g, i, put_site, s);
+    for (size_t k = 0; k < bins; k++) s->bin_start[k + 1] += s->bin_start[k];
+    for (size_t i = 0; i < s->atoms; i++) visit_sites(b, m, g, i, put_site);
     /* Each start has moved to its end: shift back. */
     memmove(s->bin_start + 1, s->bin_start, bins * sizeof *s->bin_start);
     s->bin_start[0] = 0;
@@ -314,15 +333,6 @@ static enum bl_status sort_sites(struct bl_ctx *ctx, struct bl_search *s, const 
 }
 
 /* ---- positions of sites ----------------------------------------------------------- */
-
-static void place_sites(struct bl_search *s, size_t begin, size_t end)
-{
-    for (size_t e = begin; e < end; e++) {
-        const double *h = s->home_of + 4 * (size_t)s->atom[e], *v = s->image_vector + 4 * (size_t)s->image[e];
-        double *out = s->xyzt + 4 * e;
-        for (int c = 0; c < 4; c++) out[c] = h[c] + v[c];
-    }
-}
 
 struct move_job {
     struct bl_search *s;
@@ -333,63 +343,77 @@ struct move_job {
 static enum bl_status home_body(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err)
 {
     const struct move_job *job = arg;
+    const struct bl_search *s = job->s;
     (void)lane;
     (void)err;
-    place_homes(job->s, job->lattice, job->positions, begin, end);
+    for (size_t h = begin; h < end; h++) {
+        const size_t e = s->home[h];
+        place_home(s, job->lattice, job->positions, s->atom[e], s->xyzt + 4 * e);
+    }
     return BL_OK;
 }
 
-static enum bl_status site_body(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err)
+/* The image with no shift is the home itself: the middle of an odd box. */
+static uint32_t no_shift(const struct bl_search *s) { return (uint32_t)(s->images / 2); }
+
+static enum bl_status image_body(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err)
 {
-    const struct move_job *job = arg;
+    const struct bl_search *s = arg;
+    const uint32_t centre = no_shift(s);
     (void)lane;
     (void)err;
-    place_sites(job->s, begin, end);
+    for (size_t e = begin; e < end; e++) {
+        if (s->image[e] == centre) continue;
+        const double *h = s->xyzt + 4 * (size_t)s->home[s->rank[s->atom[e]]], *v = s->image_vector + 4 * (size_t)s->image[e];
+        double *out = s->xyzt + 4 * e;
+        for (int c = 0; c < 4; c++) out[c] = h[c] + v[c];
+    }
     return BL_OK;
 }
 
 enum { MOVE_GRAIN = 8192 };
 
-enum bl_status bl_search_move(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *lattice, const double *positions,
-        struct bl_error *err)
+enum bl_status bl_search_move_homes(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *lattice, const double *positions,
+                                    struct bl_error *err)
 {
     struct move_job job = {s, lattice, positions};
-    enum bl_status status = bl_parallel_for(ctx, s->atoms, MOVE_GRAIN, home_body, &job, err);
-    if (status == BL_OK) status = bl_parallel_for(ctx, s->sites, MOVE_GRAIN, site_body, &job, err);
-    return status;
+    return bl_parallel_for(ctx, s->atoms, MOVE_GRAIN, home_body, &job, err);
 }
 
-/* Beyond every range, yet near enough that powers of its distance stay normal numbers. */
-static void place_far_site(struct bl_search *s)
+enum bl_status bl_search_move_images(struct bl_ctx *ctx, struct bl_search *s, struct bl_error *err)
 {
-    double most = 0;
-    for (size_t i = 0; i < 4 * s->sites; i++)
-        if (i % 4 != 3) most = fmax(most, fabs(s->xyzt[i]));
-    double *far = s->xyzt + 4 * s->sites;
-    far[0] = far[1] = far[2] = 4 * most + 16 * s->range;
-    far[3] = 0;
-    s->atom[s->sites] = 0;
-    s->image[s->sites] = 0;
-    for (int i = 0; i < 4; i++) s->x[s->sites + (size_t)i] = s->y[s->sites + (size_t)i] = s->z[s->sites + (size_t)i] = far[0];
+    return bl_parallel_for(ctx, s->sites, MOVE_GRAIN, image_body, s, err);
 }
 
-static void list_homes(struct bl_search *s)
+/* The homes in the order of sites, with their tags. */
+static void list_homes(const struct source *b)
 {
-    const uint32_t centre = (uint32_t)(s->images / 2); /* the middle of an odd box */
+    struct bl_search *s = b->s;
+    const uint32_t centre = no_shift(s);
     uint32_t n = 0;
+    for (size_t e = 0; e < s->sites; e++) {
+        if (s->image[e] != centre) continue;
+        s->rank[s->atom[e]] = n;
+        s->home[n++] = (uint32_t)e;
+        s->xyzt[4 * e + 3] = b->tags ? b->tags[s->atom[e]] : 0;
+    }
+}
+
+/* Copies for the search, which reads up to three beyond the last. */
+static void remember_places(struct bl_search *s)
+{
     for (size_t e = 0; e < s->sites; e++) {
         s->x[e] = s->xyzt[4 * e];
         s->y[e] = s->xyzt[4 * e + 1];
         s->z[e] = s->xyzt[4 * e + 2];
-        if (s->image[e] != centre) continue;
-        s->rank[s->atom[e]] = n;
-        s->home[n++] = (uint32_t)e;
     }
+    for (size_t e = s->sites; e < s->sites + 4; e++) s->x[e] = s->y[e] = s->z[e] = 0;
 }
 
 /* ---- rows ------------------------------------------------------------------------- */
 
 struct row_job {
+    struct source source;
     struct bl_search *s;
     struct grid grid;
     bl_filter_fn *filter;
@@ -416,8 +440,10 @@ static struct stencil stencil_of(const struct row_job *job, uint32_t atom)
 {
     const struct bl_search *s = job->s;
     struct stencil t = {.candidates = 0};
+    double f[3];
+    fraction_of(&job->source, atom, f);
     for (int k = 0; k < 3; k++) {
-        const uint32_t b = bin_along(s, &job->grid, k, s->fraction[3 * (size_t)atom + (size_t)k]);
+        const uint32_t b = bin_along(s, &job->grid, k, f[k]);
         t.low[k] = b > s->reach[k] ? b - s->reach[k] : 0;
         t.high[k] = b + s->reach[k] < s->bins[k] ? b + s->reach[k] : s->bins[k] - 1;
     }
@@ -433,15 +459,58 @@ static enum bl_status block_room(struct bl_search *s, struct bl_block *block, si
 {
     if (need <= block->capacity) return BL_OK;
     /* Of the rows so far, how long will all be? */
-    size_t want = done > 0 ? block->used / done * total + block->used / 16 : 0;
+    size_t want = done > 0 ? block->used / done * total + block->used / 32 : 0;
     if (want < need) want = need;
-    uint32_t *list = bl_alloc_array(s->quota, want, sizeof *list, err);
+    uint16_t *list = bl_alloc_array(s->quota, want, sizeof *list, err);
     if (!list) return bl_alloc_status(err);
     if (block->used > 0) memcpy(list, block->list, block->used * sizeof *list);
     bl_free(block->list);
     block->list = list;
     block->capacity = want;
     return BL_OK;
+}
+
+/* ---- groups ---- */
+
+static size_t group_words(const struct bl_block *block) { return block->wide ? BL_WIDE_WORDS : BL_NARROW_WORDS; }
+
+/* Do the sites of every group lie close enough to each other? */
+static bool fits_narrow(const uint32_t *sites, size_t n)
+{
+    for (size_t k = 0; k < n; k += BL_GROUP) {
+        const size_t last = k + BL_GROUP < n ? k + BL_GROUP - 1 : n - 1;
+        if (sites[last] - sites[k] > UINT16_MAX) return false;
+    }
+    return true;
+}
+
+/* `sites` is filled up to a whole group with its last group's first site. */
+static void put_groups(const struct bl_block *block, const uint32_t *sites, size_t n, uint16_t *out)
+{
+    for (size_t k = 0; k < n; k += BL_GROUP) {
+        if (block->wide) {
+            memcpy(out, sites + k, BL_GROUP * sizeof *sites);
+            out += BL_WIDE_WORDS;
+            continue;
+        }
+        memcpy(out, sites + k, sizeof *sites);
+        for (size_t i = 0; i < BL_GROUP; i++) out[2 + i] = (uint16_t)(sites[k + i] - sites[k]);
+        out += BL_NARROW_WORDS;
+    }
+}
+
+void bl_search_row(const struct bl_search *s, size_t h, uint32_t *sites)
+{
+    const struct bl_block *block = &s->blocks[h / BL_BLOCK];
+    const uint16_t *group = block->list + s->row_start[h] * group_words(block);
+    for (size_t k = 0; k < s->row_length[h]; k += BL_GROUP, group += group_words(block)) {
+        const size_t n = s->row_length[h] - k < BL_GROUP ? s->row_length[h] - k : BL_GROUP;
+        uint32_t base;
+        memcpy(&base, group, sizeof base);
+        if (block->wide) memcpy(sites + k, group, n * sizeof *sites);
+        else
+            for (size_t i = 0; i < n; i++) sites[k + i] = base + group[2 + i];
+    }
 }
 
 static size_t fill_row(const struct row_job *job, const struct stencil *t, uint32_t self, uint32_t *out)
@@ -464,26 +533,32 @@ static size_t fill_row(const struct row_job *job, const struct stencil *t, uint3
     return n;
 }
 
-static enum bl_status fill_block(struct row_job *job, size_t index, struct bl_error *err)
+static enum bl_status fill_block(struct row_job *job, size_t index, bool wide, struct bl_scratch *x, bool *too_wide, struct bl_error *err)
 {
     struct bl_search *s = job->s;
     struct bl_block *block = &s->blocks[index];
     const size_t begin = index * BL_BLOCK, end = begin + BL_BLOCK < s->atoms ? begin + BL_BLOCK : s->atoms;
     uint64_t found = 0;
     block->used = 0;
+    block->wide = wide;
     for (size_t h = begin; h < end; h++) {
         const uint32_t self = s->home[h];
         const struct stencil t = stencil_of(job, s->atom[self]);
-        const enum bl_status status = block_room(s, block, block->used + t.candidates + 8, h - begin, end - begin, err);
+        enum bl_status status = bl_scratch_room(s->quota, x, t.candidates, 1, err);
         if (status != BL_OK) return status;
-        uint32_t *row = block->list + block->used;
-        size_t n = fill_row(job, &t, self, row);
+        size_t n = fill_row(job, &t, self, x->site);
         found += n;
-        s->row_start[h] = (uint32_t)block->used;
+        s->row_start[h] = (uint32_t)(block->used / group_words(block));
         s->row_length[h] = (uint32_t)n;
-        while (n % 4 != 0) row[n++] = (uint32_t)s->sites;
-        block->used += n;
-        if (block->used > UINT32_MAX - s->sites - 16) return bl_fail_limit(err, "neighbours", UINT32_MAX, block->used);
+        *too_wide = !wide && !fits_narrow(x->site, n);
+        if (*too_wide) return BL_OK;
+        for (const uint32_t first = n > 0 ? x->site[(n - 1) / BL_GROUP * BL_GROUP] : 0; n % BL_GROUP != 0; n++) x->site[n] = first;
+        const size_t words = n / BL_GROUP * group_words(block);
+        status = block_room(s, block, block->used + words, h - begin, end - begin, err);
+        if (status != BL_OK) return status;
+        put_groups(block, x->site, n, block->list + block->used);
+        block->used += words;
+        if (block->used > UINT32_MAX) return bl_fail_limit(err, "neighbours", UINT32_MAX, block->used);
     }
     const uint64_t total = __atomic_add_fetch(&job->neighbours, found, __ATOMIC_RELAXED);
     return total <= s->limits->max_neighbours ? BL_OK : bl_fail_limit(err, "neighbours", s->limits->max_neighbours, total);
@@ -491,9 +566,14 @@ static enum bl_status fill_block(struct row_job *job, size_t index, struct bl_er
 
 static enum bl_status row_body(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err)
 {
+    struct row_job *job = arg;
+    struct bl_scratch *x = &job->s->lanes.scratch[lane];
     enum bl_status status = BL_OK;
-    (void)lane;
-    for (size_t i = begin; status == BL_OK && i < end; i++) status = fill_block(arg, i, err);
+    for (size_t i = begin; status == BL_OK && i < end; i++) {
+        bool too_wide = false;
+        status = fill_block(job, i, false, x, &too_wide, err);
+        if (status == BL_OK && too_wide) status = fill_block(job, i, true, x, &too_wide, err);
+    }
     return status;
 }
 
@@ -502,30 +582,31 @@ static enum bl_status row_body(void *arg, size_t begin, size_t end, unsigned lan
 enum bl_status bl_search_build(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *lattice, const double *positions,
                                const double *tags, size_t atoms, double range, struct bl_error *err)
 {
+    const struct source source = {s, lattice, positions, tags};
     struct margin m[3];
-    struct row_job job = {.s = s, .filter = bl_simd_avx2() ? bl_filter_avx2 : bl_filter_portable};
+    struct row_job job = {.source = source, .s = s, .filter = bl_simd_avx2() ? bl_filter_avx2 : bl_filter_portable};
     s->atoms = atoms;
     s->range = range;
     size_t sites = 0;
     enum bl_status status = room_for_atoms(s, atoms, err);
     if (status == BL_OK) status = plan_images(s, lattice, m, err);
-    if (status == BL_OK) status = wrap_atoms(s, lattice, positions, err);
-    if (status == BL_OK) status = count_sites(s, m, &sites, err);
-    if (status == BL_OK) status = room_for_sites(s, sites + 1, err);
+    if (status == BL_OK) status = wrap_atoms(&source, err);
+    if (status == BL_OK) status = count_sites(&source, m, &sites, err);
+    if (status == BL_OK) status = room_for_sites(s, sites, err);
     if (status == BL_OK) status = room_for_blocks(s, (atoms + BL_BLOCK - 1) / BL_BLOCK, err);
+    if (status == BL_OK) status = bl_lanes_ready(ctx, s->quota, &s->lanes, err);
     if (status == BL_OK) status = bl_ctx_check(ctx, err);
     if (status != BL_OK) return status;
     s->sites = sites;
     if (atoms == 0) return BL_OK;
-    plan_bins(s, lattice, m, sites, &job.grid);
-    status = sort_sites(ctx, s, m, &job.grid, err);
+    plan_bins(&source, m, sites, &job.grid);
+    status = sort_sites(ctx, &source, m, &job.grid, err);
     if (status != BL_OK) return status;
-    for (size_t i = 0; i < atoms; i++) s->home_of[4 * i + 3] = tags ? tags[i] : 0;
-    memcpy(s->built, positions, 3 * atoms * sizeof(double));
-    status = bl_search_move(ctx, s, lattice, positions, err);
+    list_homes(&source);
+    status = bl_search_move_homes(ctx, s, lattice, positions, err);
+    if (status == BL_OK) status = bl_search_move_images(ctx, s, err);
     if (status != BL_OK) return status;
-    list_homes(s);
-    place_far_site(s);
+    remember_places(s);
     status = bl_parallel_for(ctx, s->block_count, 1, row_body, &job, err);
     s->neighbours = job.neighbours;
     return status;

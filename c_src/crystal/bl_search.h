@@ -13,13 +13,20 @@
 #define BL_SEARCH_H
 
 #include "bl_crystal.h"
+#include "bl_scratch.h"
 
 enum { BL_BLOCK = 128 };
 
+/* Rows of neighbours, one after another, in groups of eight sites in ascending order, the last one filled up with
+ * offset 0 (wide: its first site). A group is a site in two words and eight 16-bit offsets from it: 20 bytes, where
+ * eight numbers of sites take 32. Where the offsets of one group of the block do not fit, all of its groups
+ * are wide: eight numbers of sites. */
 struct bl_block {
-    uint32_t *list; /* sites, rows one after another, each padded to 4 with the far site */
-    size_t used, capacity;
+    uint16_t *list;
+    size_t used, capacity; /* in 16-bit words */
+    bool wide;
 };
+enum { BL_GROUP = 8, BL_NARROW_WORDS = 10, BL_WIDE_WORDS = 16 };
 
 struct bl_search {
     struct bl_quota *quota;
@@ -29,15 +36,13 @@ struct bl_search {
     int32_t (*wrap)[3];  /* added to bring it into the cell */
     bool wrapped;        /* any wrap is not zero */
     uint32_t *rank;      /* its place among the homes */
-    double *home_of;     /* 4 per atom: wrapped position and a tag (the type) */
-    double *built;       /* 3N: positions of the last build, as given */
-    /* Per site; room for sites + 1: the last is far away from everything. */
+    /* Per site. */
     uint32_t *atom, *image;
-    double *xyzt;        /* 4 per site: x y z tag */
-    double *x, *y, *z;   /* of the last build, for the search itself */
+    double *xyzt;        /* 4 per site: x y z tag (the type) */
+    double *x, *y, *z;   /* of the last build: for the search itself, and to see who has moved */
     /* Per home, in the order of bins. */
     uint32_t *home;      /* its site */
-    uint32_t *row_start, *row_length; /* in its block's list, not padded length */
+    uint32_t *row_start, *row_length; /* in its block's list: the first group; sites, not groups */
     struct bl_block *blocks;
     size_t block_count;
     /* Per image. */
@@ -49,8 +54,8 @@ struct bl_search {
     double range;
     /* Capacities, in elements: buffers only grow. */
     size_t atom_room, site_room, home_room, image_room, bin_room, block_room;
-    double *fraction; /* 3N, scratch of a build */
     uint64_t neighbours;
+    struct bl_lanes lanes; /* scratch of a build */
 };
 
 void bl_search_init(struct bl_search *s, struct bl_quota *quota, const struct bl_crystal_limits *limits);
@@ -59,9 +64,12 @@ void bl_search_clear(struct bl_search *s);
  * travels with it (may be NULL). After an error only init, clear and another build are allowed. */
 enum bl_status bl_search_build(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *lattice, const double *positions,
                                const double *tags, size_t atoms, double range, struct bl_error *err);
-/* New positions under the old list. */
-enum bl_status bl_search_move(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *lattice, const double *positions,
-                              struct bl_error *err);
+/* New positions under the old list: first of the homes, then, if the list still serves, of their images. */
+enum bl_status bl_search_move_homes(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *lattice, const double *positions,
+                                    struct bl_error *err);
+enum bl_status bl_search_move_images(struct bl_ctx *ctx, struct bl_search *s, struct bl_error *err);
+/* The sites of home h's row; room for row_length. */
+void bl_search_row(const struct bl_search *s, size_t h, uint32_t *sites);
 /* The image with the opposite shift. */
 static inline uint32_t bl_search_opposite(const struct bl_search *s, uint32_t image) { return (uint32_t)s->images - 1 - image; }
 size_t bl_search_bytes(const struct bl_search *s);

@@ -83,12 +83,13 @@ static bool in_table(const struct bl_table *t, const char *const symbols[3], str
 /* The numbers of bonds stand where the second and the third element are one. */
 static enum bl_status check(const struct bl_tersoff *p, bool bond, struct bl_error *err)
 {
-    const double all[] = {p->gamma, p->lambda3, p->c, p->d, p->cos_theta0, p->n, p->beta, p->lambda2, p->big_b, p->r, p->d_range, p->lambda1,
-                          p->big_a};
+    const double all[] = {p->gamma, p->lambda3, p->c, p->d, p->cos_theta0, p->n, p->beta, p->lambda2, p->big_b, p->r, p->d_range,
+                          p->lambda1, p->big_a};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (!isfinite(all[i])) return bl_fail_invalid(err, "parameters", "a Tersoff parameter is not finite");
     if (p->m != 3 && p->m != 1) return bl_fail_invalid(err, "parameters", "m is 3 or 1");
-    if (p->gamma < 0 || p->d == 0 || (bond && !(p->n > 0)) || p->beta < 0 || p->lambda2 < 0 || p->big_b < 0 || p->lambda1 < 0 || p->big_a < 0)
+    if (p->gamma < 0 || p->d == 0 || (bond && !(p->n > 0)) || p->beta < 0 || p->lambda2 < 0 || p->big_b < 0 || p->lambda1 < 0 ||
+        p->big_a < 0)
         return bl_fail_invalid(err, "parameters", "n positive, d not zero, gamma, beta, lambda1, lambda2, A, B not negative");
     if (p->d_range < 0 || !(p->r - p->d_range > 0)) return bl_fail_invalid(err, "parameters", "R positive and D from 0 to R");
     return BL_OK;
@@ -138,7 +139,8 @@ static enum bl_status fill(struct bl_engine *e, const struct bl_structure *s, co
         const char *const symbols[3] = {s->species[i], s->species[j], s->species[k]};
         struct bl_tersoff p;
         const bool found = potential->table ? in_table(potential->table, symbols, &p) : built_in(potential->set, symbols, &p);
-        if (!found) return bl_fail_invalid(err, "species", "the potential has no parameters for %s %s %s", symbols[0], symbols[1], symbols[2]);
+        if (!found) return bl_fail_invalid(err, "species", "the potential has no parameters for %s %s %s", symbols[0], symbols[1],
+                                           symbols[2]);
         const enum bl_status status = check(&p, j == k, err);
         if (status != BL_OK) return status;
         m->triples[t] = triple_of(&p);

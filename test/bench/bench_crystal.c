@@ -376,7 +376,8 @@ static void bytes_per_atom(size_t cells)
         must(bl_engine_compute(NULL, e, d.s.positions, BL_WANT_FORCES, &out, &err), &err);
     }
     bl_engine_stats(e, &stats);
-    printf("%.0f %.0f\n", ceil((double)(stats.bytes - stats.list_bytes) / (double)d.s.atoms), ceil((double)stats.bytes / (double)d.s.atoms));
+    printf("%.0f %.0f\n", ceil((double)(stats.bytes - stats.list_bytes) / (double)d.s.atoms),
+           ceil((double)stats.bytes / (double)d.s.atoms));
     bl_engine_free(e);
     free(out.forces);
     bl_structure_clear(&d.s);

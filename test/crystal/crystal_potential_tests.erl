@@ -18,7 +18,8 @@ reference_values_test_() ->
                 {"copper u3", eam(funcfl, "Cu_u3.eam"), fcc, <<"Cu">>, U3, <<"C44">>},
                 {"aluminium of Mendelev", eam(finnis_sinclair, "Al_mm.eam.fs"), fcc, <<"Al">>, Al, <<"C44">>},
                 {"iron of Mendelev", eam(finnis_sinclair, "Fe_mm.eam.fs"), bcc, <<"Fe">>, Fe, <<"C44">>},
-                {"Tersoff's silicon", fun() -> #{type => tersoff, parameters => silicon} end, diamond, <<"Si">>, Tersoff, <<"C44_unrelaxed">>},
+                {"Tersoff's silicon", fun() -> #{type => tersoff, parameters => silicon} end, diamond, <<"Si">>, Tersoff,
+                    <<"C44_unrelaxed">>},
                 {"Tersoff's silicon from the file", file(tersoff, "Si.tersoff"), diamond, <<"Si">>, Tersoff, <<"C44_unrelaxed">>}
             ]
         ] ++ [

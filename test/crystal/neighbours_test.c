@@ -252,3 +252,35 @@ TEST(every_allocation_may_fail)
     }
     bl_structure_clear(&s);
 }
+
+/* A plane of bins with more sites than a 16-bit offset reaches. */
+TEST(rows_that_reach_over_a_large_plane_are_whole)
+{
+    enum { WIDE = 300, ATOMS = 2 * WIDE * WIDE };
+    struct bl_structure s;
+    struct bl_neighbours list;
+    struct bl_error err;
+    blank(&s, NULL, "Ar", ATOMS);
+    for (size_t i = 0; i < ATOMS; i++) {
+        const double at[3] = {(double)(i / (WIDE * WIDE)), (double)(i / WIDE % WIDE), (double)(i % WIDE)};
+        memcpy(s.positions + 3 * i, at, sizeof at);
+    }
+    for (int k = 0; k < 3; k++) s.pbc[k] = true;
+    s.cell[0][0] = 2;
+    s.cell[1][1] = s.cell[2][2] = WIDE;
+    REQUIRE(OK(bl_neighbours_find(NULL, &s, 1.2, NULL, &list, &err)));
+    CHECK_INT(list.pairs, 6 * (size_t)ATOMS);
+    size_t off = 0;
+    for (size_t k = 0; k < list.pairs; k++) {
+        const double *v = list.vector[k];
+        off += fabs(v[0] * v[0] + v[1] * v[1] + v[2] * v[2] - 1) > 1e-12;
+    }
+    CHECK_INT(off, 0);
+    bl_neighbours_clear(&list);
+    const struct bl_lj_pair pair = {.epsilon = 1, .sigma = 1, .cutoff = 1.2};
+    const struct bl_potential p = lennard_jones(&pair);
+    const struct bl_energies e = evaluate(NULL, &s, &p, NULL);
+    CHECK_NEAR(e.energy, 0, 1e-9); /* each pair stands where its energy is zero */
+    CHECK_NEAR(e.virial[1] / ATOMS, 24, 1e-9);
+    bl_structure_clear(&s);
+}

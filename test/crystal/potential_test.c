@@ -213,8 +213,8 @@ static struct bl_potential potential_of(enum kind kind)
     case TERSOFF_SILICON: return (struct bl_potential){.type = BL_POTENTIAL_TERSOFF, .set = "silicon"};
     case TERSOFF_CARBIDE: return (struct bl_potential){.type = BL_POTENTIAL_TERSOFF, .set = "silicon_carbide_germanium"};
     case LJ_ONE:
-    case LJ_MIXTURE: return (struct bl_potential){.type = BL_POTENTIAL_LENNARD_JONES, .pairs = mixture, .pair_count = kind == LJ_ONE ? 1 : 3,
-            .shift = true};
+    case LJ_MIXTURE: return (struct bl_potential){.type = BL_POTENTIAL_LENNARD_JONES, .pairs = mixture,
+            .pair_count = kind == LJ_ONE ? 1 : 3, .shift = true};
     case MORSE_MIXTURE: return (struct bl_potential){.type = BL_POTENTIAL_MORSE, .morse = morse_mixture, .morse_count = 2, .shift = true};
     case SUTTON_CHEN_ONE: return (struct bl_potential){.type = BL_POTENTIAL_SUTTON_CHEN, .set = "sutton_chen", .cutoff = 5.5};
     case SUTTON_CHEN_MIXTURE: return (struct bl_potential){.type = BL_POTENTIAL_SUTTON_CHEN, .sutton_chen = sutton_chen_mixture,
@@ -510,7 +510,7 @@ TEST(a_list_that_is_kept_gives_what_a_new_one_gives)
             rattle(&x.s, 0.02, &seed);
             REQUIRE(OK(bl_engine_compute(NULL, e, x.s.positions, 7, &out, &err)));
             const struct bl_energies fresh = evaluate(NULL, &x.s, &x.p, g);
-            CHECK_NEAR(out.energy, fresh.energy, 1e-12 * fabs(fresh.energy));
+            CHECK_NEAR(out.energy, fresh.energy, 1e-13 * (double)x.s.atoms + 1e-12 * fabs(fresh.energy));
             check_same_forces(f, g, 3 * x.s.atoms, 1e-11);
         }
         bl_engine_stats(e, &stats);

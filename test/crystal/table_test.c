@@ -116,7 +116,8 @@ TEST(numbers_that_make_no_sense_are_refused_when_an_engine_is_made)
         struct bl_error err;
         struct bl_engine *e;
         struct bl_table *table = fixture_table(cases[i].format, cases[i].text, strlen(cases[i].text));
-        struct bl_potential p = {.type = cases[i].format == BL_TABLE_SW ? BL_POTENTIAL_STILLINGER_WEBER : BL_POTENTIAL_TERSOFF, .table = table};
+        struct bl_potential p = {.table = table};
+        p.type = cases[i].format == BL_TABLE_SW ? BL_POTENTIAL_STILLINGER_WEBER : BL_POTENTIAL_TERSOFF;
         CHECK_INT(bl_engine_new(NULL, &s, &p, NULL, &e, &err), BL_INVALID);
         p.type = BL_POTENTIAL_EAM; /* a table of another kind */
         CHECK_INT(bl_engine_new(NULL, &s, &p, NULL, &e, &err), BL_INVALID);
@@ -133,7 +134,8 @@ TEST(every_allocation_of_a_reader_may_fail)
         enum bl_table_format format;
         const char *data;
         size_t len;
-    } files[] = {{BL_TABLE_SETFL, t.data, t.len}, {BL_TABLE_FUNCFL, funcfl, sizeof funcfl - 1}, {BL_TABLE_SW, fixture_sw, sizeof fixture_sw - 1},
+    } files[] = {{BL_TABLE_SETFL, t.data, t.len}, {BL_TABLE_FUNCFL, funcfl, sizeof funcfl - 1},
+                 {BL_TABLE_SW, fixture_sw, sizeof fixture_sw - 1},
                  {BL_TABLE_TERSOFF, fixture_tersoff, sizeof fixture_tersoff - 1}};
     for (size_t i = 0; i < 4; i++) {
         for (uint64_t n = 1;; n++) {
