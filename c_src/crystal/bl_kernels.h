@@ -24,25 +24,16 @@ struct bl_lj_row {
     double c12, c6, cutoff2, shift;
 };
 
-struct bl_lj_job {
+struct bl_morse_row {
+    double depth, alpha, r0, cutoff2, shift;
+};
+struct bl_pair_job {
     const struct bl_search *search;
-    const struct bl_lj_row *table; /* species x species */
+    const void *table; /* rows of parameters, species x species */
     size_t species;
     unsigned want;
     double *forces, *atom_energies; /* in the order of atoms */
     struct bl_block_sums *sums;     /* per block */
-};
-
-struct bl_morse_row {
-    double depth, alpha, r0, cutoff2, shift;
-};
-struct bl_morse_job {
-    const struct bl_search *search;
-    const struct bl_morse_row *table; /* species x species */
-    size_t species;
-    unsigned want;
-    double *forces, *atom_energies;
-    struct bl_block_sums *sums;
 };
 
 /* What a potential of centres (bl_bonds.h) keeps of one centre i and a neighbour j within the cut-off:
@@ -116,16 +107,14 @@ struct bl_eam_job {
     struct bl_quota *quota;
 };
 
-typedef void bl_lj_fn(const struct bl_lj_job *job, size_t block);
-typedef void bl_morse_fn(const struct bl_morse_job *job, size_t block);
+typedef void bl_pair_fn(const struct bl_pair_job *job, size_t block);
 typedef enum bl_status bl_centres_fn(const struct bl_bonds_job *job, size_t block, unsigned lane, struct bl_error *err);
 
 typedef enum bl_status bl_eam_fn(const struct bl_eam_job *job, size_t block, unsigned lane, struct bl_error *err);
 
 struct bl_kernels {
     const char *name;
-    bl_lj_fn *lj;
-    bl_morse_fn *morse;
+    bl_pair_fn *lj, *morse;
     bl_centres_fn *sw_centres, *tersoff_centres;
     bl_eam_fn *eam_densities, *eam_forces;
 };

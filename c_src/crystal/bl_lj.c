@@ -3,27 +3,16 @@
  * Lennard-Jones: 4 epsilon [(sigma/r)^12 - (sigma/r)^6] below a cut-off, pair by pair of species.
  */
 #include <math.h>
-#include <string.h>
 
-#include "bl_model.h"
-
-struct lj_model {
-    struct bl_lj_row *table; /* species x species */
-};
-
-static bool pair_names(const struct bl_lj_pair *p, const char *a, const char *b)
-{
-    return (strcmp(p->species[0], a) == 0 && strcmp(p->species[1], b) == 0) ||
-           (strcmp(p->species[0], b) == 0 && strcmp(p->species[1], a) == 0);
-}
+#include "bl_pairs.h"
 
 static const struct bl_lj_pair *find_pair(const struct bl_potential *potential, const char *a, const char *b)
 {
     const struct bl_lj_pair *general = NULL;
     for (size_t i = 0; i < potential->pair_count; i++) {
         const struct bl_lj_pair *p = &potential->pairs[i];
-        if (pair_names(p, a, b)) return p;
-        if (p->species[0][0] == '\0' && p->species[1][0] == '\0') general = p;
+        if (bl_pair_names(p->species, a, b)) return p;
+        if (bl_pair_general(p->species)) general = p;
     }
     return general;
 }
@@ -51,76 +40,27 @@ static void lj_scales(struct bl_scales *x, const struct bl_lj_pair *p)
     x->neighbours = 12;
 }
 
-static enum bl_status fill_table(struct bl_engine *e, const struct bl_structure *s, const struct bl_potential *potential,
-                                 const bool *present, struct bl_error *err)
+static enum bl_status pair_row(const struct bl_potential *potential, const char *a, const char *b, void *row, struct bl_scales *scales,
+                               struct bl_error *err)
 {
-    const size_t n = s->species_count;
-    struct lj_model *m = e->model;
-    enum bl_status status = BL_OK;
-    for (size_t a = 0; status == BL_OK && a < n; a++) {
-        for (size_t b = 0; status == BL_OK && b < n; b++) {
-            if (!present[a] || !present[b]) continue;
-            const struct bl_lj_pair *p = find_pair(potential, s->species[a], s->species[b]);
-            if (!p) status = bl_fail_invalid(err, "pairs", "no parameters for %s and %s", s->species[a], s->species[b]);
-            else status = lj_row(p, potential->shift, &m->table[a * n + b], err);
-            if (status == BL_OK) lj_scales(&e->scales, p);
-        }
-    }
+    const struct bl_lj_pair *p = find_pair(potential, a, b);
+    if (!p) return bl_fail_invalid(err, "pairs", "no parameters for %s and %s", a, b);
+    const enum bl_status status = lj_row(p, potential->shift, row, err);
+    if (status == BL_OK) lj_scales(scales, p);
     return status;
 }
 
-static enum bl_status prepare(struct bl_engine *e, const struct bl_structure *s, const struct bl_potential *potential, struct bl_error *err)
+static enum bl_status prepare(struct bl_engine *e, const struct bl_structure *s, const struct bl_potential *p, struct bl_error *err)
 {
-    const size_t n = s->species_count;
-    if (potential->pair_count > BL_LJ_PAIRS_MAX) return bl_fail_limit(err, "pairs", BL_LJ_PAIRS_MAX, potential->pair_count);
-    struct lj_model *m = e->model = bl_alloc_zero(e->quota, sizeof *m, err);
-    if (!m) return bl_alloc_status(err);
-    m->table = bl_alloc_zero(e->quota, n * n * sizeof *m->table, err);
-    if (!m->table) return bl_alloc_status(err);
-    bool *present;
-    enum bl_status status = bl_species_present(e->quota, s, &present, err);
-    if (status != BL_OK) return status;
-    status = fill_table(e, s, potential, present, err);
-    bl_free(present);
-    e->species = n;
-    return status;
-}
-
-struct lj_run {
-    bl_lj_fn *fn;
-    struct bl_lj_job job;
-};
-
-static enum bl_status body(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err)
-{
-    const struct lj_run *run = arg;
-    (void)lane;
-    (void)err;
-    for (size_t block = begin; block < end; block++) run->fn(&run->job, block);
-    return BL_OK;
+    if (p->pair_count > BL_LJ_PAIRS_MAX) return bl_fail_limit(err, "pairs", BL_LJ_PAIRS_MAX, p->pair_count);
+    return bl_pairs_prepare(e, s, p, sizeof(struct bl_lj_row), pair_row, err);
 }
 
 static enum bl_status compute(struct bl_ctx *ctx, struct bl_engine *e, unsigned want, struct bl_energies *out, struct bl_error *err)
 {
-    const struct lj_model *m = e->model;
-    struct lj_run run = {e->kernels->lj, {.search = &e->search, .table = m->table, .species = e->species, .want = want}};
-    run.job.forces = out->forces;
-    run.job.atom_energies = out->atom_energies;
-    run.job.sums = e->sums;
-    return bl_parallel_for(ctx, e->search.block_count, 4, body, &run, err);
-}
-
-static void clear(struct bl_engine *e)
-{
-    struct lj_model *m = e->model;
-    if (m) bl_free(m->table);
-    bl_free(m);
-}
-
-static size_t bytes(const struct bl_engine *e)
-{
-    return sizeof(struct lj_model) + e->species * e->species * sizeof(struct bl_lj_row);
+    return bl_pairs_compute(ctx, e, e->kernels->lj, want, out, err);
 }
 
 /* Three tenths of sigma is the usual skin of a melt. */
-const struct bl_model_class bl_lj_class = {BL_POTENTIAL_LENNARD_JONES, "lennard_jones", 0.3, prepare, compute, clear, bytes};
+const struct bl_model_class bl_lj_class = {BL_POTENTIAL_LENNARD_JONES, "lennard_jones", 0.3, prepare, compute,
+                                           bl_pairs_clear,             bl_pairs_bytes};

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "bl_model.h"
+#include "bl_pairs.h"
 
 /* L. A. Girifalco and V. G. Weizer, Phys. Rev. 114, 687 (1959), table I: eV, 1/angstrom, angstrom. */
 static const struct {
@@ -16,10 +16,6 @@ static const struct {
     {"Al", 0.2703, 1.1646, 3.253},  {"Ca", 0.1623, 0.80535, 4.569}, {"Sr", 0.1513, 0.73776, 4.988}, {"Mo", 0.8032, 1.5079, 2.976},
     {"W", 0.9906, 1.4116, 3.032},   {"Cr", 0.4414, 1.5721, 2.754},  {"Fe", 0.4174, 1.3885, 2.845},  {"Ba", 0.1416, 0.65698, 5.373},
     {"K", 0.05424, 0.49767, 6.369}, {"Na", 0.06334, 0.58993, 5.336}, {"Cs", 0.04485, 0.41569, 7.557}, {"Rb", 0.04644, 0.42981, 7.207},
-};
-
-struct morse_model {
-    struct bl_morse_row *table; /* species x species */
 };
 
 /* The paper sums over all neighbours: at this many lengths exp(-alpha (r - r0)) is 1e-4. */
@@ -34,19 +30,13 @@ static bool metal(const char *symbol, double cutoff, struct bl_morse_pair *out)
     return false;
 }
 
-static bool pair_names(const struct bl_morse_pair *p, const char *a, const char *b)
-{
-    return (strcmp(p->species[0], a) == 0 && strcmp(p->species[1], b) == 0) ||
-           (strcmp(p->species[0], b) == 0 && strcmp(p->species[1], a) == 0);
-}
-
 static bool find_pair(const struct bl_potential *potential, const char *a, const char *b, struct bl_morse_pair *out)
 {
     bool found = false;
     if (potential->set) return strcmp(a, b) == 0 && metal(a, potential->cutoff, out);
     for (size_t i = 0; i < potential->morse_count; i++) {
         const struct bl_morse_pair *p = &potential->morse[i];
-        const bool named = pair_names(p, a, b), general = p->species[0][0] == '\0' && p->species[1][0] == '\0';
+        const bool named = bl_pair_names(p->species, a, b), general = bl_pair_general(p->species);
         if (!named && (!general || found)) continue;
         *out = *p;
         found = true;
@@ -75,80 +65,27 @@ static void add_scales(struct bl_scales *x, const struct bl_morse_pair *p)
     x->neighbours = 12;
 }
 
-static enum bl_status fill(struct bl_engine *e, const struct bl_structure *s, const struct bl_potential *potential, const bool *present,
-                           struct bl_error *err)
+static enum bl_status pair_row(const struct bl_potential *potential, const char *a, const char *b, void *row, struct bl_scales *scales,
+                               struct bl_error *err)
 {
-    const size_t n = s->species_count;
-    struct morse_model *m = e->model;
-    for (size_t a = 0; a < n; a++) {
-        for (size_t b = 0; b < n; b++) {
-            struct bl_morse_pair p = {.depth = NAN};
-            if (!present[a] || !present[b]) continue;
-            if (!find_pair(potential, s->species[a], s->species[b], &p))
-                return bl_fail_invalid(err, "pairs", "no parameters for %s and %s", s->species[a], s->species[b]);
-            const enum bl_status status = row_of(&p, potential->shift, &m->table[a * n + b], err);
-            if (status != BL_OK) return status;
-            add_scales(&e->scales, &p);
-        }
-    }
-    return BL_OK;
-}
-
-static enum bl_status prepare(struct bl_engine *e, const struct bl_structure *s, const struct bl_potential *potential, struct bl_error *err)
-{
-    const size_t n = s->species_count;
-    if (potential->morse_count > BL_LJ_PAIRS_MAX) return bl_fail_limit(err, "pairs", BL_LJ_PAIRS_MAX, potential->morse_count);
-    if (potential->set && strcmp(potential->set, "girifalco_weizer") != 0)
-        return bl_fail_invalid(err, "parameters", "no built-in set of this name");
-    if (potential->set && !(potential->cutoff >= 0 && potential->cutoff < INFINITY))
-        return bl_fail_invalid(err, "cutoff", "a positive number");
-    struct morse_model *m = e->model = bl_alloc_zero(e->quota, sizeof *m, err);
-    if (!m) return bl_alloc_status(err);
-    m->table = bl_alloc_zero(e->quota, n * n * sizeof *m->table, err);
-    if (!m->table) return bl_alloc_status(err);
-    bool *present;
-    enum bl_status status = bl_species_present(e->quota, s, &present, err);
-    if (status != BL_OK) return status;
-    status = fill(e, s, potential, present, err);
-    bl_free(present);
-    e->species = n;
+    struct bl_morse_pair p = {.depth = NAN};
+    if (!find_pair(potential, a, b, &p)) return bl_fail_invalid(err, "pairs", "no parameters for %s and %s", a, b);
+    const enum bl_status status = row_of(&p, potential->shift, row, err);
+    if (status == BL_OK) add_scales(scales, &p);
     return status;
 }
 
-struct run {
-    bl_morse_fn *fn;
-    struct bl_morse_job job;
-};
-
-static enum bl_status body(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err)
+static enum bl_status prepare(struct bl_engine *e, const struct bl_structure *s, const struct bl_potential *p, struct bl_error *err)
 {
-    const struct run *run = arg;
-    (void)lane;
-    (void)err;
-    for (size_t block = begin; block < end; block++) run->fn(&run->job, block);
-    return BL_OK;
+    if (p->morse_count > BL_LJ_PAIRS_MAX) return bl_fail_limit(err, "pairs", BL_LJ_PAIRS_MAX, p->morse_count);
+    if (p->set && strcmp(p->set, "girifalco_weizer") != 0) return bl_fail_invalid(err, "parameters", "no built-in set of this name");
+    if (p->set && !(p->cutoff >= 0 && p->cutoff < INFINITY)) return bl_fail_invalid(err, "cutoff", "a positive number");
+    return bl_pairs_prepare(e, s, p, sizeof(struct bl_morse_row), pair_row, err);
 }
 
 static enum bl_status compute(struct bl_ctx *ctx, struct bl_engine *e, unsigned want, struct bl_energies *out, struct bl_error *err)
 {
-    const struct morse_model *m = e->model;
-    struct run run = {e->kernels->morse, {.search = &e->search, .table = m->table, .species = e->species, .want = want}};
-    run.job.forces = out->forces;
-    run.job.atom_energies = out->atom_energies;
-    run.job.sums = e->sums;
-    return bl_parallel_for(ctx, e->search.block_count, 2, body, &run, err);
+    return bl_pairs_compute(ctx, e, e->kernels->morse, want, out, err);
 }
 
-static void clear(struct bl_engine *e)
-{
-    struct morse_model *m = e->model;
-    if (m) bl_free(m->table);
-    bl_free(m);
-}
-
-static size_t bytes(const struct bl_engine *e)
-{
-    return sizeof(struct morse_model) + e->species * e->species * sizeof(struct bl_morse_row);
-}
-
-const struct bl_model_class bl_morse_class = {BL_POTENTIAL_MORSE, "morse", 0.33, prepare, compute, clear, bytes};
+const struct bl_model_class bl_morse_class = {BL_POTENTIAL_MORSE, "morse", 0.33, prepare, compute, bl_pairs_clear, bl_pairs_bytes};
