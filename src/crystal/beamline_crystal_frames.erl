@@ -52,7 +52,9 @@
 
 %% @doc Opens a file or a binary. Options that are none raise `badarg'.
 -spec open(source(), options()) -> {ok, reader()} | {error, beamline_runtime:reason() | {file, term()}}.
-open({binary, <<16#1f, 16#8b, _/binary>>}, Options) -> checked(Options), {error, {unsupported, gzip_in_memory}};
+open({binary, <<16#1f, 16#8b, _/binary>>}, Options) ->
+    _ = checked(Options),
+    {error, {unsupported, gzip_in_memory}};
 open({binary, Binary}, Options) when is_binary(Binary) ->
     {ok, #reader{device = {binary, Binary}, rest = <<>>, options = checked(Options)}};
 open({file, Name}, Options) ->

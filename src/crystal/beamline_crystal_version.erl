@@ -205,30 +205,33 @@ run(History, Potential, #{config := Given} = Options) ->
     case beamline_crystal:config(Given) of
         {ok, #{max_nodes := Most, optimization_level := Level, stability_threshold := Threshold}} ->
             Atoms = beamline_crystal:number_of_atoms(structure(History)),
-            Configured = (maps:remove(config, Options))#{
+            Configured = Options#{
                 relax => maps:merge(#{level => Level}, maps:get(relax, Options, #{})),
-                verify => maps:merge(#{stability_threshold => Threshold}, maps:get(verify, Options, #{})),
-                system => maps:get(system_type, Given, any)},
+                verify => maps:merge(#{stability_threshold => Threshold}, maps:get(verify, Options, #{}))},
             case Atoms =< Most of
-                true -> run(History, Potential, Configured);
+                true -> run_as(maps:get(system_type, Given, any), History, Potential, Configured);
                 false -> rollback({limit, #{what => max_nodes, limit => Most, asked => Atoms}}, History)
             end;
         {error, Reason} -> rollback(Reason, History)
     end;
 run(History, Potential, Options) ->
+    run_as(any, History, Potential, Options).
+
+%% System: what must come out, or any.
+run_as(System, History, Potential, Options) ->
     Relax = maps:get(relax, Options, #{}),
     With = #{potential => Potential, options => Relax},
     case beamline_crystal:relax(structure(History), Potential, Relax, maps:get(task, Options, #{})) of
-        {ok, #{converged := true} = Relaxed} -> check(optimised(Relaxed, With, History), Relaxed, Potential, Options);
+        {ok, #{converged := true} = Relaxed} -> check(System, optimised(Relaxed, With, History), Relaxed, Potential, Options);
         {ok, #{reason := Reason} = Relaxed} -> rollback({relax, Reason}, optimised(Relaxed, With, History));
         {error, Reason} -> rollback(Reason, History)
     end.
 
-check(History, Relaxed, Potential, Options) ->
+check(System, History, Relaxed, Potential, Options) ->
     Verify = verify_options(Relaxed, Options),
     case beamline_crystal:verify(structure(History), Potential, Verify, maps:get(task, Options, #{})) of
         {ok, Verified} ->
-            commit_as(maps:get(system, Options, any), verified(Verified, #{potential => Potential, options => Verify}, History));
+            commit_as(System, verified(Verified, #{potential => Potential, options => Verify}, History));
         {error, Reason} -> rollback(Reason, History)
     end.
 

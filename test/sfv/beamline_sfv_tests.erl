@@ -63,10 +63,12 @@ large_fields_give_what_small_ones_give_test() ->
 
 %% With anything quadratic in it this would take minutes.
 megabytes_of_every_construct_are_read_and_written_test_() ->
-    [{atom_to_list(Name), {timeout, 30, fun() -> read_and_write(sfv_constructs:field(Name, 2_000_000)) end}} || Name <- sfv_constructs:all()].
+    [{atom_to_list(Name), {timeout, 30, fun() -> read_and_write(sfv_constructs:field(Name, 2_000_000)) end}}
+     || Name <- sfv_constructs:all()].
 
 read_and_write({Kind, Field}) ->
-    {Parse, Write} = maps:get(Kind, #{item => {parse_item, item}, list => {parse_list, list}, dictionary => {parse_dictionary, dictionary}}),
+    Functions = #{item => {parse_item, item}, list => {parse_list, list}, dictionary => {parse_dictionary, dictionary}},
+    #{Kind := {Parse, Write}} = Functions,
     {ok, Term} = beamline_sfv:Parse(Field, sfv_constructs:limits()),
     {ok, Canonical} = beamline_sfv:Write(Term, sfv_constructs:limits()),
     ?assertEqual({ok, Term}, beamline_sfv:Parse(Canonical, sfv_constructs:limits())).
