@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "beamline/core.h"
+
 static inline void bl_spin_hint(void)
 {
 #if defined(__x86_64__)
@@ -35,8 +37,8 @@ bool bl_thread_leave_cpu(void);
 
 /* A detached thread with all signals blocked, so that they go to the host's own threads.
  * stack_bytes 0: the system's default. Returns 0 or an errno. */
-int bl_thread_start(void *(*main)(void *), void *arg, unsigned long stack_bytes);
+BL_API int bl_thread_start(void *(*main)(void *), void *arg, unsigned long stack_bytes);
 /* Names the calling thread, for debuggers; at most 15 bytes; empty: no name. */
-void bl_thread_name(const char *name);
+BL_API void bl_thread_name(const char *name);
 
 #endif

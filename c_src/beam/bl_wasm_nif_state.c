@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Memories, globals and tables of an instance that is idle, or waits for an import of this process. Base and size of a
+ * memory are asked for each time: it may have grown, and moved.
+ */
+#include <stdio.h>
+
+#include "bl_wasm_nif.h"
+
+enum { INLINE_BYTES = 64 << 10 }; /* larger copies run on a dirty scheduler */
+
+/* What an entry works on. */
+struct visit {
+    struct wasm_instance *in;
+    struct bl_wasm_guest *g;
+    const struct bl_wasm_name *name;
+    wasmtime_item_t item;
+    enum wasm_entered entered;
+};
+
+static ERL_NIF_TERM fail_invalid(ErlNifEnv *env, const char *field, const char *why)
+{
+    struct bl_error err;
+    bl_fail_invalid(&err, field, "%s", why);
+    return wasm_fail_error(env, &err);
+}
+
+static ERL_NIF_TERM library_error(ErlNifEnv *env, wasmtime_error_t *error)
+{
+    struct bl_error err;
+    bl_wasm_library_error(error, &err);
+    return wasm_fail_error(env, &err);
+}
+
+/* Enters for an export of that kind; argv[1]: its name, for a memory also undefined. False: *answer says why not. */
+static bool visit(ErlNifEnv *env, const ERL_NIF_TERM argv[], uint8_t kind, struct visit *v, ERL_NIF_TERM *answer, const char *name,
+                  wasm_entry *again, int argc)
+{
+    ErlNifBinary text;
+    int64_t i = -1;
+    v->in = wasm_get_instance(env, argv[0]);
+    if (!v->in) return *answer = enif_make_badarg(env), false;
+    const struct bl_wasm_binary *b = &v->in->core->module->binary;
+    if (enif_inspect_binary(env, argv[1], &text))
+        i = bl_wasm_module_export(v->in->core->module, (const char *)text.data, text.size);
+    else if (argv[1] == am.undefined_ && kind == WASMTIME_MEMORY)
+        i = v->in->memory;
+    else
+        return *answer = enif_make_badarg(env), false;
+    if (i < 0 || b->exports[i].kind != kind) return *answer = fail_invalid(env, "name", "no such export of this kind"), false;
+    if (__atomic_load_n(&v->in->core->closed, __ATOMIC_SEQ_CST)) return *answer = wasm_fail(env, am.closed_), false;
+    v->name = &b->exports[i];
+    v->g = v->in->guest->core;
+    v->entered = wasm_enter(v->in->guest, wasm_self(env));
+    if (v->entered > WASM_PARKED) return *answer = wasm_not_entered(env, v->entered, name, again, argc, argv), false;
+    const wasmtime_extern_t *item = bl_wasm_instance_item(v->in->core, (size_t)i);
+    if (!item) return wasm_leave(v->in->guest, v->entered), *answer = enif_make_badarg(env), false;
+    v->item = item->of.item;
+    return true;
+}
+
+static ERL_NIF_TERM leave(struct visit *v, ERL_NIF_TERM answer)
+{
+    wasm_leave(v->in->guest, v->entered);
+    return answer;
+}
+
+/* ---- memories ---------------------------------------------------------------------------------------------- */
+
+/* Any integer; what no 64 bits hold is behind every end. */
+static bool get_range(ErlNifEnv *env, ERL_NIF_TERM term, uint64_t *out)
+{
+    ErlNifUInt64 n;
+    if (enif_get_uint64(env, term, &n)) return *out = n, true;
+    *out = UINT64_MAX;
+    return enif_is_number(env, term);
+}
+
+static ERL_NIF_TERM out_of_bounds(ErlNifEnv *env, uint64_t size)
+{
+    char why[64];
+    snprintf(why, sizeof why, "not inside the %llu bytes of the memory", (unsigned long long)size);
+    return fail_invalid(env, "range", why);
+}
+
+static bool inside(uint64_t offset, uint64_t length, uint64_t size) { return offset <= size && length <= size - offset; }
+
+static bool is_long(uint64_t bytes) { return bytes > INLINE_BYTES && enif_thread_type() == ERL_NIF_THR_NORMAL_SCHEDULER; }
+
+static void charge(ErlNifEnv *env, uint64_t bytes)
+{
+    if (bytes > 4096) enif_consume_timeslice(env, (int)(bytes >> 12)); /* 16 at most: INLINE_BYTES */
+}
+
+/* (Instance, Memory, Offset, Length) -> {ok, Binary} */
+ERL_NIF_TERM wasm_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct visit v;
+    uint64_t offset, length;
+    ERL_NIF_TERM answer;
+    if (!get_range(env, argv[2], &offset) || !get_range(env, argv[3], &length)) return enif_make_badarg(env);
+    if (is_long(length)) return enif_schedule_nif(env, "read", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_read, argc, argv);
+    if (!visit(env, argv, WASMTIME_MEMORY, &v, &answer, "read", wasm_read, argc)) return answer;
+    const size_t size = wt.wasmtime_memory_data_size(v.g->context, &v.item);
+    if (!inside(offset, length, size)) return leave(&v, out_of_bounds(env, size));
+    unsigned char *to = enif_make_new_binary(env, length, &answer);
+    memcpy(to, wt.wasmtime_memory_data(v.g->context, &v.item) + offset, length);
+    if (length <= INLINE_BYTES) charge(env, length);
+    return leave(&v, wasm_pair(env, am.ok_, answer));
+}
+
+/* (Instance, Memory, Offset, Binary) -> ok */
+ERL_NIF_TERM wasm_write(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct visit v;
+    uint64_t offset;
+    ErlNifBinary from;
+    ERL_NIF_TERM answer;
+    if (!get_range(env, argv[2], &offset) || !enif_inspect_binary(env, argv[3], &from)) return enif_make_badarg(env);
+    if (is_long(from.size)) return enif_schedule_nif(env, "write", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_write, argc, argv);
+    if (!visit(env, argv, WASMTIME_MEMORY, &v, &answer, "write", wasm_write, argc)) return answer;
+    const size_t size = wt.wasmtime_memory_data_size(v.g->context, &v.item);
+    if (!inside(offset, from.size, size)) return leave(&v, out_of_bounds(env, size));
+    memcpy(wt.wasmtime_memory_data(v.g->context, &v.item) + offset, from.data, from.size);
+    if (from.size <= INLINE_BYTES) charge(env, from.size);
+    return leave(&v, am.ok_);
+}
+
+/* (Instance, Memory, Offset, Length, Byte) -> ok */
+ERL_NIF_TERM wasm_fill(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct visit v;
+    uint64_t offset, length;
+    unsigned byte;
+    ERL_NIF_TERM answer;
+    if (!get_range(env, argv[2], &offset) || !get_range(env, argv[3], &length) || !enif_get_uint(env, argv[4], &byte) || byte > 255)
+        return enif_make_badarg(env);
+    if (is_long(length)) return enif_schedule_nif(env, "fill", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_fill, argc, argv);
+    if (!visit(env, argv, WASMTIME_MEMORY, &v, &answer, "fill", wasm_fill, argc)) return answer;
+    const size_t size = wt.wasmtime_memory_data_size(v.g->context, &v.item);
+    if (!inside(offset, length, size)) return leave(&v, out_of_bounds(env, size));
+    memset(wt.wasmtime_memory_data(v.g->context, &v.item) + offset, (int)byte, length);
+    if (length <= INLINE_BYTES) charge(env, length);
+    return leave(&v, am.ok_);
+}
+
+/* (Instance, Memory, Offset, Most) -> {ok, Length}: up to the first zero byte. */
+ERL_NIF_TERM wasm_find_string(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct visit v;
+    uint64_t offset, most;
+    ERL_NIF_TERM answer;
+    if (!get_range(env, argv[2], &offset) || !get_range(env, argv[3], &most)) return enif_make_badarg(env);
+    if (is_long(most)) return enif_schedule_nif(env, "find_zero", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_find_string, argc, argv);
+    if (!visit(env, argv, WASMTIME_MEMORY, &v, &answer, "find_zero", wasm_find_string, argc)) return answer;
+    const size_t size = wt.wasmtime_memory_data_size(v.g->context, &v.item);
+    if (offset > size) return leave(&v, out_of_bounds(env, size));
+    const size_t length = most < size - offset ? most : size - offset;
+    const char *from = (const char *)wt.wasmtime_memory_data(v.g->context, &v.item) + offset;
+    const char *zero = length > 0 ? memchr(from, 0, length) : NULL;
+    if (!zero) return leave(&v, fail_invalid(env, "string", "no zero byte where it must end"));
+    return leave(&v, wasm_pair(env, am.ok_, enif_make_uint64(env, (uint64_t)(zero - from))));
+}
+
+/* (Instance, Memory) -> {ok, Bytes} */
+ERL_NIF_TERM wasm_size(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct visit v;
+    ERL_NIF_TERM answer;
+    if (!visit(env, argv, WASMTIME_MEMORY, &v, &answer, "size", wasm_size, argc)) return answer;
+    return leave(&v, wasm_pair(env, am.ok_, enif_make_uint64(env, wt.wasmtime_memory_data_size(v.g->context, &v.item))));
+}
+
+/* (Instance, Memory, Pages) -> {ok, PagesBefore} */
+ERL_NIF_TERM wasm_grow(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct visit v;
+    uint64_t pages, before;
+    ERL_NIF_TERM answer;
+    if (!get_range(env, argv[2], &pages)) return enif_make_badarg(env);
+    if (!visit(env, argv, WASMTIME_MEMORY, &v, &answer, "grow", wasm_grow, argc)) return answer;
+    const uint64_t now = wt.wasmtime_memory_size(v.g->context, &v.item);
+    wasmtime_error_t *error = pages > UINT64_MAX - now ? wt.wasmtime_error_new("more than there can be")
+                                                       : wt.wasmtime_memory_grow(v.g->context, &v.item, pages, &before);
+    if (!error) return leave(&v, wasm_pair(env, am.ok_, enif_make_uint64(env, before)));
+    struct bl_error err;
+    wt.wasmtime_error_delete(error);
+    bl_fail_limit(&err, "memory_pages", now, pages > UINT64_MAX - now ? UINT64_MAX : now + pages);
+    return leave(&v, wasm_fail_error(env, &err));
+}
+
+/* ---- globals ------------------------------------------------------------------------------------------------- */
+
+static const struct bl_wasm_global *global_type(const struct visit *v)
+{
+    return &v->in->core->module->binary.globals[v->name->index];
+}
+
+/* (Instance, Name, Flags) -> {ok, Value} */
+ERL_NIF_TERM wasm_global_get(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct visit v;
+    wasmtime_val_t value;
+    unsigned flags;
+    ERL_NIF_TERM answer;
+    if (!enif_get_uint(env, argv[2], &flags)) return enif_make_badarg(env);
+    if (!visit(env, argv, WASMTIME_GLOBAL, &v, &answer, "global_get", wasm_global_get, argc)) return answer;
+    wt.wasmtime_global_get(v.g->context, &v.item, &value);
+    answer = wasm_make_held(env, v.in->guest, &global_type(&v)->type, &value, flags);
+    wt.wasmtime_val_unroot(&value);
+    return leave(&v, wasm_pair(env, am.ok_, answer));
+}
+
+/* (Instance, Name, Value) -> ok */
+ERL_NIF_TERM wasm_global_set(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct visit v;
+    wasmtime_val_t value;
+    ERL_NIF_TERM answer;
+    if (!visit(env, argv, WASMTIME_GLOBAL, &v, &answer, "global_set", wasm_global_set, argc)) return answer;
+    const struct bl_wasm_global *type = global_type(&v);
+    if (!type->mutable) return leave(&v, fail_invalid(env, "name", "the global is constant"));
+    if (!wasm_get_held(env, v.in->guest, &type->type, argv[2], &value))
+        return leave(&v, wasm_bad_value(env, &type->type, 1, 1));
+    wasmtime_error_t *error = wt.wasmtime_global_set(v.g->context, &v.item, &value);
+    wt.wasmtime_val_unroot(&value);
+    return leave(&v, error ? library_error(env, error) : am.ok_);
+}
+
+/* ---- tables --------------------------------------------------------------------------------------------------- */
+
+static const struct bl_wasm_type *element_type(const struct visit *v)
+{
+    return &v->in->core->module->binary.tables[v->name->index].element;
+}
+
+/* (Instance, Name) -> {ok, Elements} */
+ERL_NIF_TERM wasm_table_size(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct visit v;
+    ERL_NIF_TERM answer;
+    if (!visit(env, argv, WASMTIME_TABLE, &v, &answer, "table_size", wasm_table_size, argc)) return answer;
+    return leave(&v, wasm_pair(env, am.ok_, enif_make_uint64(env, wt.wasmtime_table_size(v.g->context, &v.item))));
+}
+
+static ERL_NIF_TERM no_element(ErlNifEnv *env, uint64_t size)
+{
+    char why[64];
+    snprintf(why, sizeof why, "the table has %llu elements", (unsigned long long)size);
+    return fail_invalid(env, "index", why);
+}
+
+/* (Instance, Name, Index) -> {ok, Reference} */
+ERL_NIF_TERM wasm_table_get(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct visit v;
+    wasmtime_val_t value;
+    uint64_t index;
+    ERL_NIF_TERM answer;
+    if (!get_range(env, argv[2], &index)) return enif_make_badarg(env);
+    if (!visit(env, argv, WASMTIME_TABLE, &v, &answer, "table_get", wasm_table_get, argc)) return answer;
+    if (!wt.wasmtime_table_get(v.g->context, &v.item, index, &value))
+        return leave(&v, no_element(env, wt.wasmtime_table_size(v.g->context, &v.item)));
+    answer = wasm_make_held(env, v.in->guest, element_type(&v), &value, 0);
+    wt.wasmtime_val_unroot(&value);
+    return leave(&v, wasm_pair(env, am.ok_, answer));
+}
+
+/* (Instance, Name, Index, Reference) -> ok */
+ERL_NIF_TERM wasm_table_set(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct visit v;
+    wasmtime_val_t value;
+    uint64_t index;
+    ERL_NIF_TERM answer;
+    if (!get_range(env, argv[2], &index)) return enif_make_badarg(env);
+    if (!visit(env, argv, WASMTIME_TABLE, &v, &answer, "table_set", wasm_table_set, argc)) return answer;
+    const uint64_t size = wt.wasmtime_table_size(v.g->context, &v.item);
+    if (index >= size) return leave(&v, no_element(env, size));
+    if (!wasm_get_held(env, v.in->guest, element_type(&v), argv[3], &value)) return leave(&v, wasm_bad_value(env, element_type(&v), 1, 1));
+    wasmtime_error_t *error = wt.wasmtime_table_set(v.g->context, &v.item, index, &value);
+    wt.wasmtime_val_unroot(&value);
+    return leave(&v, error ? library_error(env, error) : am.ok_);
+}
+
+/* (Instance, Name, Elements, Reference) -> {ok, ElementsBefore} */
+ERL_NIF_TERM wasm_table_grow(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct visit v;
+    wasmtime_val_t value;
+    uint64_t more, before;
+    ERL_NIF_TERM answer;
+    if (!get_range(env, argv[2], &more)) return enif_make_badarg(env);
+    if (!visit(env, argv, WASMTIME_TABLE, &v, &answer, "table_grow", wasm_table_grow, argc)) return answer;
+    const uint64_t now = wt.wasmtime_table_size(v.g->context, &v.item);
+    if (!wasm_get_held(env, v.in->guest, element_type(&v), argv[3], &value)) return leave(&v, wasm_bad_value(env, element_type(&v), 1, 1));
+    wasmtime_error_t *error = more > UINT32_MAX ? wt.wasmtime_error_new("more than there can be")
+                                                : wt.wasmtime_table_grow(v.g->context, &v.item, more, &value, &before);
+    wt.wasmtime_val_unroot(&value);
+    if (!error) return leave(&v, wasm_pair(env, am.ok_, enif_make_uint64(env, before)));
+    struct bl_error err;
+    wt.wasmtime_error_delete(error);
+    bl_fail_limit(&err, "table_elements", now, more > UINT64_MAX - now ? UINT64_MAX : now + more);
+    return leave(&v, wasm_fail_error(env, &err));
+}
+
+/* (Instance, Name) -> {ok, Function}: an export as a reference, which call takes, and tables. */
+ERL_NIF_TERM wasm_function(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct visit v;
+    ERL_NIF_TERM answer;
+    const struct bl_wasm_type type = {.kind = WASMTIME_FUNCREF, .nullable = true, .heap = BL_HEAP_FUNC};
+    if (!visit(env, argv, WASMTIME_FUNC, &v, &answer, "function", wasm_function, argc)) return answer;
+    wasmtime_func_t function;
+    memcpy(&function, &v.item, sizeof function);
+    const wasmtime_val_raw_t raw = {.func = wt.wasmtime_func_to_raw(v.g->context, &function)};
+    answer = wasm_make_value(env, v.in->guest, &type, &raw, 0);
+    return leave(&v, wasm_pair(env, am.ok_, answer));
+}

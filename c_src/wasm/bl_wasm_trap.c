@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE 1 /* memmem */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <x86intrin.h>
+#endif
+
+#include "bl_ctx.h"
+#include "bl_wasm_guest.h"
+
+/* ---- traps ----------------------------------------------------------------------------------------------- */
+
+static const char *code_name(uint8_t code)
+{
+    static const char *const names[] = {
+        "stack_overflow", "memory_out_of_bounds", "heap_misaligned", "table_out_of_bounds", "indirect_call_to_null", "bad_signature",
+        "integer_overflow", "integer_division_by_zero", "bad_conversion_to_integer", "unreachable", "interrupt", "out_of_fuel",
+        "atomic_wait_non_shared_memory", "null_reference", "array_out_of_bounds", "allocation_too_large", "cast_failure",
+        "cannot_enter_component", "no_async_result", "unhandled_tag", "continuation_already_consumed", "disabled_opcode",
+    };
+    if (code < sizeof names / sizeof names[0]) return names[code];
+    return code == 49 ? "uncaught_exception" : "other"; /* 22 to 48 are about components */
+}
+
+static void copy_name(char *to, size_t size, const wasm_byte_vec_t *name)
+{
+    const size_t len = !name || !name->data ? 0 : name->size < size - 1 ? name->size : size - 1;
+    if (len > 0) memcpy(to, name->data, len);
+    to[len] = '\0';
+}
+
+static void read_frames(const wasm_trap_t *trap, int64_t moved, struct bl_wasm_trap *out)
+{
+    wasm_frame_vec_t frames;
+    wt.wasm_trap_trace(trap, &frames);
+    out->count = frames.size < BL_WASM_FRAMES ? frames.size : BL_WASM_FRAMES;
+    for (size_t i = 0; i < out->count; i++) {
+        struct bl_wasm_frame *f = &out->frames[i];
+        const size_t offset = wt.wasm_frame_module_offset(frames.data[i]);
+        copy_name(f->module, sizeof f->module, wt.wasmtime_frame_module_name(frames.data[i]));
+        copy_name(f->function, sizeof f->function, wt.wasmtime_frame_func_name(frames.data[i]));
+        f->index = wt.wasm_frame_func_index(frames.data[i]);
+        f->offset = offset == SIZE_MAX ? 0 : (uint64_t)((int64_t)offset - moved);
+    }
+    wt.wasm_frame_vec_delete(&frames);
+}
+
+/* Trap messages are "error while executing at wasm backtrace: ... Caused by:\n    0: context\n    1: why", without causes just why. */
+static void copy_message(struct bl_wasm_trap *out, const wasm_byte_vec_t *message)
+{
+    static const char caused[] = "Caused by:", trap[] = "wasm trap: ";
+    const char *const end = message->data + message->size;
+    const char *at = memmem(message->data, message->size, caused, sizeof caused - 1), *why;
+    at = at ? at + sizeof caused - 1 : message->data;
+    if ((why = memmem(at, (size_t)(end - at), trap, sizeof trap - 1))) at = why + sizeof trap - 1;
+    while (at < end && (*at == '\n' || *at == ' ')) at++;
+    const char *stop = memchr(at, '\n', (size_t)(end - at));
+    snprintf(out->message, sizeof out->message, "%.*s", (int)((stop ? stop : end) - at), at);
+}
+
+static bool take_exception(struct bl_wasm_guest *g)
+{
+    wasmtime_ref_t exception;
+    if (!wt.wasmtime_context_take_exception(g->context, &exception)) return false;
+    wt.wasmtime_exnref_unroot(&exception);
+    return true;
+}
+
+bool bl_wasm_guest_trap(struct bl_wasm_guest *g, struct bl_wasm_trap *out)
+{
+    wasm_byte_vec_t message;
+    uint8_t code;
+    if (!g->trap && !g->error) return false;
+    memset(out, 0, offsetof(struct bl_wasm_trap, frames));
+    memset(out->frames, 0, sizeof out->frames);
+    out->code = take_exception(g) ? "uncaught_exception" : "host";
+    if (g->trap) {
+        if (wt.wasmtime_trap_code(g->trap, &code)) out->code = code_name(code);
+        wt.wasm_trap_message(g->trap, &message);
+        copy_message(out, &message);
+        read_frames(g->trap, g->module_count == 1 ? g->modules[0]->moved : 0, out);
+        wt.wasm_byte_vec_delete(&message);
+        wt.wasm_trap_delete(g->trap);
+    }
+    if (g->error) {
+        wt.wasmtime_error_message(g->error, &message);
+        if (out->message[0] == '\0') copy_message(out, &message);
+        wt.wasm_byte_vec_delete(&message);
+        wt.wasmtime_error_delete(g->error);
+    }
+    g->trap = NULL;
+    g->error = NULL;
+    g->statistics.traps++;
+    return true;
+}
+
+/* ---- clock ------------------------------------------------------------------------------------------------- */
+
+static struct {
+    bool by_processor;
+    uint64_t ns_per_tick; /* times 2^32 */
+} ticks = {.ns_per_tick = UINT64_C(1) << 32};
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t bl_wasm_ticks(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_expect(ticks.by_processor, 1)) return __rdtsc();
+#endif
+    return clock_ns();
+}
+
+uint64_t bl_wasm_ticks_ns(uint64_t n)
+{
+    if (n >> 63) return 0; /* processors whose counters differ a little */
+    return (uint64_t)((unsigned __int128)n * ticks.ns_per_tick >> 32);
+}
+
+void bl_wasm_clock_start(void)
+{
+#if defined(__x86_64__)
+    enum { CALIBRATION_NS = 5000000 };
+    unsigned a, b, c, d;
+    if (!__get_cpuid(0x80000007, &a, &b, &c, &d) || !(d & 1u << 8)) return; /* not the same speed at all times */
+    const uint64_t t0 = __rdtsc(), n0 = clock_ns();
+    while (clock_ns() - n0 < CALIBRATION_NS) continue;
+    const uint64_t t1 = __rdtsc(), n1 = clock_ns();
+    if (t1 <= t0) return;
+    ticks.ns_per_tick = (uint64_t)(((unsigned __int128)(n1 - n0) << 32) / (t1 - t0));
+    ticks.by_processor = true;
+#endif
+}

@@ -1,0 +1,69 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% @private Compiling: options, the way to the threads that do it, metrics.
+-module(beamline_wasm_compile).
+
+-export([compile/2, validate/2, info/1]).
+
+%% In the order of enum bl_wasm_proposal.
+-define(PROPOSALS, [simd, relaxed_simd, bulk_memory, multi_value, reference_types, function_references, gc, exceptions, tail_call,
+                    multi_memory, memory64, threads]).
+-define(PRESETS, [fast, dense, deterministic]).
+-define(DEFAULTS, #{engine => fast, off => [], stack => 0, max_bytes => 64 bsl 20, max_imports => 10_000, timeout => 60_000}).
+
+-spec compile(binary(), beamline_wasm:compile_options()) -> {ok, beamline_wasm:module_()} | {error, beamline_wasm:reason()}.
+compile(Bytes, Options0) ->
+    Options = options(Options0),
+    {Folder, Key} = beamline_wasm_cache:place(Bytes, maps:get(cache, Options)),
+    Answer = ask(Bytes, settings(false, Options), Folder, Key, maps:get(timeout, Options)),
+    beamline_wasm_metrics:compiled(Answer),
+    Answer.
+
+-spec validate(binary(), beamline_wasm:compile_options()) -> ok | {error, beamline_wasm:reason()}.
+validate(Bytes, Options0) ->
+    Options = options(Options0),
+    ask(Bytes, settings(true, Options), undefined, undefined, maps:get(timeout, Options)).
+
+-spec info(beamline_wasm:module_()) -> map().
+info(Module) ->
+    {Bytes, Ns, Cached, Preset, Off, StackKiB, Short, Start} = beamline_wasm_nif:module_info_(Module),
+    #{bytes => Bytes, compile_us => Ns div 1000, cached => Cached, engine => lists:nth(Preset + 1, ?PRESETS),
+      off => [Name || {Name, Bit} <- numbered(?PROPOSALS), Off band (1 bsl Bit) =/= 0], stack => StackKiB * 1024, short => Short, start => Start}.
+
+options(Options) when is_map(Options) ->
+    Default = ?DEFAULTS#{cache => application:get_env(beamline, wasm_cache, none)},
+    [] =:= maps:keys(maps:without(maps:keys(Default), Options)) orelse error(badarg, [Options]),
+    maps:merge(Default, Options);
+options(Options) ->
+    error(badarg, [Options]).
+
+settings(Validate, #{engine := Engine, off := Off, stack := Stack, max_bytes := Bytes, max_imports := Imports, timeout := Timeout}) ->
+    {Validate, number(Engine, ?PRESETS), lists:foldl(fun(Name, Bits) -> Bits bor (1 bsl number(Name, ?PROPOSALS)) end, 0, Off),
+     (Stack + 1023) div 1024, Bytes, Imports, Timeout}.
+
+number(Name, Names) ->
+    case lists:keyfind(Name, 1, numbered(Names)) of
+        {_, N} -> N;
+        false -> error(badarg, [Name])
+    end.
+
+numbered(Names) -> lists:zip(Names, lists:seq(0, length(Names) - 1)).
+
+%% The answer is a message with an alias: one that is late finds nobody.
+ask(Bytes, Settings, Folder, Key, Timeout) ->
+    case beamline_wasm_library:loaded() of
+        ok -> send(Bytes, Settings, Folder, Key, Timeout);
+        {error, _} = Error -> Error
+    end.
+
+send(Bytes, Settings, Folder, Key, Timeout) ->
+    Ref = make_ref(),
+    case beamline_wasm_nif:compile(Ref, Bytes, Settings, Folder, Key) of
+        ok ->
+            receive
+                {beamline_wasm, Ref, Answer} -> Answer
+            after Timeout ->
+                {error, timeout}
+            end;
+        {error, _} = Error ->
+            Error
+    end.

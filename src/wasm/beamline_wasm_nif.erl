@@ -1,0 +1,111 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% @private
+%% The loader of c_src/beam/bl_wasm_nif*.c. Nothing here raises when a library is missing, broken or of another version:
+%% every function answers `{error, {unsupported, {nif, Why}}}'.
+-module(beamline_wasm_nif).
+
+-export([load_library/2, library/0, compile/5, module_imports/1, module_exports/1, module_info_/1]).
+-export([start/5, stop/1, info/1, totals/0, controlling_process/2]).
+-export([function/2, call/5, call_start/2, resume/4, refuse/3, cancel/1, wait/2, unwait/2, next_turn/1]).
+-export([size/2, grow/3, read/4, write/4, fill/5, find_zero/4]).
+-export([global_get/3, global_set/3, table_size/2, table_get/3, table_set/4, table_grow/4, nop/2]).
+-export_type([handle/0, step/0, settings/0, limits/0, link/0]).
+
+-on_load(load/0).
+
+-type handle() :: reference().
+-type reason() :: beamline_wasm:reason().
+-type name() :: binary() | undefined.
+%% {Validate, Preset, Off, StackKiB, MaxBytes, MaxImports, Timeout}
+-type settings() :: {boolean(), 0..2, non_neg_integer(), non_neg_integer(), non_neg_integer(), non_neg_integer(), timeout()}.
+%% {MemoryBytes, TableElements, Instances, FuelPerCall, FuelTotal}
+-type limits() :: {limit(), limit(), limit(), limit(), limit()}.
+-type limit() :: non_neg_integer() | infinity.
+-type link() :: host | {handle(), binary()}.
+-type step() :: {ok, [term()]} | {import, Token :: pos_integer(), Id :: non_neg_integer(), [term()]}
+              | {badarg, pos_integer(), term()} | {error, reason()} | undefined | none.
+-type bad() :: {badarg, pos_integer(), term()}.
+
+-spec load() -> ok.
+load() -> beamline_native:loaded(?MODULE, erlang:load_nif(beamline_native:nif("beamline_wasm_nif"), beamline_native:version())).
+
+missing() -> beamline_native:missing(?MODULE).
+
+-spec load_library(binary(), boolean()) -> {ok, binary(), binary()} | {error, term()}.
+load_library(_Path, _AnyVersion) -> missing().
+-spec library() -> {ok, binary(), binary()} | undefined | {error, term()}.
+library() -> missing().
+
+%% The result comes as a message {beamline_wasm, Ref, {ok, Module} | ok | {error, Reason}}.
+-spec compile(reference(), binary(), settings(), Folder :: binary() | undefined, Key :: binary() | undefined) -> ok | {error, reason()}.
+compile(_Ref, _Bytes, _Settings, _Folder, _Key) -> missing().
+-spec module_imports(handle()) -> [{binary(), binary(), beamline_wasm:type()}].
+module_imports(_Module) -> missing().
+-spec module_exports(handle()) -> [{binary(), beamline_wasm:type()}].
+module_exports(_Module) -> missing().
+-spec module_info_(handle()) -> tuple().
+module_info_(_Module) -> missing().
+
+-spec start(handle(), limits(), [link()], handle() | undefined, pid()) ->
+    {ok, handle(), FirstImport :: non_neg_integer(), HasStart :: boolean()} | {error, reason()}.
+start(_Module, _Limits, _Links, _With, _Owner) -> missing().
+-spec stop(handle()) -> ok.
+stop(_Instance) -> missing().
+-spec info(handle()) -> [{atom(), term()}].
+info(_Instance) -> missing().
+-spec totals() -> [{atom(), non_neg_integer()}] | {error, term()}.
+totals() -> missing().
+-spec controlling_process(handle(), pid()) -> ok | {error, reason()}.
+controlling_process(_Instance, _Pid) -> missing().
+
+-spec function(handle(), binary()) -> {ok, reference()} | {error, reason()}.
+function(_Instance, _Name) -> missing().
+-spec call(handle(), binary() | reference(), [term()], timeout(), Flags :: non_neg_integer()) -> step().
+call(_Instance, _Name, _Args, _Timeout, _Flags) -> missing().
+-spec call_start(handle(), timeout()) -> step().
+call_start(_Instance, _Timeout) -> missing().
+-spec resume(handle(), pos_integer(), [term()], Flags :: non_neg_integer()) -> step().
+resume(_Instance, _Token, _Results, _Flags) -> missing().
+-spec refuse(handle(), pos_integer(), Flags :: non_neg_integer()) -> step().
+refuse(_Instance, _Token, _Flags) -> missing().
+-spec cancel(handle()) -> boolean().
+cancel(_Instance) -> missing().
+
+%% The caller gets {beamline_wasm_turn, Turn, ok | closed} when it is its turn.
+-spec wait(handle(), Turn :: reference()) -> ok | {error, reason()}.
+wait(_Instance, _Turn) -> missing().
+-spec unwait(handle(), Turn :: reference()) -> ok.
+unwait(_Instance, _Turn) -> missing().
+%% Looks whether the guest is idle and somebody waits.
+-spec next_turn(handle()) -> ok.
+next_turn(_Instance) -> missing().
+
+-spec size(handle(), name()) -> {ok, non_neg_integer()} | {error, reason()}.
+size(_Instance, _Memory) -> missing().
+-spec grow(handle(), name(), non_neg_integer()) -> {ok, non_neg_integer()} | {error, reason()}.
+grow(_Instance, _Memory, _Pages) -> missing().
+-spec read(handle(), name(), integer(), integer()) -> {ok, binary()} | {error, reason()}.
+read(_Instance, _Memory, _Offset, _Length) -> missing().
+-spec write(handle(), name(), integer(), binary()) -> ok | {error, reason()}.
+write(_Instance, _Memory, _Offset, _Bytes) -> missing().
+-spec fill(handle(), name(), integer(), integer(), byte()) -> ok | {error, reason()}.
+fill(_Instance, _Memory, _Offset, _Length, _Byte) -> missing().
+-spec find_zero(handle(), name(), integer(), integer()) -> {ok, non_neg_integer()} | {error, reason()}.
+find_zero(_Instance, _Memory, _Offset, _Most) -> missing().
+
+-spec global_get(handle(), binary(), Flags :: non_neg_integer()) -> {ok, term()} | {error, reason()}.
+global_get(_Instance, _Name, _Flags) -> missing().
+-spec global_set(handle(), binary(), term()) -> ok | bad() | {error, reason()}.
+global_set(_Instance, _Name, _Value) -> missing().
+-spec table_size(handle(), binary()) -> {ok, non_neg_integer()} | {error, reason()}.
+table_size(_Instance, _Name) -> missing().
+-spec table_get(handle(), binary(), integer()) -> {ok, term()} | {error, reason()}.
+table_get(_Instance, _Name, _Index) -> missing().
+-spec table_set(handle(), binary(), integer(), term()) -> ok | bad() | {error, reason()}.
+table_set(_Instance, _Name, _Index, _Value) -> missing().
+-spec table_grow(handle(), binary(), integer(), term()) -> {ok, non_neg_integer()} | bad() | {error, reason()}.
+table_grow(_Instance, _Name, _More, _Value) -> missing().
+
+%% Decodes two i32 and encodes their sum as a call does, without a call: for benches.
+-spec nop(handle(), [integer()]) -> {ok, [integer()]}.
+nop(_Instance, _Args) -> missing().

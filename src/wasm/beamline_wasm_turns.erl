@@ -1,0 +1,46 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% @private Waiting for an instance that another process uses: first come, first served. The guest itself keeps the queue and
+%% gives the turn away when it is idle; until the process that has it comes, all others are refused.
+-module(beamline_wasm_turns).
+
+-export([wait/2, done/2]).
+
+-define(LOOK_MS, 20). % a call that was ended by its deadline or by a death tells nobody that the guest is idle
+
+%% The turn, and how much of the time is left.
+-spec wait(reference(), timeout()) -> {ok, Turn :: reference(), timeout()} | {error, beamline_wasm:reason()}.
+wait(Guest, Timeout) ->
+    Turn = make_ref(),
+    case beamline_wasm_nif:wait(Guest, Turn) of
+        ok -> receive_turn(Guest, Turn, Timeout, erlang:monotonic_time(millisecond));
+        {error, _} = Error -> Error
+    end.
+
+receive_turn(Guest, Turn, Timeout, Begin) ->
+    Left = left(Timeout, Begin),
+    receive
+        {beamline_wasm_turn, Turn, ok} -> {ok, Turn, Left};
+        {beamline_wasm_turn, Turn, closed} -> {error, closed}
+    after min(Left, ?LOOK_MS) ->
+        case Left of
+            0 ->
+                done(Guest, Turn),
+                {error, {busy, 0}};
+            _ ->
+                ok = beamline_wasm_nif:next_turn(Guest),
+                receive_turn(Guest, Turn, Timeout, Begin)
+        end
+    end.
+
+left(infinity, _) -> infinity;
+left(Timeout, Begin) -> max(0, Timeout - (erlang:monotonic_time(millisecond) - Begin)).
+
+%% Gives a turn back that was not used, or the place in the queue. Harmless after it was used.
+-spec done(reference(), reference()) -> ok.
+done(Guest, Turn) ->
+    ok = beamline_wasm_nif:unwait(Guest, Turn),
+    receive
+        {beamline_wasm_turn, Turn, _} -> ok
+    after 0 ->
+        ok
+    end.
