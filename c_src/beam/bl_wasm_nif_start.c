@@ -27,13 +27,16 @@ static bool get_fuel(ErlNifEnv *env, ERL_NIF_TERM term, uint64_t *fuel)
 /* {MemoryBytes, TableElements, Instances, FuelPerCall, FuelTotal} */
 static bool get_limits(ErlNifEnv *env, ERL_NIF_TERM term, struct bl_wasm_guest_limits *l)
 {
-    enum { TABLES = 100, MEMORIES = 100 };
+    enum { LEAST = 100 };
     const ERL_NIF_TERM *e;
     int arity;
-    *l = (struct bl_wasm_guest_limits){.tables = TABLES, .memories = MEMORIES};
-    return enif_get_tuple(env, term, &arity, &e) && arity == 5 && get_limit(env, e[0], &l->memory_bytes) &&
-           get_limit(env, e[1], &l->table_elements) && get_limit(env, e[2], &l->instances) && get_fuel(env, e[3], &l->fuel_per_call) &&
-           get_fuel(env, e[4], &l->fuel_total);
+    if (!enif_get_tuple(env, term, &arity, &e) || arity != 5 || !get_limit(env, e[0], &l->memory_bytes) ||
+        !get_limit(env, e[1], &l->table_elements) || !get_limit(env, e[2], &l->instances) || !get_fuel(env, e[3], &l->fuel_per_call) ||
+        !get_fuel(env, e[4], &l->fuel_total))
+        return false;
+    /* Tables and memories: as many as instances, but enough for one that has many. */
+    l->tables = l->memories = l->instances >= 0 && l->instances < LEAST ? LEAST : l->instances;
+    return true;
 }
 
 /* ---- links ------------------------------------------------------------------------------------------------- */

@@ -165,18 +165,19 @@ static void set_fuel(struct bl_wasm_guest *g, uint64_t fuel)
 
 uint64_t bl_wasm_guest_fuel(struct bl_wasm_guest *g) { return g->fuel_used + (g->fuel_given - fuel_left(g)); }
 
+static bool has_fuel_limits(const struct bl_wasm_guest *g)
+{
+    return g->limits.fuel_per_call != BL_WASM_NO_LIMIT || g->limits.fuel_total != BL_WASM_NO_LIMIT;
+}
+
 /* A store begins without fuel, and what it was given is counted: the rest is what was used. */
 void bl_wasm_fuel_give(struct bl_wasm_guest *g)
 {
     g->fuel_used += g->fuel_given - fuel_left(g);
     const uint64_t left = g->limits.fuel_total > g->fuel_used ? g->limits.fuel_total - g->fuel_used : 0;
     g->fuel_given = left < g->limits.fuel_per_call ? left : g->limits.fuel_per_call;
+    if (!has_fuel_limits(g)) g->fuel_given = UINT64_MAX;
     set_fuel(g, g->fuel_given);
-}
-
-static bool has_fuel_limits(const struct bl_wasm_guest *g)
-{
-    return g->limits.fuel_per_call != BL_WASM_NO_LIMIT || g->limits.fuel_total != BL_WASM_NO_LIMIT;
 }
 
 static bool start_fiber(struct bl_wasm_guest *g)
@@ -203,7 +204,8 @@ void bl_wasm_call_drop_fiber(struct bl_wasm_guest *g)
 enum bl_status bl_wasm_call_begin(struct bl_wasm_guest *g, const struct bl_wasm_function *function, uint64_t caller, uint64_t timeout_ns,
                                   struct bl_error *err)
 {
-    if (has_fuel_limits(g)) {
+    /* A bulk instruction costs what it asks for, in advance: one call can use up what no loop could. */
+    if (has_fuel_limits(g) || fuel_left(g) < UINT64_MAX / 2) {
         bl_wasm_fuel_give(g);
         if (g->fuel_given == 0) return bl_fail_limit(err, "fuel", g->limits.fuel_total, g->limits.fuel_total + 1);
     }
