@@ -21,7 +21,7 @@ static enum bl_status refuse(struct bl_error *err, const char *path, const char 
 
 /* There is no version function. A symbol of the library's own runtime carries the version in its name. Releases of a
  * major differ in the last number only. */
-static int find_version(void *library, char version[24])
+static int find_version(void *library, char version[32])
 {
     enum { FIRST = 30, LAST = 120, PATCHES = 40 };
     for (int major = FIRST; major <= LAST; major++)
@@ -29,10 +29,10 @@ static int find_version(void *library, char version[24])
             char name[48];
             snprintf(name, sizeof name, "set_vmctx_memory_%d_0_%d", major, patch);
             if (!dlsym(library, name)) continue;
-            snprintf(version, 24, "%d.0.%d", major, patch);
+            snprintf(version, 32, "%d.0.%d", major, patch);
             return major;
         }
-    snprintf(version, 24, "unknown");
+    snprintf(version, 32, "unknown");
     return 0;
 }
 
@@ -56,7 +56,7 @@ static enum bl_status open_library(const char *path, bool any_version, struct bl
         const size_t skip = why && strncmp(why, path, strlen(path)) == 0 ? strlen(path) + 2 : 0;
         return refuse(err, path, why && strlen(why) > skip ? why + skip : "cannot be opened");
     }
-    char version[24], why[64];
+    char version[32], why[64];
     const int major = find_version(library, version);
     if ((major < BL_WASMTIME_OLDEST || major > BL_WASMTIME_NEWEST) && !any_version) {
         snprintf(why, sizeof why, "version %s is not %d to %d", version, BL_WASMTIME_OLDEST, BL_WASMTIME_NEWEST);

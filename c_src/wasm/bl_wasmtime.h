@@ -244,7 +244,7 @@ enum { BL_WASMTIME_OLDEST = 45, BL_WASMTIME_NEWEST = 50 };
 
 struct bl_wasmtime_info {
     char path[512];
-    char version[24]; /* "48.0.0"; "unknown": only with any_version */
+    char version[32]; /* "48.0.0"; "unknown": only with any_version */
     int major;        /* 0: unknown */
 };
 
