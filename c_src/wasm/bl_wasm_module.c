@@ -129,26 +129,28 @@ static enum bl_status judge(const struct bl_wasm_engine *engine, const struct so
     return bl_fail_syntax_at(err, said.offset ? said.offset : why->offset, "%s", said.text);
 }
 
-/* Reads, checks and, where there is a start function, rewrites. `binary` is the module's on BL_OK. */
-static enum bl_status prepare(const struct bl_wasm_engine *engine, struct source *s, const struct bl_wasm_module_limits *limits,
-                              struct bl_wasm_binary *binary, struct bl_error *err)
+/* Where there is a start function, it is taken out: see bl_wasm_rewrite.c. */
+static enum bl_status prepare(const struct bl_wasm_engine *engine, struct source *s, const struct bl_wasm_binary *binary, struct bl_error *err)
+{
+    if (!binary->has_start) return BL_OK;
+    const struct bl_error none = {0};
+    const struct bl_wasm_extra extra = {BL_WASM_START_NAME, WASMTIME_FUNC, binary->start};
+    size_t len;
+    enum bl_status status = judge(engine, s, BL_OK, &none, err); /* what is rewritten must have been good before */
+    if (status != BL_OK) return status;
+    status = bl_wasm_binary_rewrite(binary, s->bytes, s->len, &extra, 1, &s->rewritten, &len, &s->moved, err);
+    if (status != BL_OK) return status;
+    s->bytes = s->rewritten;
+    s->len = len;
+    return BL_OK;
+}
+
+static enum bl_status read_binary(const struct bl_wasm_engine *engine, const struct source *s, const struct bl_wasm_module_limits *limits,
+                                  struct bl_wasm_binary *binary, struct bl_error *err)
 {
     struct bl_error why = {0};
-    enum bl_status status = bl_wasm_binary_read(binary, s->bytes, s->len, &why);
-    if (status != BL_OK) return judge(engine, s, status, &why, err);
-    status = check_limits(binary, limits, err);
-    if (status == BL_OK && binary->has_start) {
-        status = judge(engine, s, BL_OK, &why, err); /* what is rewritten must have been good before */
-        const struct bl_wasm_extra extra = {BL_WASM_START_NAME, WASMTIME_FUNC, binary->start};
-        size_t len;
-        if (status == BL_OK) status = bl_wasm_binary_rewrite(binary, s->bytes, s->len, &extra, 1, &s->rewritten, &len, &s->moved, err);
-        if (status == BL_OK) {
-            s->bytes = s->rewritten;
-            s->len = len;
-        }
-    }
-    if (status != BL_OK) bl_wasm_binary_clear(binary);
-    return status;
+    const enum bl_status status = bl_wasm_binary_read(binary, s->bytes, s->len, &why);
+    return status != BL_OK ? judge(engine, s, status, &why, err) : check_limits(binary, limits, err);
 }
 
 enum bl_status bl_wasm_module_validate(const struct bl_wasm_engine *engine, const uint8_t *bytes, size_t len,
@@ -231,13 +233,14 @@ enum bl_status bl_wasm_module_compile(const struct bl_wasm_engine *engine, const
     m->bytes = len;
     pthread_mutex_init(&m->lock, NULL);
     enum bl_status status = open_source(&s, bytes, len, limits, err);
-    if (status == BL_OK) status = prepare(engine, &s, limits, &m->binary, err);
+    if (status == BL_OK) status = read_binary(engine, &s, limits, &m->binary, err);
     if (status == BL_OK) status = index_exports(m, err);
-    if (status == BL_OK) {
+    m->from_cache = status == BL_OK && cache && bl_wasm_cache_load(m, cache, key);
+    if (status == BL_OK && !m->from_cache) {
+        status = prepare(engine, &s, &m->binary, err);
         m->moved = s.moved;
-        m->from_cache = cache && bl_wasm_cache_load(m, cache, key);
-        if (!m->from_cache) status = compile(m, &s, err);
-        if (status == BL_OK && cache && !m->from_cache) bl_wasm_cache_store(m, cache, key);
+        if (status == BL_OK) status = compile(m, &s, err);
+        if (status == BL_OK && cache) bl_wasm_cache_store(m, cache, key);
     }
     source_clear(&s);
     m->compile_ns = bl_now_ns() - begin;

@@ -1,5 +1,16 @@
 %% SPDX-License-Identifier: Apache-2.0
+%% @private Where compiled code of some bytes lies on disk. c_src/wasm/bl_wasm_cache.c reads and writes it.
 -module(beamline_wasm_cache).
+
 -export([place/2]).
--spec place(binary(), file:filename() | none) -> {undefined, undefined}.
-place(_, _) -> {undefined, undefined}.
+
+%% The folder and the first part of the files' name.
+-spec place(binary(), file:filename_all() | none) -> {binary() | undefined, binary() | undefined}.
+place(_, none) ->
+    {undefined, undefined};
+place(Bytes, Folder) ->
+    Digest = crypto:hash(sha256, Bytes),
+    {unicode:characters_to_binary(filename:absname(Folder)), list_to_binary([hex(B) || <<B:4>> <= Digest])}.
+
+hex(B) when B < 10 -> $0 + B;
+hex(B) -> $a + B - 10.
