@@ -240,7 +240,9 @@ static ErlNifFunc functions[] = {
     {"library", 0, wasm_library, 0},
     {"compile", 5, wasm_compile, 0},
     {"module_imports", 1, wasm_module_imports, 0},
-    {"module_exports", 1, wasm_module_exports, 0},
+    {"module_exports", 2, wasm_module_exports, 0},
+    {"module", 1, wasm_module_of, 0},
+    {"same_function", 3, wasm_same_function, 0},
     {"module_info_", 1, wasm_module_info, 0},
     {"start", 5, wasm_start, 0},
     {"stop", 1, wasm_stop, 0},
@@ -268,7 +270,6 @@ static ErlNifFunc functions[] = {
     {"table_get", 3, wasm_table_get, 0},
     {"table_set", 4, wasm_table_set, 0},
     {"table_grow", 4, wasm_table_grow, ERL_NIF_DIRTY_JOB_CPU_BOUND},
-    {"nop", 2, wasm_nop, 0},
 };
 
 ERL_NIF_INIT(beamline_wasm_nif, functions, load, NULL, upgrade, NULL)

@@ -379,15 +379,3 @@ ERL_NIF_TERM wasm_cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     bl_wasm_guest_cancel(in->guest->core, number);
     return am.true_;
 }
-
-/* (Instance, Args) -> {ok, [Sum]}: decodes and encodes as a call of add(i32, i32) does, and calls nothing; for measuring. */
-ERL_NIF_TERM wasm_nop(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
-{
-    struct wasm_instance *in = wasm_get_instance(env, argv[0]);
-    const struct bl_wasm_type two[2] = {{.kind = WASMTIME_I32}, {.kind = WASMTIME_I32}};
-    wasmtime_val_raw_t values[2];
-    (void)argc;
-    if (!in || wasm_get_values(env, in->guest, two, 2, argv[1], values) > 0) return enif_make_badarg(env);
-    values[0].i32 = (int32_t)((uint32_t)values[0].i32 + (uint32_t)values[1].i32);
-    return wasm_pair(env, am.ok_, wasm_make_values(env, in->guest, two, 1, values, 0));
-}

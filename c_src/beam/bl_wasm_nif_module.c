@@ -121,18 +121,18 @@ static bool get_text(ErlNifEnv *env, ERL_NIF_TERM term, char **out)
     return true;
 }
 
-/* {Validate, Preset, Off, StackKiB, MaxBytes, MaxImports, TimeoutMs | infinity} */
+/* {Validate, Preset, Off, StackKiB, MaxBytes, MaxImports, TimeoutMs | infinity, Expose} */
 static bool get_settings(ErlNifEnv *env, ERL_NIF_TERM term, struct job *job)
 {
     const ERL_NIF_TERM *e;
     int arity;
     ErlNifUInt64 bytes, imports, timeout;
-    if (!enif_get_tuple(env, term, &arity, &e) || arity != 7) return false;
+    if (!enif_get_tuple(env, term, &arity, &e) || arity != 8) return false;
     job->validate = e[0] == am.true_;
     if (!enif_get_uint(env, e[1], &job->settings.preset) || !enif_get_uint(env, e[2], &job->settings.off) ||
         !enif_get_uint(env, e[3], &job->settings.stack_kib) || !enif_get_uint64(env, e[4], &bytes) || !enif_get_uint64(env, e[5], &imports))
         return false;
-    job->limits = (struct bl_wasm_module_limits){bytes, imports};
+    job->limits = (struct bl_wasm_module_limits){bytes, imports, e[7] == am.true_};
     if (e[6] == am.infinity_) return job->deadline_ns = UINT64_MAX, true;
     if (!enif_get_uint64(env, e[6], &timeout) || timeout > UINT64_MAX / 4000000) return false;
     job->deadline_ns = bl_now_ns() + timeout * 1000000;
@@ -215,7 +215,13 @@ ERL_NIF_TERM wasm_module_imports(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     return list;
 }
 
-/* (Module) -> [{Name, Type}] */
+static bool is_own(const struct bl_wasm_binary *b, const struct bl_wasm_name *n)
+{
+    const size_t len = sizeof BL_WASM_OWN_NAME - 1;
+    return n->name_len >= len && memcmp(b->names + n->name, BL_WASM_OWN_NAME, len) == 0;
+}
+
+/* (Module, All) -> [{Name, Type}]: with those that rewriting added, or without */
 ERL_NIF_TERM wasm_module_exports(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     const struct bl_wasm_module *m = wasm_get_module(env, argv[0]);
@@ -225,6 +231,7 @@ ERL_NIF_TERM wasm_module_exports(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     const struct bl_wasm_binary *b = &m->binary;
     for (size_t i = b->export_count; i > 0; i--) {
         const struct bl_wasm_name *n = &b->exports[i - 1];
+        if (argv[1] != am.true_ && is_own(b, n)) continue;
         list = enif_make_list_cell(env, wasm_pair(env, wasm_text(env, b->names + n->name, n->name_len), item_term(env, b, n)), list);
     }
     enif_consume_timeslice(env, b->export_count < 1000 ? 1 : 100);

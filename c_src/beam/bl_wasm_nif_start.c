@@ -83,7 +83,7 @@ static int64_t usual_memory(const struct bl_wasm_module *m)
     const int64_t named = bl_wasm_module_export(m, "memory", 6);
     if (named >= 0 && b->exports[named].kind == WASMTIME_MEMORY) return named;
     for (size_t i = 0; i < b->export_count; i++)
-        if (b->exports[i].kind == WASMTIME_MEMORY) return (int64_t)i;
+        if (b->exports[i].kind == WASMTIME_MEMORY && (b->exports[i].name_len == 0 || b->names[b->exports[i].name] != BL_WASM_OWN_NAME[0])) return (int64_t)i;
     return -1;
 }
 
@@ -245,4 +245,14 @@ ERL_NIF_TERM wasm_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         list = enif_make_list_cell(env, wasm_pair(env, enif_make_atom(env, numbers[i].name), enif_make_uint64(env, numbers[i].value)), list);
     return list;
+}
+
+/* (Instance) -> Module */
+ERL_NIF_TERM wasm_module_of(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct wasm_instance *in = wasm_get_instance(env, argv[0]);
+    (void)argc;
+    if (!in) return enif_make_badarg(env);
+    bl_wasm_module_ref(in->core->module);
+    return wasm_make_module(env, in->core->module);
 }

@@ -317,3 +317,18 @@ ERL_NIF_TERM wasm_function(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     answer = wasm_make_value(env, v.in->guest, &type, &raw, 0);
     return leave(&v, wasm_pair(env, am.ok_, answer));
 }
+
+/* (Instance, Name, Function) -> boolean(): whether the reference is this export. */
+ERL_NIF_TERM wasm_same_function(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct visit v;
+    ERL_NIF_TERM answer;
+    const struct wasm_reference *r = wasm_get_reference(env, argv[2]);
+    if (!r) return enif_make_badarg(env);
+    if (!visit(env, argv, WASMTIME_FUNC, &v, &answer, "same_function", wasm_same_function, argc)) return answer;
+    wasmtime_func_t function;
+    memcpy(&function, &v.item, sizeof function);
+    const bool same = r->kind == WASMTIME_FUNCREF && r->guest == v.in->guest &&
+                      wt.wasmtime_func_to_raw(v.g->context, &function) == wt.wasmtime_func_to_raw(v.g->context, &r->function.handle);
+    return leave(&v, same ? am.true_ : am.false_);
+}

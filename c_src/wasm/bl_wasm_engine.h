@@ -53,7 +53,7 @@ struct bl_wasm_module {
     size_t bytes;       /* of the module as it came */
     int64_t moved;      /* by how much the code lies behind its place in these bytes */
     uint64_t compile_ns;
-    bool from_cache;
+    bool from_cache, exposed;
     pthread_mutex_t lock; /* for what follows */
     wasmtime_linker_t *linker; /* for an instance alone in its guest with functions as imports; made once */
     wasmtime_instance_pre_t *pre;
@@ -62,6 +62,7 @@ struct bl_wasm_module {
 
 struct bl_wasm_module_limits {
     uint64_t bytes, imports;
+    bool expose; /* also: export all memories, tables and mutable globals under names that begin with BL_WASM_OWN_NAME */
 };
 
 /* Text or binary; text becomes binary first. Long, and needs stack: for a thread of its own with BL_WASM_COMPILE_STACK. cache: a
@@ -81,8 +82,10 @@ BL_API void bl_wasm_module_unref(struct bl_wasm_module *module);
 /* The export of that name; -1: there is none. */
 BL_API int64_t bl_wasm_module_export(const struct bl_wasm_module *module, const char *name, size_t len);
 
+/* How names begin that rewriting adds; users do not see them. */
+#define BL_WASM_OWN_NAME "\1beamline "
 /* Under which an instance finds its start function. */
-#define BL_WASM_START_NAME "\1beamline start"
+#define BL_WASM_START_NAME BL_WASM_OWN_NAME "start"
 
 /* The cache's part (bl_wasm_cache.c): false: not there, or of no use (then it is gone). */
 bool bl_wasm_cache_load(struct bl_wasm_module *module, const char *folder, const char *key);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,16 +130,54 @@ static enum bl_status judge(const struct bl_wasm_engine *engine, const struct so
     return bl_fail_syntax_at(err, said.offset ? said.offset : why->offset, "%s", said.text);
 }
 
-/* Where there is a start function, it is taken out: see bl_wasm_rewrite.c. */
-static enum bl_status prepare(const struct bl_wasm_engine *engine, struct source *s, const struct bl_wasm_binary *binary, struct bl_error *err)
+/* What rewriting adds to a module. */
+struct extras {
+    struct bl_wasm_extra *extra;
+    size_t count;
+};
+
+static void add_extra(struct extras *x, const char *what, size_t i, uint8_t kind, uint32_t index)
 {
-    if (!binary->has_start) return BL_OK;
+    struct bl_wasm_extra *e = &x->extra[x->count++];
+    e->kind = kind;
+    e->index = index;
+    if (what)
+        snprintf(e->name, sizeof e->name, BL_WASM_OWN_NAME "%s %zu", what, i);
+    else
+        snprintf(e->name, sizeof e->name, "%s", BL_WASM_START_NAME);
+}
+
+/* All state that a module has becomes exports; `binary` then has them, too. */
+static enum bl_status expose(struct extras *x, struct bl_wasm_binary *b, struct bl_error *err)
+{
+    for (size_t i = 0; i < b->memory_count; i++) add_extra(x, "memory", i, WASMTIME_MEMORY, (uint32_t)i);
+    for (size_t i = 0; i < b->table_count; i++) add_extra(x, "table", i, WASMTIME_TABLE, (uint32_t)i);
+    for (size_t i = 0; i < b->global_count; i++)
+        if (b->globals[i].mutable) add_extra(x, "global", i, WASMTIME_GLOBAL, (uint32_t)i);
+    for (size_t i = 0; i < x->count; i++)
+        if (bl_wasm_binary_add_export(b, x->extra[i].name, x->extra[i].kind, x->extra[i].index, err) != BL_OK) return BL_NO_MEMORY;
+    return BL_OK;
+}
+
+static enum bl_status find_extras(struct extras *x, struct bl_wasm_binary *b, bool exposed, struct bl_error *err)
+{
+    const size_t most = 1 + (exposed ? b->memory_count + b->table_count + b->global_count : 0);
+    *x = (struct extras){bl_alloc_array(NULL, most, sizeof *x->extra, err), 0};
+    if (!x->extra) return BL_NO_MEMORY;
+    const enum bl_status status = exposed ? expose(x, b, err) : BL_OK;
+    if (b->has_start) add_extra(x, NULL, 0, WASMTIME_FUNC, b->start); /* which is taken out: see bl_wasm_rewrite.c */
+    return status;
+}
+
+static enum bl_status rewrite(const struct bl_wasm_engine *engine, struct source *s, const struct bl_wasm_binary *binary, const struct extras *x,
+                              struct bl_error *err)
+{
+    if (x->count == 0) return BL_OK;
     const struct bl_error none = {0};
-    const struct bl_wasm_extra extra = {BL_WASM_START_NAME, WASMTIME_FUNC, binary->start};
     size_t len;
     enum bl_status status = judge(engine, s, BL_OK, &none, err); /* what is rewritten must have been good before */
     if (status != BL_OK) return status;
-    status = bl_wasm_binary_rewrite(binary, s->bytes, s->len, &extra, 1, &s->rewritten, &len, &s->moved, err);
+    status = bl_wasm_binary_rewrite(binary, s->bytes, s->len, x->extra, x->count, &s->rewritten, &len, &s->moved, err);
     if (status != BL_OK) return status;
     s->bytes = s->rewritten;
     s->len = len;
@@ -225,24 +264,28 @@ enum bl_status bl_wasm_module_compile(const struct bl_wasm_engine *engine, const
                                       struct bl_wasm_module **out, struct bl_error *err)
 {
     struct source s;
+    struct extras extras = {0};
     const uint64_t begin = bl_now_ns();
     struct bl_wasm_module *m = bl_alloc_zero(NULL, sizeof *m, err);
     if (!m) return BL_NO_MEMORY;
     m->refs = 1;
     m->engine = engine;
     m->bytes = len;
+    m->exposed = limits->expose;
     pthread_mutex_init(&m->lock, NULL);
     enum bl_status status = open_source(&s, bytes, len, limits, err);
     if (status == BL_OK) status = read_binary(engine, &s, limits, &m->binary, err);
+    if (status == BL_OK) status = find_extras(&extras, &m->binary, m->exposed, err);
     if (status == BL_OK) status = index_exports(m, err);
     m->from_cache = status == BL_OK && cache && bl_wasm_cache_load(m, cache, key);
     if (status == BL_OK && !m->from_cache) {
-        status = prepare(engine, &s, &m->binary, err);
+        status = rewrite(engine, &s, &m->binary, &extras, err);
         m->moved = s.moved;
         if (status == BL_OK) status = compile(m, &s, err);
         if (status == BL_OK && cache) bl_wasm_cache_store(m, cache, key);
     }
     source_clear(&s);
+    bl_free(extras.extra);
     m->compile_ns = bl_now_ns() - begin;
     if (status == BL_OK)
         *out = m;

@@ -32,22 +32,22 @@ static uint8_t *put_entry(uint8_t *at, const struct bl_wasm_extra *extra)
 }
 
 /* The entries of the export section as they are: behind its header and its count. */
-static struct bl_wasm_cursor old_entries(const struct bl_wasm_binary *b, const uint8_t *bytes)
+static struct bl_wasm_cursor old_entries(const struct bl_wasm_binary *b, const uint8_t *bytes, size_t *count)
 {
+    *count = 0;
     struct bl_wasm_cursor c = {bytes, bytes + b->export_section.begin, bytes + b->export_section.end, false};
     if (b->export_section.end == 0) return c;
     bl_wasm_u8(&c);
     bl_wasm_skip_leb(&c);
-    bl_wasm_skip_leb(&c);
+    *count = (size_t)bl_wasm_leb(&c, 35);
     return c;
 }
 
 /* Returns how many bytes were written. */
-static size_t put_exports(uint8_t *out, const struct bl_wasm_binary *b, struct bl_wasm_cursor old, const struct bl_wasm_extra *extras,
-                          size_t count, uint8_t *body)
+static size_t put_exports(uint8_t *out, size_t own, struct bl_wasm_cursor old, const struct bl_wasm_extra *extras, size_t count, uint8_t *body)
 {
     const size_t kept = (size_t)(old.end - old.at);
-    uint8_t *at = body + put_leb(body, b->export_count + count);
+    uint8_t *at = body + put_leb(body, own + count);
     if (kept > 0) memcpy(at, old.at, kept);
     at += kept;
     for (size_t i = 0; i < count; i++) at = put_entry(at, &extras[i]);
@@ -91,7 +91,9 @@ enum bl_status bl_wasm_binary_rewrite(const struct bl_wasm_binary *b, const uint
     /* What lies before, the exports, what follows; the start section is left out wherever it is. */
     memcpy(new, bytes, place);
     to = from = place;
-    to += put_exports(new + to, b, old_entries(b, bytes), extras, count, body);
+    size_t own;
+    const struct bl_wasm_cursor old = old_entries(b, bytes, &own);
+    to += put_exports(new + to, own, old, extras, count, body);
     if (has) from = b->export_section.end;
     if (b->start_section.end > from) {
         memcpy(new + to, bytes + from, b->start_section.begin - from);
@@ -104,5 +106,20 @@ enum bl_status bl_wasm_binary_rewrite(const struct bl_wasm_binary *b, const uint
     *out = new;
     *out_len = to;
     *moved = (int64_t)to - (int64_t)len;
+    return BL_OK;
+}
+
+enum bl_status bl_wasm_binary_add_export(struct bl_wasm_binary *b, const char *name, uint8_t kind, uint32_t index, struct bl_error *err)
+{
+    const size_t len = strlen(name);
+    struct bl_wasm_name *exports = bl_realloc(NULL, b->exports, (b->export_count + 1) * sizeof *exports, err);
+    if (!exports) return BL_NO_MEMORY;
+    b->exports = exports;
+    char *names = bl_realloc(NULL, b->names, b->names_len + len, err);
+    if (!names) return BL_NO_MEMORY;
+    b->names = names;
+    memcpy(names + b->names_len, name, len);
+    exports[b->export_count++] = (struct bl_wasm_name){.name = b->names_len, .name_len = len, .kind = kind, .index = index};
+    b->names_len += len;
     return BL_OK;
 }

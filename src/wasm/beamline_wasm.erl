@@ -32,7 +32,7 @@
 -export([library/0, compile/1, compile/2, validate/1, validate/2, imports/1, exports/1, module_info/2]).
 -export([start/1, start/2, start_link/1, child_spec/1, stop/1, info/1, controlling_process/2]).
 -export([call/3, call/4, function/2, cancel/1]).
--export([size/1, grow/2, read/3, write/3, fill/4, read_string/2, read_string/3, write_string/2, malloc/2, free/2]).
+-export([size/1, size/2, grow/2, grow/3, read/3, write/3, fill/4, read_string/2, read_string/3, write_string/2, malloc/2, free/2]).
 -export([global_get/2, global_get/3, global_set/3, table_size/2, table_get/3, table_set/4, table_grow/3, table_grow/4]).
 -export([format_error/2]).
 
@@ -59,6 +59,7 @@
     max_bytes => pos_integer(), % of the module; default 64 MiB
     max_imports => non_neg_integer(), % default 10_000
     cache => file:filename() | none,  % folder for compiled code; default the application's key wasm_cache, else none
+    expose => boolean(),        % let snapshots reach what the module does not export; default false
     timeout => timeout()        % milliseconds; default 60_000
 }.
 -type import_fun() :: fun(([value()], context()) -> [value()] | {[value()], State :: term()}).
@@ -123,13 +124,15 @@ validate(Bytes) -> validate(Bytes, #{}).
 -spec validate(iodata(), compile_options()) -> ok | {error, reason()}.
 validate(Bytes, Options) -> beamline_wasm_compile:validate(iolist_to_binary(Bytes), Options).
 
-%% @doc What a module imports, in its order.
--spec imports(module_()) -> [{Module :: binary(), Name :: binary(), type()}].
+%% @doc What a module imports, in its order; or the module of an instance.
+-spec imports(module_() | instance()) -> [{Module :: binary(), Name :: binary(), type()}].
+imports({?TAG, Ref, _}) -> imports(beamline_wasm_nif:module(Ref));
 imports(Module) -> beamline_wasm_nif:module_imports(Module).
 
-%% @doc What a module exports, in its order.
--spec exports(module_()) -> [{Name :: binary(), type()}].
-exports(Module) -> beamline_wasm_nif:module_exports(Module).
+%% @doc What a module exports, in its order; or the module of an instance.
+-spec exports(module_() | instance()) -> [{Name :: binary(), type()}].
+exports({?TAG, Ref, _}) -> exports(beamline_wasm_nif:module(Ref));
+exports(Module) -> beamline_wasm_nif:module_exports(Module, false).
 
 %% @doc About a compiled module: `bytes' (as it came), `compile_us', `cached' (whether the code came from the cache), `engine',
 %% `off', `stack', `short' (exported functions that run without a fiber), `start' (whether it has a start function).
@@ -303,9 +306,17 @@ cancel({?TAG, Ref, _}) -> beamline_wasm_nif:cancel(Ref).
 -spec size(instance()) -> {ok, non_neg_integer()} | {error, reason()}.
 size({?TAG, Ref, _}) -> beamline_wasm_nif:size(Ref, undefined).
 
-%% @doc Makes a memory larger by so many pages; answers how many there were.
+%% @doc Bytes of a memory by its name.
+-spec size(instance(), binary()) -> {ok, non_neg_integer()} | {error, reason()}.
+size({?TAG, Ref, _}, Memory) -> beamline_wasm_nif:size(Ref, Memory).
+
+%% @doc Makes the usual memory larger by so many pages; answers how many there were.
 -spec grow(instance(), non_neg_integer()) -> {ok, non_neg_integer()} | {error, reason()}.
 grow({?TAG, Ref, _}, Pages) -> beamline_wasm_nif:grow(Ref, undefined, Pages).
+
+%% @doc The same, of a memory by its name.
+-spec grow(instance(), binary(), non_neg_integer()) -> {ok, non_neg_integer()} | {error, reason()}.
+grow({?TAG, Ref, _}, Memory, Pages) -> beamline_wasm_nif:grow(Ref, Memory, Pages).
 
 %% @doc Bytes of a memory. `{invalid, #{field := range}}': they do not lie inside.
 -spec read(instance(), place(), non_neg_integer()) -> {ok, binary()} | {error, reason()}.

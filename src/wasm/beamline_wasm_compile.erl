@@ -8,7 +8,8 @@
 -define(PROPOSALS, [simd, relaxed_simd, bulk_memory, multi_value, reference_types, function_references, gc, exceptions, tail_call,
                     multi_memory, memory64, threads]).
 -define(PRESETS, [fast, dense, deterministic]).
--define(DEFAULTS, #{engine => fast, off => [], stack => 0, max_bytes => 64 bsl 20, max_imports => 10_000, timeout => 60_000}).
+-define(DEFAULTS, #{engine => fast, off => [], stack => 0, max_bytes => 64 bsl 20, max_imports => 10_000, timeout => 60_000,
+                   expose => false}).
 
 -spec compile(binary(), beamline_wasm:compile_options()) -> {ok, beamline_wasm:module_()} | {error, beamline_wasm:reason()}.
 compile(Bytes, Options0) ->
@@ -36,9 +37,9 @@ options(Options) when is_map(Options) ->
 options(Options) ->
     error(badarg, [Options]).
 
-settings(Validate, #{engine := Engine, off := Off, stack := Stack, max_bytes := Bytes, max_imports := Imports, timeout := Timeout}) ->
+settings(Validate, #{engine := Engine, off := Off, stack := Stack, max_bytes := Bytes, max_imports := Imports, timeout := Timeout} = Options) ->
     {Validate, number(Engine, ?PRESETS), lists:foldl(fun(Name, Bits) -> Bits bor (1 bsl number(Name, ?PROPOSALS)) end, 0, Off),
-     (Stack + 1023) div 1024, Bytes, Imports, Timeout}.
+     (Stack + 1023) div 1024, Bytes, Imports, Timeout, maps:get(expose, Options)}.
 
 number(Name, Names) ->
     case lists:keyfind(Name, 1, numbered(Names)) of

@@ -4,11 +4,11 @@
 %% every function answers `{error, {unsupported, {nif, Why}}}'.
 -module(beamline_wasm_nif).
 
--export([load_library/2, library/0, compile/5, module_imports/1, module_exports/1, module_info_/1]).
+-export([load_library/2, library/0, compile/5, module_imports/1, module_exports/2, module_info_/1, module/1, same_function/3]).
 -export([start/5, stop/1, info/1, totals/0, controlling_process/2]).
 -export([function/2, call/5, call_start/2, resume/4, refuse/3, cancel/1, wait/2, unwait/2, next_turn/1]).
 -export([size/2, grow/3, read/4, write/4, fill/5, find_zero/4]).
--export([global_get/3, global_set/3, table_size/2, table_get/3, table_set/4, table_grow/4, nop/2]).
+-export([global_get/3, global_set/3, table_size/2, table_get/3, table_set/4, table_grow/4]).
 -export_type([handle/0, step/0, settings/0, limits/0, link/0]).
 
 -on_load(load/0).
@@ -16,8 +16,8 @@
 -type handle() :: reference().
 -type reason() :: beamline_wasm:reason().
 -type name() :: binary() | undefined.
-%% {Validate, Preset, Off, StackKiB, MaxBytes, MaxImports, Timeout}
--type settings() :: {boolean(), 0..2, non_neg_integer(), non_neg_integer(), non_neg_integer(), non_neg_integer(), timeout()}.
+%% {Validate, Preset, Off, StackKiB, MaxBytes, MaxImports, Timeout, Expose}
+-type settings() :: {boolean(), 0..2, non_neg_integer(), non_neg_integer(), non_neg_integer(), non_neg_integer(), timeout(), boolean()}.
 %% {MemoryBytes, TableElements, Instances, FuelPerCall, FuelTotal}
 -type limits() :: {limit(), limit(), limit(), limit(), limit()}.
 -type limit() :: non_neg_integer() | infinity.
@@ -41,8 +41,14 @@ library() -> missing().
 compile(_Ref, _Bytes, _Settings, _Folder, _Key) -> missing().
 -spec module_imports(handle()) -> [{binary(), binary(), beamline_wasm:type()}].
 module_imports(_Module) -> missing().
--spec module_exports(handle()) -> [{binary(), beamline_wasm:type()}].
-module_exports(_Module) -> missing().
+%% All: also those that the option `expose' added.
+-spec module_exports(handle(), All :: boolean()) -> [{binary(), beamline_wasm:type()}].
+module_exports(_Module, _All) -> missing().
+%% Of an instance.
+-spec module(handle()) -> handle().
+module(_Instance) -> missing().
+-spec same_function(handle(), binary(), reference()) -> boolean() | {error, reason()}.
+same_function(_Instance, _Name, _Function) -> missing().
 -spec module_info_(handle()) -> tuple().
 module_info_(_Module) -> missing().
 
@@ -105,7 +111,3 @@ table_get(_Instance, _Name, _Index) -> missing().
 table_set(_Instance, _Name, _Index, _Value) -> missing().
 -spec table_grow(handle(), binary(), integer(), term()) -> {ok, non_neg_integer()} | bad() | {error, reason()}.
 table_grow(_Instance, _Name, _More, _Value) -> missing().
-
-%% Decodes two i32 and encodes their sum as a call does, without a call: for benches.
--spec nop(handle(), [integer()]) -> {ok, [integer()]}.
-nop(_Instance, _Args) -> missing().
