@@ -180,7 +180,8 @@ ERL_NIF_TERM wasm_library(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     const struct bl_wasmtime_info *info = bl_wasmtime_loaded();
     (void)argc, (void)argv;
     if (!info) return am.undefined_;
-    return enif_make_tuple3(env, am.ok_, wasm_text(env, info->path, strlen(info->path)), wasm_text(env, info->version, strlen(info->version)));
+    return enif_make_tuple3(env, am.ok_, wasm_text(env, info->path, strlen(info->path)), wasm_text(env, info->version,
+        strlen(info->version)));
 }
 
 /* () -> [{Name, Number}] */
@@ -197,7 +198,8 @@ ERL_NIF_TERM wasm_totals(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     };
     ERL_NIF_TERM list = enif_make_list(env, 0);
     for (size_t i = sizeof all / sizeof all[0]; i > 0; i--)
-        list = enif_make_list_cell(env, wasm_pair(env, enif_make_atom(env, all[i - 1].name), enif_make_uint64(env, all[i - 1].value)), list);
+        list = enif_make_list_cell(env, wasm_pair(env, enif_make_atom(env, all[i - 1].name), enif_make_uint64(env, all[i - 1].value)),
+            list);
     return list;
 }
 

@@ -121,7 +121,8 @@ ERL_NIF_TERM wasm_signature_term(ErlNifEnv *env, const struct bl_wasm_signature 
 enum { WASM_FLOATS_AS_BITS = 1 }; /* flags: all floats come as {f32 | f64, Bits} */
 
 /* A term as a value of that type. The guest must be entered when the type is a reference. */
-bool wasm_get_value(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term, wasmtime_val_raw_t *value);
+bool wasm_get_value(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term,
+    wasmtime_val_raw_t *value);
 ERL_NIF_TERM wasm_make_value(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, const wasmtime_val_raw_t *value,
                              unsigned flags);
 /* A whole list. 0: good; else the position of the first that is wrong, count + 1 when there are too many. */
@@ -149,8 +150,10 @@ static inline bool wasm_get_int(ErlNifEnv *env, ERL_NIF_TERM term, int64_t *out)
 /* ---- the files' entries ---------------------------------------------------------------------------------- */
 
 wasm_entry wasm_load, wasm_library, wasm_compile, wasm_module_imports, wasm_module_exports, wasm_module_info,
-    wasm_start, wasm_stop, wasm_info, wasm_controlling_process, wasm_totals, wasm_function, wasm_call, wasm_call_start, wasm_resume, wasm_refuse,
-    wasm_cancel, wasm_wait, wasm_unwait, wasm_next_turn, wasm_size, wasm_grow, wasm_read, wasm_write, wasm_fill, wasm_global_get, wasm_global_set, wasm_table_get, wasm_table_set,
+    wasm_start, wasm_stop, wasm_info, wasm_controlling_process, wasm_totals, wasm_function, wasm_call, wasm_call_start, wasm_resume,
+        wasm_refuse,
+    wasm_cancel, wasm_wait, wasm_unwait, wasm_next_turn, wasm_size, wasm_grow, wasm_read, wasm_write, wasm_fill, wasm_global_get,
+        wasm_global_set, wasm_table_get, wasm_table_set,
     wasm_table_size, wasm_table_grow, wasm_find_string,
     wasm_module_of, wasm_same_function;
 

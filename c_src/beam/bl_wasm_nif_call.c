@@ -53,7 +53,8 @@ static ERL_NIF_TERM returned(ErlNifEnv *env, struct wasm_guest *guest, unsigned 
     const struct bl_wasm_signature *s = g->returned;
     const ERL_NIF_TERM answer = g->trap || g->error
                                     ? wasm_fail_trap(env, g)
-                                    : wasm_pair(env, am.ok_, wasm_make_values(env, guest, s->types + s->params, s->results, g->values, flags));
+                                    : wasm_pair(env, am.ok_, wasm_make_values(env, guest, s->types + s->params, s->results, g->values,
+                                        flags));
     charge(env, g);
     bl_wasm_boxes_free();
     if (g->depth > 0) {
@@ -253,7 +254,8 @@ static ERL_NIF_TERM begin(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[], s
         wasm_leave(guest, entered);
         return answer;
     }
-    if (r->export >= 0 && r->in->core->module->binary.exports[r->export].is_short && run_direct(env, guest, &r->function, r->flags, &answer)) {
+    if (r->export >= 0 && r->in->core->module->binary.exports[r->export].is_short && run_direct(env, guest, &r->function, r->flags,
+        &answer)) {
         wasm_leave(guest, entered);
         return answer;
     }

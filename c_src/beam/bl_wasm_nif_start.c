@@ -121,7 +121,8 @@ static ERL_NIF_TERM new_handle(ErlNifEnv *env, struct wasm_guest *guest, struct 
     return enif_make_tuple4(env, am.ok_, handle, enif_make_uint(env, first), has_start ? am.true_ : am.false_);
 }
 
-static ERL_NIF_TERM instantiate(ErlNifEnv *env, struct wasm_guest *guest, struct bl_wasm_module *m, ERL_NIF_TERM links_, const ErlNifPid *owner)
+static ERL_NIF_TERM instantiate(ErlNifEnv *env, struct wasm_guest *guest, struct bl_wasm_module *m, ERL_NIF_TERM links_,
+    const ErlNifPid *owner)
 {
     struct bl_wasm_instance *core;
     struct bl_error err = {0};
@@ -243,7 +244,8 @@ ERL_NIF_TERM wasm_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     ERL_NIF_TERM list = enif_make_list2(env, wasm_pair(env, enif_make_atom(env, "state"), state),
                                         wasm_pair(env, enif_make_atom(env, "owner"), enif_make_pid(env, &owner)));
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        list = enif_make_list_cell(env, wasm_pair(env, enif_make_atom(env, numbers[i].name), enif_make_uint64(env, numbers[i].value)), list);
+        list = enif_make_list_cell(env, wasm_pair(env, enif_make_atom(env, numbers[i].name), enif_make_uint64(env, numbers[i].value)),
+            list);
     return list;
 }
 

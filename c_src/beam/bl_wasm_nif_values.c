@@ -136,7 +136,8 @@ static bool box_term(wasmtime_context_t *context, ERL_NIF_TERM term, uint32_t *r
     return true;
 }
 
-static bool get_function(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term, wasmtime_val_raw_t *value)
+static bool get_function(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term,
+    wasmtime_val_raw_t *value)
 {
     struct wasm_reference *r = wasm_get_reference(env, term);
     if (!r || r->guest != guest || r->kind != WASMTIME_FUNCREF || type->heap != BL_HEAP_FUNC) return false;
@@ -144,7 +145,8 @@ static bool get_function(ErlNifEnv *env, struct wasm_guest *guest, const struct 
     return true;
 }
 
-static bool get_extern(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term, wasmtime_val_raw_t *value)
+static bool get_extern(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term,
+    wasmtime_val_raw_t *value)
 {
     struct wasm_reference *r = wasm_get_reference(env, term);
     if (type->heap != BL_HEAP_EXTERN) return false;
@@ -190,7 +192,8 @@ static bool get_any(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wa
     return true;
 }
 
-static bool get_reference(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term, wasmtime_val_raw_t *value)
+static bool get_reference(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term,
+    wasmtime_val_raw_t *value)
 {
     memset(value, 0, sizeof *value);
     if (term == am.null_) return type->nullable;
@@ -248,7 +251,8 @@ static ERL_NIF_TERM make_any(ErlNifEnv *env, struct wasm_guest *guest, uint32_t 
     return wasm_pair(env, am.host_, make_extern(env, guest, raw)); /* any.convert_extern changes nothing in it */
 }
 
-static ERL_NIF_TERM make_reference(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, const wasmtime_val_raw_t *value)
+static ERL_NIF_TERM make_reference(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type,
+    const wasmtime_val_raw_t *value)
 {
     const struct wasm_reference none = {0};
     if (type->kind == WASMTIME_FUNCREF) return value->func ? make_function(env, guest, value->func) : am.null_;

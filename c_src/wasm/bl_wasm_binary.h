@@ -82,7 +82,8 @@ BL_API void bl_wasm_binary_clear(struct bl_wasm_binary *binary);
 BL_API const struct bl_wasm_signature *bl_wasm_binary_signature(const struct bl_wasm_binary *binary, uint32_t function);
 
 /* One more export of what is there: as if the module had it. */
-BL_API enum bl_status bl_wasm_binary_add_export(struct bl_wasm_binary *binary, const char *name, uint8_t kind, uint32_t index, struct bl_error *err);
+BL_API enum bl_status bl_wasm_binary_add_export(struct bl_wasm_binary *binary, const char *name, uint8_t kind, uint32_t index,
+    struct bl_error *err);
 
 /* One more export. */
 struct bl_wasm_extra {

@@ -48,7 +48,8 @@ static bool path_of(char path[PATH_BYTES], const struct bl_wasm_module *m, const
 {
     char settings[48];
     bl_wasm_settings_name(&m->engine->settings, settings);
-    const int n = snprintf(path, PATH_BYTES, "%s/%s-%s%s-%s%s", folder, key, settings, m->exposed ? "-x" : "", bl_wasmtime_loaded()->version, suffix);
+    const int n = snprintf(path, PATH_BYTES, "%s/%s-%s%s-%s%s", folder, key, settings, m->exposed ? "-x" : "",
+        bl_wasmtime_loaded()->version, suffix);
     return n > 0 && n < PATH_BYTES;
 }
 

@@ -128,7 +128,8 @@ void bl_wasm_fiber_ready(struct bl_wasm_guest *g, wasmtime_linker_t *with_park)
 {
     wasmtime_extern_t item;
     wasm_valtype_vec_t params, results;
-    if (g->has_park || !wt.wasmtime_linker_get(with_park, g->context, BL_WASM_PARK_MODULE, sizeof BL_WASM_PARK_MODULE - 1, "park", 4, &item)) return;
+    if (g->has_park || !wt.wasmtime_linker_get(with_park, g->context, BL_WASM_PARK_MODULE, sizeof BL_WASM_PARK_MODULE - 1, "park", 4,
+        &item)) return;
     g->park = item.of.func;
     wt.wasmtime_extern_delete(&item);
     wt.wasm_valtype_vec_new_empty(&params);

@@ -163,7 +163,8 @@ static enum bl_status define_park(wasmtime_linker_t *linker, struct bl_error *er
     wt.wasm_valtype_vec_new_empty(&params);
     wt.wasm_valtype_vec_new_empty(&results);
     wasm_functype_t *type = wt.wasm_functype_new(&params, &results);
-    wasmtime_error_t *error = wt.wasmtime_linker_define_async_func(linker, BL_WASM_PARK_MODULE, sizeof BL_WASM_PARK_MODULE - 1, "park", 4, type,
+    wasmtime_error_t *error = wt.wasmtime_linker_define_async_func(linker, BL_WASM_PARK_MODULE, sizeof BL_WASM_PARK_MODULE - 1, "park", 4,
+        type,
                                                                    bl_wasm_park_function, NULL, NULL);
     wt.wasm_functype_delete(type);
     return error ? bl_wasm_library_error(error, err) : BL_OK;
@@ -259,7 +260,8 @@ static enum bl_status room_for_values(struct bl_wasm_guest *g, const struct bl_w
     return BL_OK;
 }
 
-static wasmtime_call_future_t *begin_alone(struct bl_wasm_guest *g, struct bl_wasm_module *m, struct bl_wasm_instance *in, struct bl_error *err)
+static wasmtime_call_future_t *begin_alone(struct bl_wasm_guest *g, struct bl_wasm_module *m, struct bl_wasm_instance *in,
+    struct bl_error *err)
 {
     if (linked_alone(m, err) != BL_OK) return NULL;
     bl_wasm_fiber_ready(g, m->linker);

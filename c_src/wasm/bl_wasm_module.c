@@ -169,7 +169,8 @@ static enum bl_status find_extras(struct extras *x, struct bl_wasm_binary *b, bo
     return status;
 }
 
-static enum bl_status rewrite(const struct bl_wasm_engine *engine, struct source *s, const struct bl_wasm_binary *binary, const struct extras *x,
+static enum bl_status rewrite(const struct bl_wasm_engine *engine, struct source *s, const struct bl_wasm_binary *binary,
+    const struct extras *x,
                               struct bl_error *err)
 {
     if (x->count == 0) return BL_OK;
@@ -184,29 +185,36 @@ static enum bl_status rewrite(const struct bl_wasm_engine *engine, struct source
     return BL_OK;
 }
 
+static bool has_shared_memory(const struct bl_wasm_binary *b)
+{
+    for (size_t i = 0; i < b->memory_count; i++)
+        if (b->memories[i].shared) return true;
+    return false;
+}
+
 static enum bl_status read_binary(const struct bl_wasm_engine *engine, const struct source *s, const struct bl_wasm_module_limits *limits,
                                   struct bl_wasm_binary *binary, struct bl_error *err)
 {
     struct bl_error why = {0};
-    const enum bl_status status = bl_wasm_binary_read(binary, s->bytes, s->len, &why);
-    return status != BL_OK ? judge(engine, s, status, &why, err) : check_limits(binary, limits, err);
+    enum bl_status status = bl_wasm_binary_read(binary, s->bytes, s->len, &why);
+    if (status == BL_OK) {
+        if (!has_shared_memory(binary)) return check_limits(binary, limits, err);
+        bl_wasm_binary_clear(binary);
+        status = bl_fail_unsupported(&why, "shared_memory"); /* who waits on it would hold a scheduler */
+    }
+    return judge(engine, s, status, &why, err);
 }
 
 enum bl_status bl_wasm_module_validate(const struct bl_wasm_engine *engine, const uint8_t *bytes, size_t len,
                                        const struct bl_wasm_module_limits *limits, struct bl_error *err)
 {
     struct source s;
-    struct bl_wasm_binary binary;
+    struct bl_wasm_binary binary = {0};
+    const struct bl_error none = {0};
     enum bl_status status = open_source(&s, bytes, len, limits, err);
-    if (status == BL_OK) {
-        struct bl_error why = {0};
-        const enum bl_status read = bl_wasm_binary_read(&binary, s.bytes, s.len, &why);
-        status = judge(engine, &s, read, &why, err);
-        if (read == BL_OK) {
-            if (status == BL_OK) status = check_limits(&binary, limits, err);
-            bl_wasm_binary_clear(&binary);
-        }
-    }
+    if (status == BL_OK) status = read_binary(engine, &s, limits, &binary, err);
+    if (status == BL_OK) status = judge(engine, &s, BL_OK, &none, err);
+    bl_wasm_binary_clear(&binary);
     source_clear(&s);
     return status;
 }

@@ -22,7 +22,8 @@ static size_t put_leb(uint8_t *at, uint64_t value)
 
 static uint8_t *put_entry(uint8_t *at, const struct bl_wasm_extra *extra)
 {
-    static const uint8_t codes[6] = {[WASMTIME_FUNC] = 0, [WASMTIME_TABLE] = 1, [WASMTIME_MEMORY] = 2, [WASMTIME_GLOBAL] = 3, [WASMTIME_TAG] = 4};
+    static const uint8_t codes[6] = {[WASMTIME_FUNC] = 0, [WASMTIME_TABLE] = 1, [WASMTIME_MEMORY] = 2, [WASMTIME_GLOBAL] = 3,
+        [WASMTIME_TAG] = 4};
     const size_t len = strlen(extra->name);
     at += put_leb(at, len);
     memcpy(at, extra->name, len);
@@ -44,7 +45,8 @@ static struct bl_wasm_cursor old_entries(const struct bl_wasm_binary *b, const u
 }
 
 /* Returns how many bytes were written. */
-static size_t put_exports(uint8_t *out, size_t own, struct bl_wasm_cursor old, const struct bl_wasm_extra *extras, size_t count, uint8_t *body)
+static size_t put_exports(uint8_t *out, size_t own, struct bl_wasm_cursor old, const struct bl_wasm_extra *extras, size_t count,
+    uint8_t *body)
 {
     const size_t kept = (size_t)(old.end - old.at);
     uint8_t *at = body + put_leb(body, own + count);

@@ -97,7 +97,8 @@ call(Instance, Name, Args, ImportFun, State, Opts) when is_list(Args) ->
         {ok, Results, After} -> {ok, Results, state(After, State)};
         {error, {import_failed, #{reason := {junk, Answer}}}, After} ->
             {error, iolist_to_binary(io_lib:format("the import fun answered ~0tp", [Answer])), state(After, State)};
-        {error, {import_failed, #{class := Class, reason := Reason, stacktrace := Stack}}, After} -> {error, Class, Reason, Stack, state(After, State)};
+        {error, {import_failed, #{class := Class, reason := Reason, stacktrace := Stack}}, After} -> {error, Class, Reason, Stack,
+            state(After, State)};
         {error, Reason, After} -> {error, text(Reason), state(After, State)}
     catch
         error:badarg -> {error, {invalid_args, Args}}

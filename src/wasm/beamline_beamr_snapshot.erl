@@ -107,7 +107,8 @@ restore(Instance, Name, {memory, _, Pieces}) ->
 restore(Instance, Name, {global, Value}) ->
     ok = done(beamline_wasm:global_set(Instance, Name, reference(Instance, Value)));
 restore(Instance, Name, {table, Elements}) ->
-    [ok = done(beamline_wasm:table_set(Instance, Name, I, reference(Instance, E))) || {I, E} <- lists:zip(lists:seq(0, length(Elements) - 1), Elements)].
+    [ok = done(beamline_wasm:table_set(Instance, Name, I, reference(Instance, E))) || {I, E} <- lists:zip(lists:seq(0,
+        length(Elements) - 1), Elements)].
 
 reference(_, null) -> null;
 reference(Instance, {export, Name}) ->

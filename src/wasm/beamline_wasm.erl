@@ -94,7 +94,8 @@
 -type reason() :: {busy, non_neg_integer()} | timeout | cancelled | closed | no_memory
                 | {limit, #{what := atom() | binary(), limit := non_neg_integer(), asked := non_neg_integer()}}
                 | {syntax, map()} | {invalid, map()} | {unsupported, term()}
-                | {trap, #{code := atom(), message := binary(), backtrace := [{binary() | undefined, binary() | non_neg_integer(), non_neg_integer()}]}}
+                | {trap, #{code := atom(), message := binary(), backtrace := [{binary() | undefined, binary() | non_neg_integer(),
+                    non_neg_integer()}]}}
                 | {import_failed, #{class := error | exit | throw, reason := term(), stacktrace := list(), import := {binary(), binary()}}}.
 
 %%% The library

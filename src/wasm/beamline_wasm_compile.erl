@@ -28,7 +28,8 @@ validate(Bytes, Options0) ->
 info(Module) ->
     {Bytes, Ns, Cached, Preset, Off, StackKiB, Short, Start} = beamline_wasm_nif:module_info_(Module),
     #{bytes => Bytes, compile_us => Ns div 1000, cached => Cached, engine => lists:nth(Preset + 1, ?PRESETS),
-      off => [Name || {Name, Bit} <- numbered(?PROPOSALS), Off band (1 bsl Bit) =/= 0], stack => StackKiB * 1024, short => Short, start => Start}.
+      off => [Name || {Name, Bit} <- numbered(?PROPOSALS), Off band (1 bsl Bit) =/= 0], stack => StackKiB * 1024, short => Short,
+          start => Start}.
 
 options(Options) when is_map(Options) ->
     Default = ?DEFAULTS#{cache => application:get_env(beamline, wasm_cache, none)},
@@ -37,7 +38,8 @@ options(Options) when is_map(Options) ->
 options(Options) ->
     error(badarg, [Options]).
 
-settings(Validate, #{engine := Engine, off := Off, stack := Stack, max_bytes := Bytes, max_imports := Imports, timeout := Timeout} = Options) ->
+settings(Validate, #{engine := Engine, off := Off, stack := Stack, max_bytes := Bytes, max_imports := Imports,
+    timeout := Timeout} = Options) ->
     {Validate, number(Engine, ?PRESETS), lists:foldl(fun(Name, Bits) -> Bits bor (1 bsl number(Name, ?PROPOSALS)) end, 0, Off),
      (Stack + 1023) div 1024, Bytes, Imports, Timeout, maps:get(expose, Options)}.
 

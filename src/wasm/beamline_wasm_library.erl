@@ -7,7 +7,8 @@
 
 -export([info/0, loaded/0]).
 
--spec info() -> {ok, #{path := binary(), version := binary()}} | {error, {unsupported, #{what := wasmtime, looked := [{binary(), binary()}]}}}
+-spec info() -> {ok, #{path := binary(), version := binary()}} | {error, {unsupported, #{what := wasmtime, looked := [{binary(),
+    binary()}]}}}
               | {error, term()}.
 info() ->
     case beamline_wasm_nif:library() of

@@ -10,7 +10,8 @@
 
 -spec register() -> ok.
 register() ->
-    ok = beamline_metrics:histogram(?SECONDS, #{help => "Time to make a module's code, from the cache or not.", divisor => 1_000_000, buckets => ?US}),
+    ok = beamline_metrics:histogram(?SECONDS, #{help => "Time to make a module's code, from the cache or not.", divisor => 1_000_000,
+        buckets => ?US}),
     ok = beamline_metrics:counter(?COMPILED, #{help => "Modules compiled, by how.", labels => [outcome]}),
     beamline_metrics:collector(?MODULE, {?MODULE, collect, []}).
 

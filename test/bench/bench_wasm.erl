@@ -92,7 +92,8 @@ memory() ->
     ok = line("write64", "ns", "empty NIF", 4, fun() -> ns(fun(N) -> write(G, Bytes, N) end) end, Empty),
     Size = 1 bsl 20,
     {ok, _} = beamline_wasm:read(G, 0, Size),
-    ok = beamline_bench:compare(#{name => "wasm/read1m", unit => "GB/s", better => higher, against => "memcpy to a binary", goal => 0.7, rounds => 9,
+    ok = beamline_bench:compare(#{name => "wasm/read1m", unit => "GB/s", better => higher, against => "memcpy to a binary", goal => 0.7,
+        rounds => 9,
         value => fun() -> Size / 1000 / beamline_bench:mean_us(50, fun() -> {ok, _} = beamline_wasm:read(G, 0, Size) end) end,
         floor => fun() -> Size / 1000 / beamline_bench:mean_us(50, fun() -> floor_nif_wasm:copy(Size) end) end}),
     ok = beamline_wasm:stop(G).
@@ -109,7 +110,8 @@ write(G, B, N) -> ok = beamline_wasm:write(G, N, B), write(G, B, N - 1).
 %%% Two at once
 
 scaling() ->
-    ok = beamline_bench:compare(#{name => "wasm/scaling_2", unit => "x", better => higher, against => "two on the NIF", goal => 0.9, rounds => 9,
+    ok = beamline_bench:compare(#{name => "wasm/scaling_2", unit => "x", better => higher, against => "two on the NIF", goal => 0.9,
+        rounds => 9,
         value => fun() -> gain(fun() -> G = kit(), fun(N) -> call(G, <<"add">>, N) end end) end,
         floor => fun() -> gain(fun() -> F = floor_nif_wasm:new(), fun(N) -> nif(F, N) end end) end}).
 
@@ -145,18 +147,21 @@ starts(Library, Folder, Large) ->
               fun() -> beamline_bench:mean_us(5, fun() -> {ok, _} = beamline_wasm:compile(Large, #{cache => Cache}) end) end,
               fun() -> beamline_bench:mean_us(1, fun() -> {ok, _} = beamline_wasm:compile(Large) end) end),
     ok = line("start_second", "ns", "bare C API", 4,
-              fun() -> 1000 * beamline_bench:mean_us(500, fun() -> {ok, G} = beamline_wasm:start(Module), ok = beamline_wasm:stop(G) end) end,
+              fun() -> 1000 * beamline_bench:mean_us(500, fun() -> {ok, G} = beamline_wasm:start(Module),
+                  ok = beamline_wasm:stop(G) end) end,
               fun() -> hd(beamline_bench:program("bench_wasm", [Library, filename:join(Folder, "large.wasm"), "start", "500"])) end).
 
 %% Two thousand functions of ordinary code, compiled from C: about 500 KB.
 large_module(Folder) ->
     Function = fun(I) ->
         Body = [io_lib:format("s = s * ~bu + m[(s >> ~b) & 1023];", [I * 31 + J, J rem 13 + 1]) || J <- lists:seq(1, 14)],
-        io_lib:format("__attribute__((noinline)) static unsigned f~b(unsigned s) { ~s return s > ~bu ? s + f~b(s) : s; }~n", [I, Body, I, I - 1])
+        io_lib:format("__attribute__((noinline)) static unsigned f~b(unsigned s) { ~s return s > ~bu ? s + f~b(s) : s; }~n", [I, Body, I,
+            I - 1])
     end,
     Source = filename:join(Folder, "large.c"),
     Wasm = filename:join(Folder, "large.wasm"),
-    ok = file:write_file(Source, ["static unsigned m[1024]; static unsigned f0(unsigned s) { return s; }\n", [Function(I) || I <- lists:seq(1, 2000)],
+    ok = file:write_file(Source, ["static unsigned m[1024]; static unsigned f0(unsigned s) { return s; }\n",
+        [Function(I) || I <- lists:seq(1, 2000)],
                                   "__attribute__((export_name(\"run\"))) unsigned run(unsigned s) { return f2000(s); }\n"]),
     clang(Source, Wasm).
 
@@ -172,7 +177,8 @@ instance_kib() ->
         (func (export \"add\") (param i32 i32) (result i32) (loop) (i32.store (i32.const 100) (local.get 0)) (i32.add (local.get 0) (local.get 1))))">>,
         #{engine => dense}),
     Before = rss_kib(),
-    Guests = [begin {ok, G} = beamline_wasm:start(Module), {ok, [3]} = beamline_wasm:call(G, <<"add">>, [1, 2]), G end || _ <- lists:seq(1, 10_000)],
+    Guests = [begin {ok, G} = beamline_wasm:start(Module), {ok, [3]} = beamline_wasm:call(G, <<"add">>, [1, 2]),
+        G end || _ <- lists:seq(1, 10_000)],
     Each = (rss_kib() - Before) / 10_000,
     [ok = beamline_wasm:stop(G) || G <- Guests],
     ok = beamline_test:eventually(fun() -> lists:keyfind(guests, 1, beamline_wasm_nif:totals()) =:= {guests, 0} end, 60_000),
@@ -188,7 +194,8 @@ rss_kib() ->
 
 schedulers() ->
     Erlang = fun() -> late_p99([fun spin/0 || _ <- lists:seq(1, 8)]) end,
-    [ok = beamline_bench:compare(#{name => "wasm/fairness_p99_" ++ Name, unit => "us", better => lower, against => "max(2 x Erlang, 1 ms)", goal => 1, rounds => 5,
+    [ok = beamline_bench:compare(#{name => "wasm/fairness_p99_" ++ Name, unit => "us", better => lower,
+        against => "max(2 x Erlang, 1 ms)", goal => 1, rounds => 5,
         value => fun() -> late_p99([fun() -> hostile(Prepare, Run) end || _ <- lists:seq(1, 8)]) end,
         floor => fun() -> max(2 * Erlang(), 1000) end})
      || {Name, Prepare, Run} <- [{"spin", none, <<"spin">>}, {"chase", <<"chain">>, <<"chase">>}, {"pages", none, <<"pages">>}]],
@@ -243,7 +250,8 @@ kernels(Library, Wasm, Bytes) ->
              {Us, {ok, [_]}} = timer:tc(fun() -> beamline_wasm:call(G, list_to_binary(Name), [N]) end),
              Us
          end, fun() -> hd(beamline_bench:program("bench_wasm", [Library, Wasm, Name, integer_to_list(N)])) end),
-         ok = beamline_bench:compare(#{name => "wasm/" ++ Name ++ "_native", unit => "us", better => lower, against => "cc -O2", value => fun() ->
+         ok = beamline_bench:compare(#{name => "wasm/" ++ Name ++ "_native", unit => "us", better => lower, against => "cc -O2",
+             value => fun() ->
              {Us, {ok, [_]}} = timer:tc(fun() -> beamline_wasm:call(G, list_to_binary(Name), [N]) end),
              Us
          end, floor => fun() -> hd(beamline_bench:program("bench_wasm", ["native", Name, integer_to_list(N)])) end})

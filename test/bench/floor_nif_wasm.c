@@ -26,8 +26,10 @@ static ERL_NIF_TERM add(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     ERL_NIF_TERM a, b, list = argv[2];
     ErlNifSInt64 x, y;
     (void)argc;
-    if (!enif_get_resource(env, argv[0], type, &p) || !enif_inspect_binary(env, argv[1], &name) || !enif_get_list_cell(env, list, &a, &list) ||
-        !enif_get_list_cell(env, list, &b, &list) || !enif_is_empty_list(env, list) || !enif_get_int64(env, a, &x) || !enif_get_int64(env, b, &y))
+    if (!enif_get_resource(env, argv[0], type, &p) || !enif_inspect_binary(env, argv[1], &name) || !enif_get_list_cell(env, list, &a,
+        &list) ||
+        !enif_get_list_cell(env, list, &b, &list) || !enif_is_empty_list(env, list) || !enif_get_int64(env, a, &x) || !enif_get_int64(env,
+            b, &y))
         return enif_make_badarg(env);
     return enif_make_tuple2(env, am_ok, enif_make_list1(env, enif_make_int(env, (int)(x + y))));
 }

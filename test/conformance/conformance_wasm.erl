@@ -114,6 +114,7 @@ command({list, _, _, [{atom, Head} | _]} = Form, Script) ->
 refused(Head, Bytes) ->
     case {Head, beamline_wasm:compile(Bytes, options())} of
         {_, {error, {Reason, _}}} when Reason =:= syntax; Reason =:= invalid -> ok;
+        {_, {error, {unsupported, _} = Why}} -> {skip, Why};
         {_, Other} -> {failed, {accepted, Other}}
     end.
 
@@ -199,8 +200,8 @@ lacking(Class, Details) when is_map(Details) ->
         true -> {true, {Class, Text}};
         false -> false
     end;
-lacking(_, _) ->
-    false.
+lacking(unsupported, What) -> {true, {unsupported, What}};
+lacking(_, _) -> false.
 
 start({ok, Module}, #script{host = Host, registered = Registered}) ->
     Imports = lists:foldl(fun({M, N, _}, Acc) -> import(M, N, Registered, Acc) end, #{}, beamline_wasm:imports(Module)),
@@ -292,7 +293,8 @@ same(Got, {list, _, _, [{atom, <<"ref.null">>} | _]}, _) -> Got =:= null;
 same(Got, {list, _, _, [{atom, <<"ref.extern">>}, {atom, N}]}, _) -> Got =:= {extern, binary_to_integer(N)};
 same(Got, {list, _, _, [{atom, <<"ref.host">>}, {atom, N}]}, _) -> Got =:= {host, {extern, binary_to_integer(N)}};
 same(Got, {list, _, _, [{atom, <<"ref.i31">>}]}, _) -> element(1, Got) =:= i31;
-same(Got, {list, _, _, [{atom, Ref}]}, _) when Ref =:= <<"ref.func">>; Ref =:= <<"ref.struct">>; Ref =:= <<"ref.array">>; Ref =:= <<"ref.exn">> ->
+same(Got, {list, _, _, [{atom, Ref}]},
+    _) when Ref =:= <<"ref.func">>; Ref =:= <<"ref.struct">>; Ref =:= <<"ref.array">>; Ref =:= <<"ref.exn">> ->
     is_reference(Got);
 same(Got, {list, _, _, [{atom, <<"ref.eq">>}]}, _) -> is_reference(Got) orelse element(1, Got) =:= i31;
 same(Got, {list, _, _, [{atom, Ref}]}, _) when Ref =:= <<"ref.any">>; Ref =:= <<"ref.extern">> -> Got =/= null;
@@ -357,7 +359,8 @@ constants(_, _) -> [].
 is_pattern(Items) -> lists:any(fun(Item) -> Item =:= {atom, <<"nan:canonical">>} orelse Item =:= {atom, <<"nan:arithmetic">>} end, Items).
 
 without_patterns(Items) ->
-    Words = [case Item of {atom, <<"nan:canonical">>} -> <<"0">>; {atom, <<"nan:arithmetic">>} -> <<"0">>; {atom, Word} -> Word end || Item <- Items],
+    Words = [case Item of {atom, <<"nan:canonical">>} -> <<"0">>; {atom, <<"nan:arithmetic">>} -> <<"0">>; {atom,
+        Word} -> Word end || Item <- Items],
     iolist_to_binary(["(", lists:join(" ", Words), ")"]).
 
 %%% Verdicts

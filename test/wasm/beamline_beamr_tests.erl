@@ -71,7 +71,8 @@ values_are_exact_test() ->
 bad_arguments_are_values_test_() ->
     {setup, fun start/0, fun(W) ->
         [?_assertEqual({error, {invalid_args, Args}}, beamline_beamr:call(W, F, Args, fun multiply/3, 0))
-         || {F, Args} <- [{"fac", []}, {"fac", [1]}, {"fac", [1.0, 2.0]}, {"i64", [1.0]}, {"pow_calculator", [1]}, {"i64", [a]}, {"fac", nonsense},
+         || {F, Args} <- [{"fac", []}, {"fac", [1]}, {"fac", [1.0, 2.0]}, {"i64", [1.0]}, {"pow_calculator", [1]}, {"i64", [a]}, {"fac",
+             nonsense},
                           {"i64", [1 bsl 64]}]]
         ++ [?_assertMatch({error, Text, 0} when is_binary(Text), beamline_beamr:call(W, F, [], fun multiply/3, 0))
             || F <- [lists:duplicate(300, $x), lists:duplicate(60_000, $y), "", "trap"]]
@@ -94,7 +95,8 @@ imports_that_misbehave_hurt_only_the_call_test_() ->
             receive {error, foreign} -> ok after 0 -> ?assert(false) end
          end,
          %% The guest's malloc from inside an import.
-         ?_assertMatch({ok, [P], s} when P >= 1024, Call(fun(S, #{instance := I}, _) -> {ok, P} = beamline_beamr_io:malloc(I, 100), {ok, [P], S} end)),
+         ?_assertMatch({ok, [P], s} when P >= 1024, Call(fun(S, #{instance := I}, _) -> {ok, P} = beamline_beamr_io:malloc(I, 100), {ok,
+             [P], S} end)),
          ?_assertEqual({ok, [120.0]}, beamline_beamr:call(W, "fac", [5.0]))]
     end}.
 

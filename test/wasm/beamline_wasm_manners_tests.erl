@@ -49,7 +49,8 @@ a_nested_call_has_a_deadline_of_its_own_test() ->
     end)),
     ?assertEqual({ok, [1005]}, beamline_wasm:call(G, <<"ask1">>, [5])),
     %% And that of the call around it, if it is earlier.
-    H = guest(imports(fun([N], #{instance := I}) -> {error, timeout} = beamline_wasm:call(I, <<"spin">>, [], #{timeout => infinity}), [N] end)),
+    H = guest(imports(fun([N], #{instance := I}) -> {error, timeout} = beamline_wasm:call(I, <<"spin">>, [], #{timeout => infinity}),
+        [N] end)),
     ?assertEqual({error, timeout}, in_time(1000, fun() -> beamline_wasm:call(H, <<"ask1">>, [5], #{timeout => 30}) end)).
 
 any_process_may_cancel_test() ->
@@ -104,7 +105,8 @@ an_instance_dies_with_its_owner_test() ->
     exit(Owner, kill),
     receive {'DOWN', Monitor, _, _, _} -> ok end,
     ?assertEqual({error, closed}, answer(Caller)),
-    [?assertEqual({error, closed}, F()) || F <- [fun() -> beamline_wasm:call(G, <<"add">>, [1, 2]) end, fun() -> beamline_wasm:read(G, 0, 1) end,
+    [?assertEqual({error, closed}, F()) || F <- [fun() -> beamline_wasm:call(G, <<"add">>, [1, 2]) end, fun() -> beamline_wasm:read(G, 0,
+        1) end,
                                                  fun() -> beamline_wasm:size(G) end, fun() -> beamline_wasm:global_get(G, <<"g">>) end]],
     ?assertMatch(#{state := closed}, beamline_wasm:info(G)).
 
@@ -131,7 +133,8 @@ what_nobody_refers_to_is_collected_test() ->
     Before = wasm_fixture:live(),
     Owner = self(),
     {_, Monitor} = spawn_monitor(fun() ->
-        [{ok, [3]} = beamline_wasm:call(guest(wasm_fixture:wat(), #{imports => imports(fun none/2), owner => Owner}), <<"add_slow">>, [1, 2]) || _ <- lists:seq(1, 10)]
+        [{ok, [3]} = beamline_wasm:call(guest(wasm_fixture:wat(), #{imports => imports(fun none/2), owner => Owner}), <<"add_slow">>, [1,
+            2]) || _ <- lists:seq(1, 10)]
     end),
     receive {'DOWN', Monitor, _, _, normal} -> ok end,
     beamline_test:eventually(fun() -> wasm_fixture:live() =< Before end).
@@ -170,8 +173,10 @@ one_process_at_a_time_test() ->
     G = kit(),
     Caller = caller(fun() -> beamline_wasm:call(G, <<"spin">>, []) end),
     busy(G),
-    [?assertEqual({error, {busy, 0}}, F()) || F <- [fun() -> beamline_wasm:call(G, <<"add">>, [1, 2]) end, fun() -> beamline_wasm:read(G, 0, 1) end,
-                                                    fun() -> beamline_wasm:grow(G, 1) end, fun() -> beamline_wasm:table_get(G, <<"tab">>, 0) end,
+    [?assertEqual({error, {busy, 0}}, F()) || F <- [fun() -> beamline_wasm:call(G, <<"add">>, [1, 2]) end, fun() -> beamline_wasm:read(G,
+        0, 1) end,
+                                                    fun() -> beamline_wasm:grow(G, 1) end, fun() -> beamline_wasm:table_get(G, <<"tab">>,
+                                                        0) end,
                                                     fun() -> beamline_wasm:call(G, <<"add">>, [1, 2], #{wait => 30}) end]],
     beamline_wasm:cancel(G),
     ?assertEqual({error, cancelled}, answer(Caller)),
@@ -179,7 +184,8 @@ one_process_at_a_time_test() ->
     P = guest(imports(fun(_, _) -> receive go -> [1] end end)),
     {Pid, _} = Parked = caller(fun() -> beamline_wasm:call(P, <<"ask1">>, [1]) end),
     ok = beamline_test:eventually(fun() -> maps:get(state, beamline_wasm:info(P)) =:= parked end),
-    [?assertEqual({error, {busy, 0}}, F()) || F <- [fun() -> beamline_wasm:call(P, <<"add">>, [1, 2]) end, fun() -> beamline_wasm:read(P, 0, 1) end]],
+    [?assertEqual({error, {busy, 0}}, F()) || F <- [fun() -> beamline_wasm:call(P, <<"add">>, [1, 2]) end, fun() -> beamline_wasm:read(P,
+        0, 1) end]],
     Pid ! go,
     ?assertEqual({ok, [1001]}, answer(Parked)).
 
@@ -207,7 +213,8 @@ fuel_is_limited_for_a_call_and_for_all_of_them_test() ->
     ?assertMatch({error, {limit, #{what := fuel, limit := 100_000}}}, beamline_wasm:call(G, <<"spin">>, [])),
     ?assertEqual({ok, [55]}, beamline_wasm:call(G, <<"fib">>, [10])),
     T = guest(wasm_fixture:wat(), #{imports => imports(fun none/2), fuel_limit => 100_000}),
-    Spend = fun Spend(N) -> case beamline_wasm:call(T, <<"fib">>, [10]) of {ok, [55]} -> Spend(N + 1); {error, {limit, #{what := fuel}}} -> N end end,
+    Spend = fun Spend(N) -> case beamline_wasm:call(T, <<"fib">>, [10]) of {ok, [55]} -> Spend(N + 1); {error, {limit,
+        #{what := fuel}}} -> N end end,
     ?assert(lists:member(Spend(0), lists:seq(20, 100))),
     ?assertMatch({error, {limit, #{what := fuel}}}, beamline_wasm:call(T, <<"add">>, [1, 2])),
     ?assertMatch(#{fuel := Fuel} when Fuel >= 99_000, beamline_wasm:info(T)).
@@ -252,7 +259,8 @@ a_large_bulk_instruction_goes_to_a_dirty_scheduler_test_() ->
 
 a_guest_may_change_schedulers_between_slices_test_() ->
     {timeout, 60, fun() ->
-        Callers = [caller(fun() -> G = kit(), {beamline_wasm:call(G, <<"turns">>, [3_000_000]), beamline_wasm:call(G, <<"trap">>, [])} end) || _ <- lists:seq(1, 20)],
+        Callers = [caller(fun() -> G = kit(), {beamline_wasm:call(G, <<"turns">>, [3_000_000]), beamline_wasm:call(G, <<"trap">>,
+            [])} end) || _ <- lists:seq(1, 20)],
         Answers = [answer(C) || C <- Callers],
         ?assertMatch([{{ok, [_]}, {error, {trap, _}}}], lists:usort(Answers))
     end}.
@@ -265,9 +273,11 @@ numbers_are_counted_test() ->
     {ok, _} = beamline_wasm:call(G, <<"asks">>, [10]),
     {error, _} = beamline_wasm:call(G, <<"trap">>, []),
     Self = self(),
-    ?assertMatch(#{calls := 3, direct_calls := 2, imports := 10, traps := 1, memory := 131072, owner := Self, state := idle}, beamline_wasm:info(G)),
+    ?assertMatch(#{calls := 3, direct_calls := 2, imports := 10, traps := 1, memory := 131072, owner := Self, state := idle},
+        beamline_wasm:info(G)),
     Names = [Name || #{name := Name} <- beamline_metrics:families()],
-    [?assert(lists:member(Name, Names)) || Name <- [beamline_wasm_guests, beamline_wasm_calls_total, beamline_wasm_compile_seconds, beamline_wasm_traps_total]].
+    [?assert(lists:member(Name, Names)) || Name <- [beamline_wasm_guests, beamline_wasm_calls_total, beamline_wasm_compile_seconds,
+        beamline_wasm_traps_total]].
 
 a_server_owns_an_instance_under_a_supervisor_test() ->
     wasm_fixture:start(),

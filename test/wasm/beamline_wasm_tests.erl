@@ -95,7 +95,8 @@ what_is_malformed_says_where_test_() ->
          ?_assertEqual(ok, beamline_wasm:validate(<<"(module (func (result i32) (i32.const 1)))">>)),
          %% A start function is looked at before it is taken out.
          ?_assertMatch({error, {invalid, _}}, beamline_wasm:compile(<<"(module (func $f (param i32)) (start $f))">>)),
-         ?_assertMatch({error, {limit, #{what := module_bytes, limit := 10}}}, beamline_wasm:compile(<<"(module (func))">>, #{max_bytes => 10})),
+         ?_assertMatch({error, {limit, #{what := module_bytes, limit := 10}}}, beamline_wasm:compile(<<"(module (func))">>,
+             #{max_bytes => 10})),
          ?_assertError(badarg, beamline_wasm:compile(<<"(module)">>, #{engines => fast})),
          ?_assertError(badarg, beamline_wasm:compile(<<"(module)">>, #{engine => faster}))]
     end}.
@@ -143,7 +144,8 @@ every_mix_of_proposals_makes_an_engine_test_() ->
     {timeout, 60, fun() ->
         ok = wasm_fixture:start(),
         %% Each alone, and pairs; a mix too many is refused, not fatal.
-        Answers = [beamline_wasm:compile(<<"(module)">>, #{off => [A, B], engine => E}) || E <- [fast, deterministic], A <- Names, B <- Names, A =< B],
+        Answers = [beamline_wasm:compile(<<"(module)">>, #{off => [A, B], engine => E}) || E <- [fast, deterministic], A <- Names,
+            B <- Names, A =< B],
         ?assertEqual([], [A || A <- Answers, not (element(1, A) =:= ok orelse element(1, element(2, A)) =:= limit)])
     end}.
 
@@ -160,9 +162,11 @@ memory_is_read_and_written_within_its_bounds_test() ->
     ?assertEqual({100_000, 0}, {length([7 || <<7>> <= Sevens]), binary:last(Sevens)}),
     ?assertEqual({ok, <<>>}, beamline_wasm:read(G, 131072, 0)),
     [?assertMatch({error, {invalid, #{field := range}}}, beamline_wasm:read(G, Offset, Length))
-     || {Offset, Length} <- [{131072, 1}, {131073, 0}, {-1, 1}, {0, -1}, {1 bsl 63, 1}, {(1 bsl 64) - 1, 2}, {1 bsl 70, 1}, {1, (1 bsl 64) - 1},
+     || {Offset, Length} <- [{131072, 1}, {131073, 0}, {-1, 1}, {0, -1}, {1 bsl 63, 1}, {(1 bsl 64) - 1, 2}, {1 bsl 70, 1}, {1,
+         (1 bsl 64) - 1},
                              {0, 131073}, {65536, 65537}]],
-    [?assertMatch({error, {invalid, #{field := range}}}, beamline_wasm:write(G, Offset, <<"ab">>)) || Offset <- [131071, -1, (1 bsl 63) - 1, (1 bsl 64) - 1]],
+    [?assertMatch({error, {invalid, #{field := range}}}, beamline_wasm:write(G, Offset, <<"ab">>)) || Offset <- [131071, -1,
+        (1 bsl 63) - 1, (1 bsl 64) - 1]],
     ?assertMatch({error, {invalid, #{field := range}}}, beamline_wasm:fill(G, 131000, 100, 0)),
     ?assertError(badarg, beamline_wasm:read(G, a, 1)),
     ?assertError(badarg, beamline_wasm:fill(G, 0, 1, 256)),
@@ -179,9 +183,11 @@ memory_grows_to_its_limit_test() ->
     G = guest(wasm_fixture:wat(), #{imports => imports(fun none/2), memory_limit => 3 * 65536}),
     ?assertEqual({ok, 2}, beamline_wasm:grow(G, 1)),
     ?assertEqual({ok, 196608}, beamline_wasm:size(G)),
-    [?assertMatch({error, {limit, #{what := memory_pages, limit := 3}}}, beamline_wasm:grow(G, N)) || N <- [1, 1 bsl 16, (1 bsl 64) - 1, 1 bsl 80]],
+    [?assertMatch({error, {limit, #{what := memory_pages, limit := 3}}}, beamline_wasm:grow(G, N)) || N <- [1, 1 bsl 16, (1 bsl 64) - 1,
+        1 bsl 80]],
     ?assertEqual({ok, [-1]}, beamline_wasm:call(G, <<"grow">>, [1])),
-    ?assertMatch({error, {invalid, _}}, beamline_wasm:start(module(wasm_fixture:wat()), #{imports => imports(fun none/2), memory_limit => 65536})).
+    ?assertMatch({error, {invalid, _}}, beamline_wasm:start(module(wasm_fixture:wat()), #{imports => imports(fun none/2),
+        memory_limit => 65536})).
 
 globals_have_types_test() ->
     G = kit(),
@@ -284,8 +290,10 @@ calls_that_are_nested_too_deep_are_refused_and_unwound_test() ->
 
 an_import_that_fails_unwinds_the_guest_test_() ->
     Fails = [{error, boo, fun(_, _) -> error(boo) end}, {exit, boo, fun(_, _) -> exit(boo) end}, {throw, boo, fun(_, _) -> throw(boo) end},
-             {error, bad_results, fun(_, _) -> [] end}, {error, bad_results, fun(_, _) -> [1, 2] end}, {error, bad_results, fun(_, _) -> [a] end},
-             {error, bad_results, fun(_, _) -> junk end}, {error, bad_results, fun(_, _) -> {error, x} end}, {error, bad_results, fun(_, _) -> [1.0] end}],
+             {error, bad_results, fun(_, _) -> [] end}, {error, bad_results, fun(_, _) -> [1, 2] end}, {error, bad_results, fun(_,
+                 _) -> [a] end},
+             {error, bad_results, fun(_, _) -> junk end}, {error, bad_results, fun(_, _) -> {error, x} end}, {error, bad_results, fun(_,
+                 _) -> [1.0] end}],
     {setup, fun wasm_fixture:start/0, fun(_) ->
         [fun() ->
             G = guest(imports(Fun)),
