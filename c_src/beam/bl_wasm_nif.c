@@ -52,6 +52,7 @@ static void guest_gone(ErlNifEnv *env, void *object)
     bl_wasm_guest_close(guest->core);
     bl_wasm_guest_unref(guest->core);
     wasm_waiters_closed(guest);
+    wasm_funs_free(guest);
     enif_mutex_destroy(guest->lock);
 }
 
@@ -247,6 +248,8 @@ static ErlNifFunc functions[] = {
     {"same_function", 3, wasm_same_function, 0},
     {"module_info_", 1, wasm_module_info, 0},
     {"start", 5, wasm_start, 0},
+    {"keep_funs", 4, wasm_keep_funs, 0},
+    {"kept_fun", 2, wasm_kept_fun, 0},
     {"stop", 1, wasm_stop, 0},
     {"info", 1, wasm_info, 0},
     {"totals", 0, wasm_totals, 0},

@@ -44,6 +44,7 @@ struct wasm_guest {
     struct bl_wasm_guest *core;
     ErlNifMutex *lock;              /* for the queue */
     struct bl_link waiters;
+    struct wasm_funs *funs;         /* of imports, for handles that do not know them */
     struct wasm_waiter *turn_of;    /* out of the queue: the guest is kept idle for it */
     ErlNifPid watched; /* of whoever has the guest; so below */
     ErlNifMonitor monitor;
@@ -96,6 +97,7 @@ void wasm_leave_idle(struct wasm_guest *guest);
 /* A process died: it waits no longer. */
 void wasm_waiter_down(ErlNifEnv *env, struct wasm_guest *guest, const ErlNifPid *pid);
 void wasm_waiters_closed(struct wasm_guest *guest);
+void wasm_funs_free(struct wasm_guest *guest);
 /* For BUSY, CLOSED and AGAIN: what to answer; AGAIN begins the entry anew. */
 ERL_NIF_TERM wasm_not_entered(ErlNifEnv *env, enum wasm_entered entered, const char *name, wasm_entry *entry, int argc,
                               const ERL_NIF_TERM argv[]);
@@ -155,7 +157,7 @@ wasm_entry wasm_load, wasm_library, wasm_compile, wasm_module_imports, wasm_modu
     wasm_cancel, wasm_wait, wasm_unwait, wasm_next_turn, wasm_size, wasm_grow, wasm_read, wasm_write, wasm_fill, wasm_global_get,
         wasm_global_set, wasm_table_get, wasm_table_set,
     wasm_table_size, wasm_table_grow, wasm_find_string,
-    wasm_module_of, wasm_same_function;
+    wasm_module_of, wasm_same_function, wasm_keep_funs, wasm_kept_fun;
 
 /* Closes for good: stop, the owner's death, collection. */
 void wasm_instance_close(struct wasm_instance *in);

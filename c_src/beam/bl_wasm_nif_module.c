@@ -215,12 +215,6 @@ ERL_NIF_TERM wasm_module_imports(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     return list;
 }
 
-static bool is_own(const struct bl_wasm_binary *b, const struct bl_wasm_name *n)
-{
-    const size_t len = sizeof BL_WASM_OWN_NAME - 1;
-    return n->name_len >= len && memcmp(b->names + n->name, BL_WASM_OWN_NAME, len) == 0;
-}
-
 /* (Module, All) -> [{Name, Type}]: with those that rewriting added, or without */
 ERL_NIF_TERM wasm_module_exports(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
@@ -231,7 +225,7 @@ ERL_NIF_TERM wasm_module_exports(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     const struct bl_wasm_binary *b = &m->binary;
     for (size_t i = b->export_count; i > 0; i--) {
         const struct bl_wasm_name *n = &b->exports[i - 1];
-        if (argv[1] != am.true_ && is_own(b, n)) continue;
+        if (argv[1] != am.true_ && bl_wasm_is_own(b, n)) continue;
         list = enif_make_list_cell(env, wasm_pair(env, wasm_text(env, b->names + n->name, n->name_len), item_term(env, b, n)), list);
     }
     enif_consume_timeslice(env, b->export_count < 1000 ? 1 : 100);

@@ -83,7 +83,7 @@ static int64_t usual_memory(const struct bl_wasm_module *m)
     const int64_t named = bl_wasm_module_export(m, "memory", 6);
     if (named >= 0 && b->exports[named].kind == WASMTIME_MEMORY) return named;
     for (size_t i = 0; i < b->export_count; i++)
-        if (b->exports[i].kind == WASMTIME_MEMORY && (b->exports[i].name_len == 0 || b->names[b->exports[i].name] != BL_WASM_OWN_NAME[0])) return (int64_t)i;
+        if (b->exports[i].kind == WASMTIME_MEMORY && !bl_wasm_is_own(b, &b->exports[i])) return (int64_t)i;
     return -1;
 }
 
@@ -257,4 +257,61 @@ ERL_NIF_TERM wasm_module_of(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (!in) return enif_make_badarg(env);
     bl_wasm_module_ref(in->core->module);
     return wasm_make_module(env, in->core->module);
+}
+
+/* ---- funs for imports ------------------------------------------------------------------------------------------------ */
+
+/* The funs of an instance that joined a guest, for handles that were made before it. */
+struct wasm_funs {
+    struct wasm_funs *next;
+    ErlNifEnv *env;
+    uint64_t first, last;
+    ERL_NIF_TERM funs; /* a tuple */
+};
+
+void wasm_funs_free(struct wasm_guest *guest)
+{
+    while (guest->funs) {
+        struct wasm_funs *f = guest->funs;
+        guest->funs = f->next;
+        enif_free_env(f->env);
+        enif_free(f);
+    }
+}
+
+/* (Instance, First, Last, Funs) -> ok */
+ERL_NIF_TERM wasm_keep_funs(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct wasm_instance *in = wasm_get_instance(env, argv[0]);
+    ErlNifUInt64 first, last;
+    (void)argc;
+    if (!in || !enif_get_uint64(env, argv[1], &first) || !enif_get_uint64(env, argv[2], &last) || !enif_is_tuple(env, argv[3]))
+        return enif_make_badarg(env);
+    struct wasm_funs *f = enif_alloc(sizeof *f);
+    *f = (struct wasm_funs){.env = enif_alloc_env(), .first = first, .last = last};
+    f->funs = enif_make_copy(f->env, argv[3]);
+    enif_mutex_lock(in->guest->lock);
+    f->next = in->guest->funs;
+    in->guest->funs = f;
+    enif_mutex_unlock(in->guest->lock);
+    return am.ok_;
+}
+
+/* (Instance, Id) -> {Import, Fun} | undefined */
+ERL_NIF_TERM wasm_kept_fun(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct wasm_instance *in = wasm_get_instance(env, argv[0]);
+    ErlNifUInt64 id;
+    ERL_NIF_TERM found = am.undefined_;
+    (void)argc;
+    if (!in || !enif_get_uint64(env, argv[1], &id)) return enif_make_badarg(env);
+    enif_mutex_lock(in->guest->lock);
+    for (struct wasm_funs *f = in->guest->funs; f && found == am.undefined_; f = f->next) {
+        const ERL_NIF_TERM *e;
+        int arity;
+        if (id < f->first || id >= f->last || !enif_get_tuple(f->env, f->funs, &arity, &e)) continue;
+        if (id - f->first < (uint64_t)arity) found = enif_make_copy(env, e[id - f->first]);
+    }
+    enif_mutex_unlock(in->guest->lock);
+    return found;
 }

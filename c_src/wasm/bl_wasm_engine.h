@@ -84,6 +84,11 @@ BL_API int64_t bl_wasm_module_export(const struct bl_wasm_module *module, const 
 
 /* How names begin that rewriting adds; users do not see them. */
 #define BL_WASM_OWN_NAME "\1beamline "
+static inline bool bl_wasm_is_own(const struct bl_wasm_binary *b, const struct bl_wasm_name *n)
+{
+    const size_t len = sizeof BL_WASM_OWN_NAME - 1;
+    return n->name_len >= len && __builtin_memcmp(b->names + n->name, BL_WASM_OWN_NAME, len) == 0;
+}
 /* Under which an instance finds its start function. */
 #define BL_WASM_START_NAME BL_WASM_OWN_NAME "start"
 

@@ -156,8 +156,8 @@ typedef void wasmtime_async_fn(void *env, wasmtime_caller_t *caller, const wasmt
     F(wasmtime_error_t *, wasmtime_linker_define, (wasmtime_linker_t *, wasmtime_context_t *, const char *, size_t, const char *, size_t, \
                                                   const wasmtime_extern_t *)) \
     F(wasmtime_error_t *, wasmtime_linker_define_func_unchecked, (wasmtime_linker_t *, const char *, size_t, const char *, size_t, \
-                                                                 const wasm_functype_t *, wasmtime_unchecked_fn *, void *,
-                                                                     void (*)(void *))) \
+                                                                 const wasm_functype_t *, wasmtime_unchecked_fn *, void *, \
+            void (*)(void *))) \
     F(wasmtime_error_t *, wasmtime_linker_define_async_func, (wasmtime_linker_t *, const char *, size_t, const char *, size_t, \
                                                              const wasm_functype_t *, wasmtime_async_fn *, void *, void (*)(void *))) \
     F(bool, wasmtime_linker_get, (const wasmtime_linker_t *, wasmtime_context_t *, const char *, size_t, const char *, size_t, \
@@ -214,8 +214,8 @@ typedef void wasmtime_async_fn(void *env, wasmtime_caller_t *caller, const wasmt
     F(bool, wasmtime_table_get, (wasmtime_context_t *, const wasmtime_item_t *, uint64_t, wasmtime_val_t *)) \
     F(wasmtime_error_t *, wasmtime_table_set, (wasmtime_context_t *, const wasmtime_item_t *, uint64_t, const wasmtime_val_t *)) \
     F(uint64_t, wasmtime_table_size, (const wasmtime_context_t *, const wasmtime_item_t *)) \
-    F(wasmtime_error_t *, wasmtime_table_grow, (wasmtime_context_t *, const wasmtime_item_t *, uint64_t, const wasmtime_val_t *,
-        uint64_t *)) \
+    F(wasmtime_error_t *, wasmtime_table_grow, (wasmtime_context_t *, const wasmtime_item_t *, uint64_t, const wasmtime_val_t *, \
+            uint64_t *)) \
     F(wasmtime_error_t *, wasmtime_error_new, (const char *)) \
     F(void, wasmtime_error_delete, (wasmtime_error_t *)) \
     F(void, wasmtime_error_message, (const wasmtime_error_t *, wasm_byte_vec_t *)) \

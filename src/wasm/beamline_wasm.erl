@@ -262,7 +262,7 @@ context(Timeout, Flags, State, Instance) ->
 
 %% The guest waits for an import, or the call is over.
 run({import, Token, Id, Args}, {{?TAG, Ref, Funs} = Instance, Flags, State, Deadline} = Ctx) ->
-    {Import, Fun} = beamline_wasm_link:find(Funs, Id),
+    {Import, Fun} = beamline_wasm_link:find(Funs, Ref, Id),
     try Fun(Args, #{instance => Instance, import => Import, state => State, deadline => Deadline}) of
         {Results, State1} -> answer(Ref, Token, Results, Import, setelement(3, Ctx, State1));
         Results -> answer(Ref, Token, Results, Import, Ctx)

@@ -3,7 +3,7 @@
 %% imports are put where a call finds them by number.
 -module(beamline_wasm_link).
 
--export([start/2, find/2]).
+-export([start/2, find/3]).
 -export_type([funs/0]).
 
 %% For each instance of the guest that was known when the handle was made: the number of its first import, its funs.
@@ -103,6 +103,8 @@ instance(Module, Imports, With, Funs, Options) ->
     try beamline_wasm_nif:start(Module, limits(Module, Options), Links, With, Owner) of
         {ok, Ref, First, HasStart} ->
             Own = list_to_tuple([{Name, Import} || {Name, _, Import} <- Imports]),
+            With =/= undefined andalso tuple_size(Own) > 0 andalso (ok = beamline_wasm_nif:keep_funs(Ref, First, First + tuple_size(Own),
+                Own)),
             {ok, {?TAG, Ref, [{First, First + tuple_size(Own), Own} | Funs]}, HasStart};
         {error, _} = Error ->
             Error
@@ -111,13 +113,11 @@ instance(Module, Imports, With, Funs, Options) ->
             {error, {invalid, #{field => imports, why => <<"an export that is not there, or belongs to another guest or engine">>}}}
     end.
 
-%% The fun for an import, by its number.
--spec find(funs(), non_neg_integer()) -> {{binary(), binary()}, beamline_wasm:import_fun()}.
-find([{First, Last, Funs} | _], Id) when Id >= First, Id < Last -> element(Id - First + 1, Funs);
-find([_ | Rest], Id) -> find(Rest, Id);
-find([], Id) ->
-    %% A function of an instance that came later, through a table: its own handle knows the fun, this one does not.
-    {{<<>>, integer_to_binary(Id)}, fun(_, _) -> error(unknown_import) end}.
+%% The fun for an import, by its number. A table may hold a function of an instance that came later: the guest knows its funs.
+-spec find(funs(), reference(), non_neg_integer()) -> {{binary(), binary()}, beamline_wasm:import_fun()}.
+find([{First, Last, Funs} | _], _, Id) when Id >= First, Id < Last -> element(Id - First + 1, Funs);
+find([_ | Rest], Ref, Id) -> find(Rest, Ref, Id);
+find([], Ref, Id) -> {_, _} = beamline_wasm_nif:kept_fun(Ref, Id).
 
 %%% Limits
 

@@ -40,11 +40,13 @@ wat() ->
        (loop $l (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))) (local.get $n))
      (func (export \"chain\") (param $n i32) (local $i i32)
        (loop $l (i32.store (i32.shl (local.get $i) (i32.const 6))
-           (i32.shl (i32.and (i32.add (i32.mul (local.get $i) (i32.const 1664525)) (i32.const 1013904223)) (i32.sub (local.get $n) (i32.const 1))) (i32.const 6)))
+           (i32.shl (i32.and (i32.add (i32.mul (local.get $i) (i32.const 1664525)) (i32.const 1013904223)) (i32.sub (local.get $n)
+             (i32.const 1))) (i32.const 6)))
          (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (local.get $n)))))
      (func (export \"chase\") (local $p i32) (loop $l (local.set $p (i32.load (local.get $p))) (br $l)))
      (func (export \"pages\") (local $p i32)
-       (loop $l (i32.store8 (local.get $p) (i32.const 1)) (local.set $p (i32.and (i32.add (local.get $p) (i32.const 4096)) (i32.const 4194303))) (br $l))))">>.
+       (loop $l (i32.store8 (local.get $p) (i32.const 1)) (local.set $p (i32.and (i32.add (local.get $p) (i32.const 4096))
+         (i32.const 4194303))) (br $l))))">>.
 
 ask([A, B], _) -> [A + B].
 
@@ -173,8 +175,10 @@ clang(Source, Wasm) ->
     end.
 
 instance_kib() ->
-    {ok, Module} = beamline_wasm:compile(<<"(module (memory (export \"memory\") 1) (data (i32.const 0) \"hello\") (global (mut i32) (i32.const 1))
-        (func (export \"add\") (param i32 i32) (result i32) (loop) (i32.store (i32.const 100) (local.get 0)) (i32.add (local.get 0) (local.get 1))))">>,
+    {ok, Module} = beamline_wasm:compile(<<"(module (memory (export \"memory\") 1) (data (i32.const 0) \"hello\") (global (mut i32)
+      (i32.const 1))
+        (func (export \"add\") (param i32 i32) (result i32) (loop) (i32.store (i32.const 100) (local.get 0)) (i32.add (local.get 0)
+          (local.get 1))))">>,
         #{engine => dense}),
     Before = rss_kib(),
     Guests = [begin {ok, G} = beamline_wasm:start(Module), {ok, [3]} = beamline_wasm:call(G, <<"add">>, [1, 2]),

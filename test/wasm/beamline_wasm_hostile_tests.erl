@@ -167,7 +167,8 @@ n2_what_reaches_an_import_is_not_short_test() ->
 n3_deep_recursion_after_a_migration_traps_test_() ->
     {timeout, 60, fun() ->
         G = guest(<<"(module (memory 1024) (func $rec (param i32) (result i32) (i32.add (call $rec (local.get 0)) (i32.const 1)))
-            (func (export \"f\") (result i32) (memory.fill (i32.const 0) (i32.const 1) (i32.const 67108864)) (call $rec (i32.const 0))))">>, #{}),
+            (func (export \"f\") (result i32) (memory.fill (i32.const 0) (i32.const 1) (i32.const 67108864)) (call $rec
+              (i32.const 0))))">>, #{}),
         ?assertMatch({error, {trap, #{code := stack_overflow}}}, beamline_wasm:call(G, <<"f">>, []))
     end}.
 
@@ -207,9 +208,11 @@ fill(M, Guests) ->
 
 %% 12, 13: types that the old reflection dies of.
 n12_types_of_all_kinds_can_be_told_test() ->
-    M = wasm_fixture:module(<<"(module (table (export \"t\") i64 5 18446744073709551615 externref) (memory (export \"m\") i64 1 281474976710656)
+    M = wasm_fixture:module(<<"(module (table (export \"t\") i64 5 18446744073709551615 externref) (memory
+      (export \"m\") i64 1 281474976710656)
         (type $s (struct (field i8))) (type $a (array i16)) (type $f (func))
-        (func (export \"f\") (param v128 anyref eqref i31ref structref arrayref nullref exnref (ref $s) (ref null $a) (ref $f) (ref func) nullexternref nullfuncref)))">>),
+        (func (export \"f\") (param v128 anyref eqref i31ref structref arrayref nullref exnref (ref $s) (ref null $a) (ref $f)
+          (ref func) nullexternref nullfuncref)))">>),
     [{<<"t">>, {table, #{index := i64, max := Max}}}, {<<"m">>, {memory, #{index := i64}}}, {<<"f">>, {func, Params,
         []}}] = beamline_wasm:exports(M),
     ?assertEqual({(1 bsl 64) - 1, 14}, {Max, length(Params)}),
@@ -246,7 +249,8 @@ n14_references_of_all_kinds_come_back_test() ->
 %% Terms that a guest drops are freed with it.
 terms_in_a_guest_are_given_back_test_() ->
     {timeout, 60, fun() ->
-        G = guest(<<"(module (global $g (mut externref) (ref.null extern)) (func (export \"keep\") (param externref) (global.set $g (local.get 0)))
+        G = guest(<<"(module (global $g (mut externref) (ref.null extern)) (func (export \"keep\") (param externref) (global.set $g
+          (local.get 0)))
             (func (export \"get\") (result externref) (global.get $g)))">>, #{}),
         Big = binary:copy(<<1>>, 1 bsl 20),
         erlang:garbage_collect(),

@@ -246,7 +246,8 @@ spinning_guests_do_not_hold_schedulers_test_() ->
 
 a_large_bulk_instruction_goes_to_a_dirty_scheduler_test_() ->
     {timeout, 60, fun() ->
-        G = guest(<<"(module (memory (export \"memory\") 1024) (func (export \"fill\") (param i32) (memory.fill (i32.const 0) (i32.const 1) (local.get 0))))">>, #{}),
+        G = guest(<<"(module (memory (export \"memory\") 1024) (func (export \"fill\") (param i32) (memory.fill (i32.const 0)
+          (i32.const 1) (local.get 0))))">>, #{}),
         ?assertEqual({ok, []}, beamline_wasm:call(G, <<"fill">>, [64 bsl 20])),
         ?assertMatch(#{migrations := M} when M >= 1, beamline_wasm:info(G)),
         ?assertEqual({ok, <<1, 1>>}, beamline_wasm:read(G, (64 bsl 20) - 2, 2)),

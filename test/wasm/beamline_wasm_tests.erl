@@ -250,7 +250,8 @@ frames_have_names_and_offsets_of_the_module_as_it_came_test() ->
 
 an_exception_that_nobody_catches_is_a_trap_test() ->
     G = guest(<<"(module (tag $t (param i32)) (func (export \"x\") (throw $t (i32.const 1)))
-        (func (export \"y\") (result i32) (block $h (result i32) (try_table (catch $t $h) (throw $t (i32.const 5))) (i32.const 0))))">>, #{}),
+        (func (export \"y\") (result i32) (block $h (result i32) (try_table (catch $t $h) (throw $t (i32.const 5)))
+          (i32.const 0))))">>, #{}),
     ?assertMatch({error, {trap, #{code := uncaught_exception}}}, beamline_wasm:call(G, <<"x">>, [])),
     ?assertEqual({ok, [5]}, beamline_wasm:call(G, <<"y">>, [])).
 
@@ -328,13 +329,26 @@ things_of_the_host_and_of_other_instances_can_be_imported_test() ->
     ?assertEqual({ok, <<77:64/little>>}, beamline_wasm:read(G, 8, 8)),
     %% An import of the other instance is answered through this one's handle, too.
     {ok, H} = beamline_wasm:start(module(<<"(module (import \"k\" \"ask1\" (func $f (param i32) (result i32)))
-        (func (export \"y\") (result i32) (call $f (i32.const 9))))">>), #{imports => #{{<<"k">>, <<"ask1">>} => {export, Kit, <<"ask1">>}}}),
+        (func (export \"y\") (result i32) (call $f
+          (i32.const 9))))">>), #{imports => #{{<<"k">>, <<"ask1">>} => {export, Kit, <<"ask1">>}}}),
     ?assertEqual({ok, [1009]}, beamline_wasm:call(H, <<"y">>, [])),
     ?assertMatch({error, {invalid, #{field := imports}}},
                  beamline_wasm:start(M, #{imports => #{
                     {<<"h">>, <<"m">>} => {memory, #{min => 1, max => 2}}, {<<"h">>, <<"g">>} => {global, #{type => i32}},
                     {<<"h">>, <<"t">>} => {table, #{min => 4}}, {<<"k">>, <<"add">>} => {export, kit(), <<"add">>},
                     {<<"k">>, <<"twice">>} => fun([N], _) -> [2 * N] end}})).
+
+%% The first instance calls, through a table, a function that the second one put there, and whose import it does not know.
+imports_of_later_instances_are_found_test() ->
+    First = guest(<<"(module (table (export \"t\") 1 funcref) (func (export \"f\") (result i32) (call_indirect (result i32)
+      (i32.const 0))))">>, #{}),
+    {ok, Second} = beamline_wasm:start(module(<<"(module (import \"a\" \"t\" (table 1 funcref)) (import \"h\" \"n\" (func $n (result i32)))
+        (elem (i32.const 0) $g) (func $g (result i32) (i32.add (call $n) (i32.const 1))))">>),
+        #{imports => #{{<<"a">>, <<"t">>} => {export, First, <<"t">>}, {<<"h">>, <<"n">>} => fun([], #{import := {<<"h">>,
+            <<"n">>}}) -> [41] end}}),
+    ?assertEqual({ok, [42]}, beamline_wasm:call(First, <<"f">>, [])),
+    ?assertEqual(ok, beamline_wasm:stop(Second)),
+    ?assertEqual({ok, [42]}, beamline_wasm:call(First, <<"f">>, [])).
 
 a_start_function_is_a_call_like_others_test() ->
     Wat = <<"(module (import \"env\" \"ask\" (func $ask (param i32) (result i32))) (global $g (export \"g\") (mut i32) (i32.const 0))
