@@ -206,7 +206,8 @@ enum bl_status bl_wasm_call_begin(struct bl_wasm_guest *g, const struct bl_wasm_
                                   struct bl_error *err)
 {
     /* A bulk instruction costs what it asks for, in advance: one call can use up what no loop could. */
-    if (has_fuel_limits(g) || fuel_left(g) < UINT64_MAX / 2) {
+    if (has_fuel_limits(g) || g->out_of_fuel) {
+        g->out_of_fuel = false;
         bl_wasm_fuel_give(g);
         if (g->fuel_given == 0) return bl_fail_limit(err, "fuel", g->limits.fuel_total, g->limits.fuel_total + 1);
     }

@@ -92,6 +92,7 @@ struct bl_wasm_guest {
     wasm_trap_t *trap;
     wasmtime_error_t *error;
     enum bl_status ended;       /* why a call ended that was not allowed to end by itself */
+    bool out_of_fuel;           /* the last trap was that */
     bool heavy;                 /* much work at once is about to come: not on a normal scheduler */
     unsigned long_slices;       /* lately */
 

@@ -79,6 +79,7 @@ bool bl_wasm_guest_trap(struct bl_wasm_guest *g, struct bl_wasm_trap *out)
     out->code = take_exception(g) ? "uncaught_exception" : "host";
     if (g->trap) {
         if (wt.wasmtime_trap_code(g->trap, &code)) out->code = code_name(code);
+        g->out_of_fuel = strcmp(out->code, "out_of_fuel") == 0;
         wt.wasm_trap_message(g->trap, &message);
         copy_message(out, &message);
         read_frames(g->trap, g->module_count == 1 ? g->modules[0]->moved : 0, out);

@@ -6,7 +6,9 @@
 
 -export([run/0]).
 
--define(LOOP, 20_000).
+-define(LOOP, 2_000). % a sample is shorter than what the kernel gives a thread at a time
+
+-define(ASKS, 400).
 
 -spec run() -> ok.
 run() ->
@@ -54,7 +56,7 @@ kit() -> guest(wat(), #{imports => #{{<<"env">>, <<"ask">>} => fun ask/2}}).
 
 line(Name, Unit, Against, Goal, Value, Floor) ->
     beamline_bench:compare(#{name => "wasm/" ++ Name, unit => Unit, better => lower, against => Against, goal => Goal, value => Value,
-                             floor => Floor, rounds => 9}).
+                             floor => Floor, rounds => 21}).
 
 limit(Name, Unit, Limit, Value) -> line(Name, Unit, "limit", 1, Value, fun() -> Limit end).
 
@@ -73,8 +75,9 @@ calls() ->
     ok = line("call_direct", "ns", "NIF, same terms", 3, fun() -> ns(fun(N) -> call(G, <<"add">>, N) end) end, Nif),
     ok = line("call_fiber", "ns", "NIF, same terms", 15, fun() -> ns(fun(N) -> call(G, <<"add_fiber">>, N) end) end, Nif),
     ok = line("import", "ns", "NIF, same terms", 15, fun() ->
-        {Us, {ok, _}} = timer:tc(fun() -> beamline_wasm:call(G, <<"asks">>, [?LOOP]) end),
-        1000 * Us / ?LOOP
+        Begin = erlang:monotonic_time(nanosecond),
+        {ok, _} = beamline_wasm:call(G, <<"asks">>, [?ASKS]),
+        (erlang:monotonic_time(nanosecond) - Begin) / ?ASKS
     end, Nif),
     ok = beamline_wasm:stop(G).
 
@@ -125,7 +128,7 @@ together(Count, Make) ->
     Pids = [spawn_link(fun() ->
         Loop = Make(),
         Self ! {ready, self()},
-        receive go -> Loop(20 * ?LOOP), Self ! {done, self()} end
+        receive go -> Loop(200 * ?LOOP), Self ! {done, self()} end
     end) || _ <- lists:seq(1, Count)],
     [receive {ready, Pid} -> ok end || Pid <- Pids],
     {Us, _} = timer:tc(fun() -> [Pid ! go || Pid <- Pids], [receive {done, Pid} -> ok end || Pid <- Pids] end),
@@ -156,7 +159,7 @@ starts(Library, Folder, Large) ->
 %% Two thousand functions of ordinary code, compiled from C: about 500 KB.
 large_module(Folder) ->
     Function = fun(I) ->
-        Body = [io_lib:format("s = s * ~bu + m[(s >> ~b) & 1023];", [I * 31 + J, J rem 13 + 1]) || J <- lists:seq(1, 14)],
+        Body = [io_lib:format("s = s * ~bu + m[(s >> ~b) & 1023];", [I * 31 + J, J rem 13 + 1]) || J <- lists:seq(1, 90)],
         io_lib:format("__attribute__((noinline)) static unsigned f~b(unsigned s) { ~s return s > ~bu ? s + f~b(s) : s; }~n", [I, Body, I,
             I - 1])
     end,
