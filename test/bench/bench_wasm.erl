@@ -9,6 +9,7 @@
 -define(LOOP, 2_000). % a sample is shorter than what the kernel gives a thread at a time
 
 -define(ASKS, 400).
+-define(TICKS, 1000).
 
 -spec run() -> ok.
 run() ->
@@ -166,7 +167,7 @@ large_module(Folder) ->
     Source = filename:join(Folder, "large.c"),
     Wasm = filename:join(Folder, "large.wasm"),
     ok = file:write_file(Source, ["static unsigned m[1024]; static unsigned f0(unsigned s) { return s; }\n",
-        [Function(I) || I <- lists:seq(1, 2000)],
+        [Function(I) || I <- lists:seq(1, ?TICKS)],
                                   "__attribute__((export_name(\"run\"))) unsigned run(unsigned s) { return f2000(s); }\n"]),
     clang(Source, Wasm).
 
@@ -220,11 +221,11 @@ late_p99(Funs) ->
     Pids = [spawn(Fun) || Fun <- Funs],
     receive after 500 -> ok end,
     Self = self(),
-    Ticker = spawn(fun() -> Self ! {self(), lists:sort([late() || _ <- lists:seq(1, 2000)])} end),
+    Ticker = spawn(fun() -> Self ! {self(), lists:sort([late() || _ <- lists:seq(1, ?TICKS)])} end),
     Late = receive {Ticker, L} -> L end,
     [exit(Pid, kill) || Pid <- Pids],
     receive after 100 -> ok end,
-    lists:nth(1980, Late).
+    lists:nth(?TICKS * 99 div 100, Late).
 
 late() ->
     Begin = erlang:monotonic_time(microsecond),
