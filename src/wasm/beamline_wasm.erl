@@ -42,8 +42,9 @@
 -define(TAG, beamline_wasm).
 -define(TIMEOUT_MS, 60_000).
 
--opaque module_() :: reference().
--opaque instance() :: {?TAG, reference(), beamline_wasm_link:funs()}.
+%% Not to be taken apart by anybody but this part.
+-type module_() :: reference().
+-type instance() :: {?TAG, reference(), beamline_wasm_link:funs()}.
 
 -type value() :: integer() | float() | nan | infinity | neg_infinity | {f32 | f64, non_neg_integer()} | <<_:128>> | null | term().
 -type value_type() :: i32 | i64 | f32 | f64 | v128 | funcref | externref | {ref, null | none, atom() | {type, non_neg_integer()}}.

@@ -58,7 +58,7 @@ start(_Module, _Limits, _Links, _With, _Owner) -> missing().
 %% The funs of an instance that joined a guest: handles that are older do not know them.
 -spec keep_funs(handle(), non_neg_integer(), non_neg_integer(), tuple()) -> ok.
 keep_funs(_Instance, _First, _Last, _Funs) -> missing().
--spec kept_fun(handle(), non_neg_integer()) -> {{binary(), binary()}, beamline_wasm:import_fun()} | undefined.
+-spec kept_fun(handle(), non_neg_integer()) -> {{binary(), binary()}, fun(([term()], map()) -> term())} | undefined.
 kept_fun(_Instance, _Id) -> missing().
 -spec stop(handle()) -> ok.
 stop(_Instance) -> missing().
