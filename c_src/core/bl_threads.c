@@ -426,6 +426,8 @@ unsigned bl_threads_parked(struct bl_threads *t)
     return n;
 }
 
+uint32_t bl_threads_waiting(const struct bl_threads *t) { return __atomic_load_n(&t->queued, __ATOMIC_RELAXED); }
+
 void bl_threads_queued(struct bl_threads *t, uint64_t out[BL_CLASSES])
 {
     pthread_mutex_lock(&t->lock);

@@ -65,6 +65,8 @@ void bl_threads_unstuck(struct bl_threads *t);
 
 unsigned bl_threads_alive(struct bl_threads *t);  /* with stand-ins */
 unsigned bl_threads_parked(struct bl_threads *t);
+/* Jobs waiting; one relaxed load, for a job that asks whether it shall give way. */
+uint32_t bl_threads_waiting(const struct bl_threads *t);
 void bl_threads_queued(struct bl_threads *t, uint64_t out[BL_CLASSES]);
 
 /* Sets ctx up so that its loops use these threads. */
