@@ -12,6 +12,7 @@
 /* ---- the host ---- */
 
 enum { REQUESTS = 4096 };
+#define SEEN(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
 
 struct reply {
     uint32_t done; /* atomic */
@@ -28,7 +29,7 @@ static void host_answer(struct bl_actor *a, uint64_t request, enum bl_status sta
 {
     (void)a, (void)err;
     struct reply *r = &replies[request];
-    if (__atomic_load_n(&r->done, __ATOMIC_ACQUIRE)) __atomic_add_fetch(&doubly, 1, __ATOMIC_RELAXED);
+    if (__atomic_load_n(&r->done, __ATOMIC_ACQUIRE)) __atomic_add_fetch(&doubly, 1, __ATOMIC_ACQ_REL);
     r->status = status;
     r->size = result ? result->size : 0;
     r->stamp = result ? result->stamp : 0;
@@ -39,7 +40,7 @@ static void host_answer(struct bl_actor *a, uint64_t request, enum bl_status sta
 static void host_undelivered(struct bl_actor *a, const struct bl_slot *slot, enum bl_status status, const struct bl_error *err)
 {
     (void)a, (void)slot, (void)status, (void)err;
-    __atomic_add_fetch(&undelivered, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&undelivered, 1, __ATOMIC_ACQ_REL);
 }
 
 static void host_batch(struct bl_actor *a, void *sink, const struct bl_result *results, size_t count)
@@ -48,16 +49,16 @@ static void host_batch(struct bl_actor *a, void *sink, const struct bl_result *r
     for (size_t i = 0; i < count; i++) {
         uint64_t n = 0;
         memcpy(&n, results[i].data, results[i].size < sizeof n ? (size_t)results[i].size : sizeof n);
-        __atomic_add_fetch(&batch_sum, n, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&batch_sum, n, __ATOMIC_ACQ_REL);
     }
-    __atomic_add_fetch(&batches, 1, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&batched, count, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&batches, 1, __ATOMIC_ACQ_REL);
+    __atomic_add_fetch(&batched, count, __ATOMIC_ACQ_REL);
 }
 
 static void host_failed(struct bl_actor *a, const struct bl_error *err)
 {
     (void)a, (void)err;
-    __atomic_add_fetch(&failures, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&failures, 1, __ATOMIC_ACQ_REL);
 }
 
 static uint8_t *host_body_new(struct bl_device *d, uint64_t size, void **owner, struct bl_error *err)
@@ -68,9 +69,9 @@ static uint8_t *host_body_new(struct bl_device *d, uint64_t size, void **owner, 
 }
 
 static void host_body_free(void *owner) { bl_free(owner); }
-static void host_sink_free(void *sink) { (void)sink, __atomic_add_fetch(&sinks_freed, 1, __ATOMIC_RELAXED); }
-static void host_actor_free(void *skin) { (void)skin, __atomic_add_fetch(&actors_freed, 1, __ATOMIC_RELAXED); }
-static void host_device_free(void *skin) { (void)skin, __atomic_add_fetch(&devices_freed, 1, __ATOMIC_RELAXED); }
+static void host_sink_free(void *sink) { (void)sink, __atomic_add_fetch(&sinks_freed, 1, __ATOMIC_ACQ_REL); }
+static void host_actor_free(void *skin) { (void)skin, __atomic_add_fetch(&actors_freed, 1, __ATOMIC_ACQ_REL); }
+static void host_device_free(void *skin) { (void)skin, __atomic_add_fetch(&devices_freed, 1, __ATOMIC_ACQ_REL); }
 
 static const struct bl_device_host host = {host_answer,    host_undelivered, host_batch,      host_failed,     host_body_new,
                                            host_body_free, host_sink_free,   host_actor_free, host_device_free};
@@ -138,9 +139,10 @@ static struct bl_device *open_device(unsigned threads)
     bl_device_config_init(&config);
     config.threads = threads;
     config.max_lost = 1;
-    REQUIRE(bl_device_open(&config, &host, &replies, &d, NULL) == BL_OK);
-    undelivered = failures = batches = batched = batch_sum = sinks_freed = actors_freed = devices_freed = doubly = 0;
+    uint64_t *const counts[] = {&undelivered, &failures, &batches, &batched, &batch_sum, &sinks_freed, &actors_freed, &devices_freed, &doubly};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) __atomic_store_n(counts[i], 0, __ATOMIC_RELEASE);
     memset(replies, 0, sizeof replies);
+    REQUIRE(bl_device_open(&config, &host, &replies, &d, &why) == BL_OK);
     return d;
 }
 
@@ -148,8 +150,8 @@ static void close_device(struct bl_device *d)
 {
     bl_device_close(d);
     bl_device_unref(d);
-    CHECK_EVENTUALLY(__atomic_load_n(&devices_freed, __ATOMIC_RELAXED) == 1);
-    CHECK_INT(doubly, 0);
+    CHECK_EVENTUALLY(SEEN(devices_freed) == 1);
+    CHECK_INT(SEEN(doubly), 0);
 }
 
 static struct bl_actor *start(struct bl_device *d, const struct bl_ring_handler *handler, size_t queue)
@@ -236,7 +238,7 @@ TEST(a_full_queue_refuses_and_a_suspended_actor_keeps_its_messages)
     for (unsigned i = 0; i < 4; i++) CHECK_INT(call(a, i, i), BL_OK);
     CHECK_INT(call(a, 9, 9), BL_BUSY);
     usleep(2000);
-    CHECK_INT(replies[0].done, 0);
+    CHECK_INT(SEEN(replies[0].done), 0);
     CHECK_INT(control(a, BL_RESUME, NULL, 101)->status, BL_OK);
     for (unsigned i = 0; i < 4; i++) CHECK_INT(number(reply(i)), i + 1);
     stop(a);
@@ -252,7 +254,7 @@ TEST(each_code_of_a_handler_is_an_answer_and_only_failed_ends_the_actor)
         CHECK_INT(send_until(a, i, "", 0, i, 0), BL_OK);
         CHECK_INT(reply(i)->status, expected[i]);
     }
-    CHECK_EVENTUALLY(__atomic_load_n(&failures, __ATOMIC_RELAXED) == 1);
+    CHECK_EVENTUALLY(SEEN(failures) == 1);
     CHECK_INT(send_until(a, 0, "", 0, 10, 0), BL_DEVICE_FAILED);
     CHECK_INT(bl_actor_phase(a), BL_FAILED);
     bl_actor_unref(a);
@@ -272,7 +274,7 @@ TEST(a_message_whose_deadline_passed_is_not_handled_and_its_sender_is_told)
     control(a, BL_RESUME, NULL, 101);
     CHECK_INT(reply(1)->status, BL_TIMEOUT);
     CHECK_INT(number(reply(2)), 1);
-    CHECK_INT(undelivered, 1);
+    CHECK_INT(SEEN(undelivered), 1);
     stop(a);
     close_device(d);
 }
@@ -377,7 +379,7 @@ TEST(actors_send_to_each_other_in_order_and_fan_out)
     for (int i = 0; i < 3; i++) CHECK_EVENTUALLY(__atomic_load_n(&to[i]->handled, __ATOMIC_RELAXED) == 1000);
     CHECK_INT(bl_actor_disconnect(from, 0, to[1]), 1);
     CHECK_INT(bl_actor_disconnect(from, 0, NULL), 2);
-    CHECK_INT(failures, 0);
+    CHECK_INT(SEEN(failures), 0);
     stop(from);
     for (int i = 0; i < 3; i++) stop(to[i]);
     close_device(d);
@@ -390,16 +392,16 @@ TEST(subscribers_get_batches_and_credit_holds_the_actor_back)
     int me;
     CHECK_INT(bl_actor_subscribe(a, &me, 10, &why), BL_OK);
     for (unsigned i = 0; i < 100; i++) CHECK_INT(cast(a, i), BL_OK);
-    CHECK_EVENTUALLY(__atomic_load_n(&batched, __ATOMIC_RELAXED) == 10);
+    CHECK_EVENTUALLY(SEEN(batched) == 10);
     usleep(2000);
-    CHECK_INT(batched, 10);
+    CHECK_INT(SEEN(batched), 10);
     CHECK(bl_actor_credit(a, &me, 50));
-    CHECK_EVENTUALLY(__atomic_load_n(&batched, __ATOMIC_RELAXED) == 60);
+    CHECK_EVENTUALLY(SEEN(batched) == 60);
     CHECK(bl_actor_unsubscribe(a, &me));
     CHECK(!bl_actor_unsubscribe(a, &me));
     CHECK_EVENTUALLY(__atomic_load_n(&a->handled, __ATOMIC_RELAXED) == 100);
-    CHECK_INT(batch_sum, 60 * 61 / 2);
-    CHECK_INT(sinks_freed, 1);
+    CHECK_INT(SEEN(batch_sum), 60 * 61 / 2);
+    CHECK_INT(SEEN(sinks_freed), 1);
     stop(a);
     close_device(d);
 }
@@ -460,7 +462,7 @@ TEST(a_runaway_handler_is_given_up_its_thread_replaced_and_too_many_close_the_do
     CHECK_INT(stats.lost_total, 2);
     CHECK_INT(call(good, 1, 6), BL_OK);
     CHECK_INT(reply(6)->status, BL_OK);
-    CHECK_INT(failures, 2);
+    CHECK_INT(SEEN(failures), 2);
     bl_actor_unref(bad[0]);
     bl_actor_unref(bad[1]);
     stop(good);
