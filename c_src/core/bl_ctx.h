@@ -29,6 +29,6 @@ void bl_ctx_stop(struct bl_ctx *ctx, enum bl_status why);
 enum bl_status bl_serial_for(struct bl_ctx *ctx, size_t count, size_t grain, bl_range_fn *body, void *arg, struct bl_error *err);
 
 /* CLOCK_MONOTONIC in nanoseconds. */
-uint64_t bl_now_ns(void);
+BL_API uint64_t bl_now_ns(void);
 
 #endif

@@ -11,7 +11,8 @@
  * second look, loses messages.
  *
  * Deficit round robin: each turn adds a quantum of time, each message takes off what it took; who has used up his quantum
- * goes to the end of his class's queue. A handler that took longer than BL_LONG_NS sends its actor aside, to threads of its own.
+ * goes to the end of his class's queue. A handler that takes longer than BL_LONG_NS again sends its actor aside, to other
+ * threads.
  */
 #include "bl_device.h"
 
@@ -160,12 +161,13 @@ bool bl_actor_move(struct bl_actor *a, enum bl_phase to)
     return false;
 }
 
-void bl_actor_kill(struct bl_actor *a)
+bool bl_actor_kill(struct bl_actor *a)
 {
-    if (!bl_actor_move(a, BL_STOPPED)) return;
+    if (!bl_actor_move(a, BL_STOPPED)) return false;
     bl_ring_close(&a->ring);
     bl_keeper_touch(a->device); /* a handler under way is told to stop */
     bl_actor_schedule(a, bl_now_ns());
+    return true;
 }
 
 void bl_actor_fail(struct bl_actor *a, const struct bl_error *err)
@@ -248,20 +250,23 @@ static void leave(struct bl_actor *a, bool more, uint64_t now_ns)
         bl_actor_unref(a);
 }
 
-/* After a message that took so long: where does the actor belong? True: it moves. */
+/* After a message that took so long: where does the actor belong? True: it moves. One long message may be the system's doing,
+ * which took the processor away; the second within QUIET_ENOUGH messages is the handler's. */
 static bool find_place(struct bl_actor *a, uint64_t spent_ns)
 {
     if (spent_ns > BL_LONG_NS) {
+        const bool again = a->was_long;
+        a->was_long = true;
         a->quiet = 0;
-        if (a->aside) return false;
+        if (a->aside || !again) return false;
         __atomic_add_fetch(&a->device->moved_aside, 1, __ATOMIC_RELAXED);
         a->aside = true;
         return true;
     }
-    if (!a->aside || ++a->quiet < QUIET_ENOUGH) return false;
-    a->quiet = 0;
-    a->aside = false;
-    return true;
+    if (!a->was_long || ++a->quiet < QUIET_ENOUGH) return false;
+    const bool moves = a->aside;
+    a->was_long = a->aside = false;
+    return moves;
 }
 
 enum turn_end { TURN_OVER, TURN_MORE, TURN_LOST };

@@ -5,11 +5,11 @@
  */
 #include "bl_device.h"
 
-static struct bl_buffer *whole(struct bl_buffer *b) { return b->parent ? b->parent : b; }
+static struct bl_ring_buffer *whole(struct bl_ring_buffer *b) { return b->parent ? b->parent : b; }
 
-static enum bl_status make(struct bl_device *d, struct bl_buffer **out, struct bl_error *err)
+static enum bl_status make(struct bl_device *d, struct bl_ring_buffer **out, struct bl_error *err)
 {
-    struct bl_buffer *b = bl_alloc_zero(&d->quota, sizeof *b, err);
+    struct bl_ring_buffer *b = bl_alloc_zero(&d->quota, sizeof *b, err);
     if (!b) return err->status;
     b->refs = 1;
     b->device = d;
@@ -19,31 +19,31 @@ static enum bl_status make(struct bl_device *d, struct bl_buffer **out, struct b
     return BL_OK;
 }
 
-enum bl_status bl_buffer_new(struct bl_device *d, uint64_t size, struct bl_buffer **out, struct bl_error *err)
+enum bl_status bl_ring_buffer_new(struct bl_device *d, uint64_t size, struct bl_ring_buffer **out, struct bl_error *err)
 {
-    struct bl_buffer *b = NULL;
+    struct bl_ring_buffer *b = NULL;
     enum bl_status status = bl_device_check(d, err);
     if (status == BL_OK) status = make(d, &b, err);
     if (status != BL_OK) return status;
     if (size > SIZE_MAX / 2) {
-        bl_buffer_unref(b);
+        bl_ring_buffer_unref(b);
         return bl_fail(err, BL_NO_MEMORY);
     }
     /* At least a cache line, so that it is aligned to one (bl_alloc: from 4 KiB on). */
     b->data = bl_alloc_zero(&d->quota, size < 4096 ? 4096 : (size_t)size, err);
     b->size = size;
     if (!b->data) {
-        bl_buffer_unref(b);
+        bl_ring_buffer_unref(b);
         return err->status;
     }
     *out = b;
     return BL_OK;
 }
 
-enum bl_status bl_buffer_view(struct bl_buffer *of, uint64_t offset, uint64_t size, struct bl_buffer **out, struct bl_error *err)
+enum bl_status bl_ring_buffer_view(struct bl_ring_buffer *of, uint64_t offset, uint64_t size, struct bl_ring_buffer **out, struct bl_error *err)
 {
     if (offset > of->size || size > of->size - offset) return bl_fail_invalid(err, "view", "not inside of the buffer");
-    struct bl_buffer *b = NULL;
+    struct bl_ring_buffer *b = NULL;
     const enum bl_status status = make(of->device, &b, err);
     if (status != BL_OK) return status;
     b->parent = whole(of);
@@ -54,7 +54,7 @@ enum bl_status bl_buffer_view(struct bl_buffer *of, uint64_t offset, uint64_t si
     return BL_OK;
 }
 
-enum bl_status bl_buffer_use(struct bl_buffer *b, bool write, struct bl_error *err)
+enum bl_status bl_ring_buffer_use(struct bl_ring_buffer *b, bool write, struct bl_error *err)
 {
     uint32_t *use = &whole(b)->use;
     uint32_t seen = __atomic_load_n(use, __ATOMIC_RELAXED);
@@ -68,25 +68,25 @@ enum bl_status bl_buffer_use(struct bl_buffer *b, bool write, struct bl_error *e
     return BL_OK;
 }
 
-void bl_buffer_done(struct bl_buffer *b, bool write)
+void bl_ring_buffer_done(struct bl_ring_buffer *b, bool write)
 {
     /* Release: what this user wrote. */
     __atomic_sub_fetch(&whole(b)->use, write ? BL_BUFFER_WRITER : 1, __ATOMIC_RELEASE);
-    bl_buffer_unref(b);
+    bl_ring_buffer_unref(b);
 }
 
-void bl_buffer_close(struct bl_buffer *b)
+void bl_ring_buffer_close(struct bl_ring_buffer *b)
 {
     if (!b->parent) __atomic_or_fetch(&b->use, BL_BUFFER_CLOSED, __ATOMIC_RELAXED);
 }
 
-void bl_buffer_unref(struct bl_buffer *b)
+void bl_ring_buffer_unref(struct bl_ring_buffer *b)
 {
     /* Acquire and release: the last one sees what all others did before they let go. */
     if (__atomic_sub_fetch(&b->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
     struct bl_device *d = b->device;
     if (b->parent)
-        bl_buffer_unref(b->parent);
+        bl_ring_buffer_unref(b->parent);
     else if (b->data)
         bl_device_free_later(d, b->data, (size_t)b->size);
     bl_free(b);

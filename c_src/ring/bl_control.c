@@ -115,7 +115,7 @@ static void upgrade(struct bl_actor *a, struct control *c)
     const enum bl_status status = migrate(a, c->handler, &state, &size, &err);
     if (status == BL_OK) {
         pthread_mutex_lock(&a->lock); /* bl_actor_connect reads the handler */
-        a->handler = c->handler;
+        __atomic_store_n(&a->handler, c->handler, __ATOMIC_RELEASE); /* its table is complete, and for ever */
         pthread_mutex_unlock(&a->lock);
         if (state) bl_actor_set_state(a, state, size);
     }

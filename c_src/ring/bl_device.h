@@ -10,7 +10,7 @@
  *   bl_message.c     one message: into the ring, through the handler, its answer
  *   bl_control.c     suspend, resume, checkpoint, upgrade, stop: between two messages
  *   bl_route.c       who sends to whom; subscribers
- *   bl_buffer.c      buffers and views
+ *   bl_ring_buffer.c      buffers and views
  *   bl_handlers.c    the handlers that a device knows
  *
  * Unlike in the public interface, `err` is never NULL, but for bl_message_claim.
@@ -35,7 +35,7 @@ enum {
     BL_SINKS_MOST = 64, BL_TARGETS_MOST = 4096,
     BL_WATCHES = 256,
     BL_HANDLERS_MOST = 1024,
-    BL_LONG_NS = 1000000,           /* a handler that takes longer is moved aside */
+    BL_LONG_NS = 1000000,           /* a handler that takes longer is long */
     BL_GRACE_NS = 10000000,         /* from the stop word to giving up */
     BL_QUANTUM_NS = 20000,
 };
@@ -68,7 +68,7 @@ struct bl_device_host {
     /* A cast that was accepted will not be handled. */
     void (*undelivered)(struct bl_actor *a, const struct bl_slot *slot, enum bl_status status, const struct bl_error *err);
     void (*batch)(struct bl_actor *a, void *sink, const struct bl_result *results, size_t count);
-    /* The actor failed. Once. */
+    /* The actor failed, or its device ends (BL_CLOSED). Once. */
     void (*failed)(struct bl_actor *a, const struct bl_error *err);
     uint8_t *(*body_new)(struct bl_device *d, uint64_t size, void **owner, struct bl_error *err);
     void (*body_free)(void *owner);
@@ -102,13 +102,13 @@ struct bl_actor {
     struct bl_ring ring; /* first: two cache lines */
     /* [consumer] */
     _Alignas(64) struct bl_job job;
-    const struct bl_ring_handler *handler;
+    const struct bl_ring_handler *handler; /* atomic for others: an upgrade changes it */
     uint8_t *state;
     uint64_t state_size;
     uint64_t clock; /* hybrid logical */
     int64_t deficit_ns;
-    uint32_t quiet; /* short messages in a row, while aside */
-    bool aside;
+    uint32_t quiet;       /* short messages in a row since a long one */
+    bool was_long, aside; /* runs on the threads for long handlers */
     /* atomic, written by the consumer (phase: and by who gives a runaway up) */
     uint32_t phase;
     uint64_t handled, refused_by_handler, expired, run_ns;
@@ -141,14 +141,14 @@ struct bl_actor_options {
 
 /* BL_INVALID (state, state_size, queue), BL_LIMIT (memory, actors), BL_CLOSED, BL_DEVICE_FAILED. One reference is the caller's.
  * On failure the skin is still the caller's. */
-enum bl_status bl_actor_new(struct bl_device *d, const struct bl_actor_options *options, struct bl_actor **out, struct bl_error *err);
-void bl_actor_ref(struct bl_actor *a);
-void bl_actor_unref(struct bl_actor *a);
+BL_API enum bl_status bl_actor_new(struct bl_device *d, const struct bl_actor_options *options, struct bl_actor **out, struct bl_error *err);
+BL_API void bl_actor_ref(struct bl_actor *a);
+BL_API void bl_actor_unref(struct bl_actor *a);
 /* Something was put where the consumer looks. Any thread; takes one exchange when the actor is scheduled already. */
-void bl_actor_schedule(struct bl_actor *a, uint64_t now_ns);
-/* Ends it without draining: what waits is answered BL_CLOSED. Any thread, constant time, any number of times. */
-void bl_actor_kill(struct bl_actor *a);
-enum bl_phase bl_actor_phase(const struct bl_actor *a);
+BL_API void bl_actor_schedule(struct bl_actor *a, uint64_t now_ns);
+/* Ends it without draining: what waits is answered BL_CLOSED. Any thread, constant time. True: this call did it. */
+BL_API bool bl_actor_kill(struct bl_actor *a);
+BL_API enum bl_phase bl_actor_phase(const struct bl_actor *a);
 
 /* An upgrade's: a block of its own. [consumer] */
 void bl_actor_set_state(struct bl_actor *a, uint8_t *state, uint64_t size);
@@ -164,8 +164,8 @@ bool bl_actor_sweep(struct bl_actor *a);
 
 /* Takes a slot for a message. BL_OK: fill *slot, then bl_message_send. BL_BUSY, BL_CLOSED (also when it is draining or
  * stopped), BL_DEVICE_FAILED (when it or its device failed). */
-enum bl_status bl_message_claim(struct bl_actor *a, uint64_t *position, struct bl_slot **slot, struct bl_error *err);
-void bl_message_send(struct bl_actor *a, uint64_t position, uint64_t now_ns);
+BL_API enum bl_status bl_message_claim(struct bl_actor *a, uint64_t *position, struct bl_slot **slot, struct bl_error *err);
+BL_API void bl_message_send(struct bl_actor *a, uint64_t position, uint64_t now_ns);
 /* Tells who sent it that it was not handled, and gives its body and buffers back. */
 void bl_message_refuse(struct bl_actor *a, struct bl_slot *slot, enum bl_status status, const struct bl_error *err);
 
@@ -190,7 +190,7 @@ void bl_message_flush(struct bl_turn *t);
 enum bl_control_kind { BL_SUSPEND, BL_RESUME, BL_CHECKPOINT, BL_UPGRADE, BL_STOP };
 /* Answers `request` when it is done: after the message under way; CHECKPOINT and UPGRADE also after all messages that were
  * accepted before, unless the actor is suspended. BL_NO_MEMORY, BL_CLOSED: the request is still the caller's. */
-enum bl_status bl_actor_control(struct bl_actor *a, enum bl_control_kind kind, const struct bl_ring_handler *handler, uint64_t request,
+BL_API enum bl_status bl_actor_control(struct bl_actor *a, enum bl_control_kind kind, const struct bl_ring_handler *handler, uint64_t request,
                                 struct bl_error *err);
 /* Does those that are due. [consumer] */
 void bl_controls_run(struct bl_actor *a);
@@ -202,28 +202,28 @@ void bl_controls_end(struct bl_actor *a);
 /* ---- routes and subscribers: bl_route.c ---- */
 
 /* BL_INVALID: no such port, or another device. BL_LIMIT: BL_TARGETS_MOST. */
-enum bl_status bl_actor_connect(struct bl_actor *from, uint32_t port, struct bl_actor *to, struct bl_error *err);
+BL_API enum bl_status bl_actor_connect(struct bl_actor *from, uint32_t port, struct bl_actor *to, struct bl_error *err);
 /* How many connections were taken off. `to` NULL: all of the port. */
-uint32_t bl_actor_disconnect(struct bl_actor *from, uint32_t port, const struct bl_actor *to);
+BL_API uint32_t bl_actor_disconnect(struct bl_actor *from, uint32_t port, const struct bl_actor *to);
 /* The present routes with a reference, or NULL. */
 struct bl_routes *bl_routes_get(struct bl_actor *a);
 void bl_routes_put(struct bl_routes *r);
 /* window 0: any number of results. The sink's skin is given back by host.sink_free. */
-enum bl_status bl_actor_subscribe(struct bl_actor *a, void *skin, uint64_t window, struct bl_error *err);
-bool bl_actor_unsubscribe(struct bl_actor *a, const void *skin);
-bool bl_actor_credit(struct bl_actor *a, const void *skin, uint64_t more);
+BL_API enum bl_status bl_actor_subscribe(struct bl_actor *a, void *skin, uint64_t window, struct bl_error *err);
+BL_API bool bl_actor_unsubscribe(struct bl_actor *a, const void *skin);
+BL_API bool bl_actor_credit(struct bl_actor *a, const void *skin, uint64_t more);
 /* How many results every subscriber still takes, at most BL_RESULTS_MOST. */
 size_t bl_sinks_room(struct bl_actor *a);
 void bl_sinks_batch(struct bl_actor *a, const struct bl_result *results, size_t count);
 void bl_routes_end(struct bl_actor *a);
 
-/* ---- buffers: bl_buffer.c ---- */
+/* ---- buffers: bl_ring_buffer.c ---- */
 
-struct bl_buffer {
+struct bl_ring_buffer {
     uint32_t refs; /* atomic */
     uint32_t use;  /* atomic: readers, or BL_BUFFER_WRITER, or BL_BUFFER_CLOSED; of the parent for a view */
     struct bl_device *device;
-    struct bl_buffer *parent; /* of a view */
+    struct bl_ring_buffer *parent; /* of a view */
     uint8_t *data;
     uint64_t size;
     void *skin;
@@ -232,15 +232,15 @@ struct bl_buffer {
 #define BL_BUFFER_CLOSED UINT32_C(0x80000000)
 
 /* Zeroed. */
-enum bl_status bl_buffer_new(struct bl_device *d, uint64_t size, struct bl_buffer **out, struct bl_error *err);
+BL_API enum bl_status bl_ring_buffer_new(struct bl_device *d, uint64_t size, struct bl_ring_buffer **out, struct bl_error *err);
 /* Part of another: shares its memory and its word `use`. BL_INVALID: out of bounds. */
-enum bl_status bl_buffer_view(struct bl_buffer *of, uint64_t offset, uint64_t size, struct bl_buffer **out, struct bl_error *err);
+BL_API enum bl_status bl_ring_buffer_view(struct bl_ring_buffer *of, uint64_t offset, uint64_t size, struct bl_ring_buffer **out, struct bl_error *err);
 /* BL_BUSY (0 ms): somebody writes, or (for writing) anybody uses it. BL_CLOSED. */
-enum bl_status bl_buffer_use(struct bl_buffer *b, bool write, struct bl_error *err);
-void bl_buffer_done(struct bl_buffer *b, bool write);
+BL_API enum bl_status bl_ring_buffer_use(struct bl_ring_buffer *b, bool write, struct bl_error *err);
+BL_API void bl_ring_buffer_done(struct bl_ring_buffer *b, bool write);
 /* No new uses; memory goes with the last reference and use. */
-void bl_buffer_close(struct bl_buffer *b);
-void bl_buffer_unref(struct bl_buffer *b);
+BL_API void bl_ring_buffer_close(struct bl_ring_buffer *b);
+BL_API void bl_ring_buffer_unref(struct bl_ring_buffer *b);
 
 /* ---- handlers: bl_handlers.c ---- */
 
@@ -251,11 +251,11 @@ struct bl_handlers {
 };
 void bl_handlers_init(struct bl_handlers *h);
 /* Adds those of a shared object; may block. BL_INVALID (it says why), BL_LIMIT. It is never closed. */
-enum bl_status bl_handlers_load(struct bl_handlers *h, const char *path, size_t *added, struct bl_error *err);
+BL_API enum bl_status bl_handlers_load(struct bl_handlers *h, const char *path, size_t *added, struct bl_error *err);
 /* The last one added of that name, or NULL. */
-const struct bl_ring_handler *bl_handlers_find(struct bl_handlers *h, const char *name);
+BL_API const struct bl_ring_handler *bl_handlers_find(struct bl_handlers *h, const char *name);
 /* Index of a name in a list that ends with NULL; -1: not in it. */
-int bl_name_index(const char *const *names, const char *name);
+BL_API int bl_name_index(const char *const *names, const char *name);
 
 /* ---- devices: bl_device.c -------------------------------------------------------------------- */
 
@@ -311,17 +311,17 @@ struct bl_device {
     uint32_t touched;     /* atomic: somebody had a turn since it last looked */
 };
 
-void bl_device_config_init(struct bl_device_config *config);
+BL_API void bl_device_config_init(struct bl_device_config *config);
 /* BL_INVALID, BL_NO_MEMORY. On success the device has one reference, the caller's. */
-enum bl_status bl_device_open(const struct bl_device_config *config, const struct bl_device_host *host, void *skin, struct bl_device **out,
+BL_API enum bl_status bl_device_open(const struct bl_device_config *config, const struct bl_device_host *host, void *skin, struct bl_device **out,
                               struct bl_error *err);
 /* Its housekeeper kills all actors and ends the threads. Constant time, any number of times. */
-void bl_device_close(struct bl_device *d);
-void bl_device_ref(struct bl_device *d);
-void bl_device_unref(struct bl_device *d);
-void bl_device_stats(struct bl_device *d, struct bl_device_stats *out);
+BL_API void bl_device_close(struct bl_device *d);
+BL_API void bl_device_ref(struct bl_device *d);
+BL_API void bl_device_unref(struct bl_device *d);
+BL_API void bl_device_stats(struct bl_device *d, struct bl_device_stats *out);
 /* BL_OK, or why it takes no new work. */
-enum bl_status bl_device_check(struct bl_device *d, struct bl_error *err);
+BL_API enum bl_status bl_device_check(struct bl_device *d, struct bl_error *err);
 /* Frees a block that may be large, not on this thread if so. */
 void bl_device_free_later(struct bl_device *d, void *block, size_t bytes);
 

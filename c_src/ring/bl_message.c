@@ -47,7 +47,7 @@ static void give_back(struct bl_actor *a, struct bl_slot *slot)
 {
     if (slot->flags & BL_MESSAGE_BODY) a->device->host->body_free(slot->payload.body.owner);
     if (slot->flags & BL_MESSAGE_BUFFERS)
-        for (unsigned i = 0; i < slot->size; i++) bl_buffer_done(slot->payload.buffers[i], slot->flags >> BL_MESSAGE_WRITES >> i & 1);
+        for (unsigned i = 0; i < slot->size; i++) bl_ring_buffer_done(slot->payload.buffers[i], slot->flags >> BL_MESSAGE_WRITES >> i & 1);
 }
 
 static void tell(struct bl_actor *a, const struct bl_slot *slot, enum bl_status status, const struct bl_error *err)
@@ -124,7 +124,7 @@ static void describe(struct bl_ring_message *m, const struct bl_slot *s)
     m->data = s->flags & BL_MESSAGE_BODY ? s->payload.body.data : s->payload.bytes;
     m->size = s->flags & BL_MESSAGE_BODY ? s->payload.body.size : s->flags & BL_MESSAGE_BUFFERS ? 0 : s->size;
     for (uint32_t i = 0; i < m->buffer_count; i++) {
-        const struct bl_buffer *b = s->payload.buffers[i];
+        const struct bl_ring_buffer *b = s->payload.buffers[i];
         m->buffer[i] = (struct bl_ring_view){.data = b->data, .size = b->size};
     }
 }

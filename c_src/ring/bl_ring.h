@@ -43,7 +43,7 @@ struct bl_slot {
             uint64_t size;
             void *owner; /* of the device's host; freed by it */
         } body;
-        void *buffers[BL_RING_PAYLOAD / 8]; /* struct bl_buffer, a use of each */
+        void *buffers[BL_RING_PAYLOAD / 8]; /* struct bl_ring_buffer, a use of each */
     } payload;
 };
 _Static_assert(sizeof(struct bl_slot) == 64, "a slot is a cache line");

@@ -223,6 +223,8 @@ static void collect(struct bl_device *d)
 
 static void kill_all(struct bl_device *d)
 {
+    struct bl_error err;
+    bl_fail(&err, BL_CLOSED);
     for (;;) {
         struct bl_actor *victim = NULL;
         pthread_mutex_lock(&d->lock);
@@ -238,7 +240,7 @@ static void kill_all(struct bl_device *d)
         }
         pthread_mutex_unlock(&d->lock);
         if (!victim) return;
-        bl_actor_kill(victim);
+        if (bl_actor_kill(victim)) d->host->failed(victim, &err);
         bl_actor_unref(victim);
     }
 }
