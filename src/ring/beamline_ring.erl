@@ -238,7 +238,7 @@ call({beamline_actor, Handle, _, _}, Message, Opts) ->
     Ref = make_ref(),
     case beamline_ring_nif:call(Handle, Message, wire(Timeout), Ref) of
         {error, _} = Error -> Error;
-        Id -> await({Ref, Id}, Timeout)
+        Id -> await({Ref, {Id, Handle}}, Timeout)
     end.
 
 %% @equiv request(Actor, Message, #{})
@@ -252,14 +252,15 @@ request({beamline_actor, Handle, _, _}, Message, Opts) ->
     Ref = make_ref(),
     case beamline_ring_nif:call(Handle, Message, wire(timeout_of(Opts)), Ref) of
         {error, _} = Error -> Error;
-        Id -> {ok, {Ref, Id}}
+        Id -> {ok, {Ref, {Id, Handle}}}
     end.
 
 %% @equiv await(Request, 60_000)
 -spec await(request()) -> {ok, binary()} | {error, reason()}.
 await(Request) -> await(Request, ?TIMEOUT).
 
-%% @doc The answer of a request; after the timeout the request is cancelled.
+%% @doc The answer of a request; after the timeout the request is cancelled. (A request has the actor in it: one that nobody
+%% names any more would end before it answers.)
 -spec await(request(), timeout()) -> ok | {ok, term()} | {error, reason()}.
 await({Ref, _} = Request, Timeout) ->
     receive {beamline, Ref, Answer} -> Answer
@@ -273,7 +274,7 @@ await({Ref, _} = Request, Timeout) ->
 %% @doc Gives a request up: `true', and no answer comes; `false', and it is there or on its way. The message is handled all
 %% the same if its deadline allows.
 -spec cancel(request()) -> boolean().
-cancel({_, Id}) -> beamline_ring_nif:cancel(Id).
+cancel({_, {Id, _}}) -> beamline_ring_nif:cancel(Id).
 
 timeout_of(Opts) when map_size(Opts) =:= 0 -> ?TIMEOUT;
 timeout_of(#{timeout := infinity} = Opts) when map_size(Opts) =:= 1 -> infinity;
@@ -367,7 +368,7 @@ control({beamline_actor, Handle, _, _}, Kind, Handler, Timeout) ->
     Ref = make_ref(),
     case beamline_ring_nif:control(Handle, Kind, Handler, Ref) of
         {error, _} = Error -> Error;
-        Id -> await({Ref, Id}, Timeout)
+        Id -> await({Ref, {Id, Handle}}, Timeout)
     end.
 
 %%% Buffers

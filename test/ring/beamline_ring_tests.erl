@@ -504,3 +504,22 @@ call_until_told(Echo, Parent) ->
         {error, {busy, _}} -> ok
     end,
     receive stop -> ok after 0 -> call_until_told(Echo, Parent) end.
+
+%% The last use of an actor's term is the call itself: it must not be collected while the call waits.
+an_actor_lives_until_its_last_call_is_answered_test() ->
+    with_device(fun(D) ->
+        Self = self(),
+        Caller = spawn_link(fun() ->
+            {ok, A} = beamline_ring:start(D, echo),
+            ok = beamline_ring:suspend(A),
+            Self ! {self(), info, fun() -> beamline_ring:info(A) end},
+            receive go -> ok end,
+            Self ! {self(), beamline_ring:call(A, <<"x">>, #{timeout => 100})}
+        end),
+        receive {Caller, info, _} -> ok end,
+        true = erlang:garbage_collect(),
+        Caller ! go,
+        beamline_test:eventually(fun() -> {status, waiting} =:= process_info(Caller, status) end),
+        true = erlang:garbage_collect(Caller),
+        receive {Caller, Answer} -> ?assertEqual({error, timeout}, Answer) end
+    end).
