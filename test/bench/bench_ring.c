@@ -3,6 +3,7 @@
  * The ring and a device from C.
  *
  *     bench_ring ring MESSAGES [SENDERS]   the ring alone: header, credit, marks, stamps   -> messages per second
+ *     bench_ring alone MESSAGES            the same on one thread by turns              -> per second of its processor time
  *     bench_ring lanes MESSAGES SENDERS    a ring per sender instead, the consumer goes round  -> the same
  *     bench_ring triad ELEMENTS            the handler, and the plain loop                 -> nanoseconds each
  *     bench_ring scaling                   a compute handler on one thread, and on two     -> nanoseconds each
@@ -35,18 +36,47 @@ static void fill(struct bl_slot *s, uint64_t i, uint64_t stamp)
     for (int k = 0; k < 3; k++) s->payload.buffers[k] = (void *)(uintptr_t)(i + (uint64_t)k);
 }
 
-static void *produce(void *arg)
+static void produce(struct bl_ring *r, uint64_t from, uint64_t to, uint64_t *last)
 {
-    struct bl_ring *r = arg;
-    uint64_t clock = 0, now_ns = 0;
-    for (uint64_t i = 0; i < each; i++) {
+    uint64_t clock = *last, now_ns = 0;
+    for (uint64_t i = from; i < to; i++) {
         uint64_t position;
         if (i % REFRESH == 0) now_ns = bl_now_ns(); /* as a turn does; between two looks the stamp's logical part counts */
         while (bl_ring_claim(r, &position) != BL_OK) continue;
         fill(bl_ring_slot(r, position), i, bl_clock_send(&clock, now_ns));
         bl_ring_commit(r, position);
     }
+    *last = clock;
+}
+
+static void *produce_all(void *ring)
+{
+    uint64_t clock = 0;
+    produce(ring, 0, each, &clock);
     return NULL;
+}
+
+static double cpu_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static double rate_alone(void)
+{
+    uint64_t sum = 0, sent = 0, received = 0;
+    const double begin = cpu_s();
+    for (uint64_t i = 0; i < each; i += REFRESH) {
+        produce(&rings[0], i, i + REFRESH, &sent);
+        for (const struct bl_slot *s; (s = bl_ring_peek(&rings[0])) != NULL;) {
+            sum += s->reply_to;
+            bl_clock_receive(&received, s->stamp);
+            bl_ring_release(&rings[0]);
+        }
+    }
+    if (sum != each * (each - 1) / 2) exit(1);
+    return (double)each / (cpu_s() - begin);
 }
 
 static double rate(unsigned senders)
@@ -56,7 +86,7 @@ static double rate(unsigned senders)
     const unsigned count = in_lanes ? senders : 1;
     const uint64_t begin = bl_now_ns();
     for (unsigned i = 0; i < senders; i++)
-        if (pthread_create(&thread[i], NULL, produce, &rings[in_lanes ? i : 0]) != 0) exit(1);
+        if (pthread_create(&thread[i], NULL, produce_all, &rings[in_lanes ? i : 0]) != 0) exit(1);
     for (unsigned lane = 0; got < each * senders; lane = lane + 1 < count ? lane + 1 : 0) {
         const struct bl_slot *s;
         for (int most = 64; most > 0 && (s = bl_ring_peek(&rings[lane])) != NULL; most--, got++) {
@@ -74,14 +104,14 @@ static int bench_rings(const char *how, uint64_t messages, unsigned senders)
 {
     if (senders < 1 || senders > SENDERS_MOST) return 1;
     in_lanes = strcmp(how, "lanes") == 0;
-    each = messages / senders;
+    each = messages / senders / REFRESH * REFRESH;
     for (unsigned i = 0; i < SENDERS_MOST; i++) {
         struct bl_slot *slots = aligned_alloc(64, sizeof *slots << SHIFT);
         if (!slots) return 1;
         memset(slots, 0, sizeof *slots << SHIFT);
         bl_ring_init(&rings[i], slots, SHIFT);
     }
-    printf("%.0f\n", rate(senders));
+    printf("%.0f\n", strcmp(how, "alone") == 0 ? rate_alone() : rate(senders));
     return 0;
 }
 
@@ -199,7 +229,7 @@ static int bench_scaling(void)
 
 int main(int argc, char **argv)
 {
-    if (argc > 2 && (strcmp(argv[1], "ring") == 0 || strcmp(argv[1], "lanes") == 0))
+    if (argc > 2 && (strcmp(argv[1], "ring") == 0 || strcmp(argv[1], "lanes") == 0 || strcmp(argv[1], "alone") == 0))
         return bench_rings(argv[1], strtoull(argv[2], NULL, 10), argc > 3 ? (unsigned)atoi(argv[3]) : 1);
     if (argc > 2 && strcmp(argv[1], "triad") == 0) return bench_triad(strtoull(argv[2], NULL, 10));
     if (argc > 1 && strcmp(argv[1], "scaling") == 0) return bench_scaling();
