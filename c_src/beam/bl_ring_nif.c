@@ -89,7 +89,8 @@ static ERL_NIF_TERM make_map(ErlNifEnv *env, const char *const names[], const ui
 
 static ERL_NIF_TERM device_map(ErlNifEnv *env, const struct handle *h, struct bl_device *d)
 {
-    static const char *const names[] = {"number", "actors", "buffers", "started", "handled", "expired", "busy", "undelivered", "failed", "lost",
+    static const char *const names[] = {"number", "actors", "buffers", "started", "handled", "expired", "busy", "undelivered",
+                                        "failed", "lost",
                                         "lost_total", "moved_aside", "memory", "memory_peak", "threads", "threads_aside", "parked",
                                         "memory_limit", "max_lost"};
     struct bl_device_stats s;
@@ -156,9 +157,10 @@ static ERL_NIF_TERM nif_handlers(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     pthread_mutex_lock(&d->handlers.lock);
     for (size_t i = 0; i < d->handlers.count; i++) {
         const struct bl_ring_handler *r = d->handlers.handler[i];
+        const char *summary = r->summary ? r->summary : "";
         const ERL_NIF_TERM row = enif_make_tuple6(env, enif_make_atom(env, r->name), enif_make_uint(env, r->version),
                                                   enif_make_uint64(env, r->state_size), name_list(env, r->functions),
-                                                  name_list(env, r->ports), enif_make_string(env, r->summary ? r->summary : "", ERL_NIF_LATIN1));
+                                                  name_list(env, r->ports), enif_make_string(env, summary, ERL_NIF_LATIN1));
         list = enif_make_list_cell(env, row, list);
     }
     pthread_mutex_unlock(&d->handlers.lock);
@@ -207,7 +209,8 @@ static bool get_start(ErlNifEnv *env, ERL_NIF_TERM term, struct bl_actor_options
     int arity, version, priority;
     ErlNifBinary state;
     ErlNifUInt64 size, queue, stamp;
-    if (!enif_get_tuple(env, term, &arity, &e) || arity != 6 || !enif_inspect_binary(env, e[0], &state) || !enif_get_uint64(env, e[1], &size) ||
+    if (!enif_get_tuple(env, term, &arity, &e) || arity != 6 || !enif_inspect_binary(env, e[0], &state) ||
+        !enif_get_uint64(env, e[1], &size) ||
         !enif_get_uint64(env, e[2], &queue) || !enif_get_int(env, e[3], &priority) || !enif_get_int(env, e[4], &version) ||
         !enif_get_uint64(env, e[5], &stamp) || priority < 0 || priority >= BL_CLASSES)
         return false;
@@ -371,7 +374,8 @@ static ERL_NIF_TERM nif_control(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
 
 static ERL_NIF_TERM actor_map(ErlNifEnv *env, struct bl_actor *a)
 {
-    static const char *const names[] = {"queue", "queued", "handled", "refused", "expired", "busy", "run_ns", "subscribers", "state_size", "version"};
+    static const char *const names[] = {"queue", "queued", "handled", "refused", "expired", "busy", "run_ns", "subscribers",
+                                        "state_size", "version"};
     const uint64_t values[] = {
         UINT64_C(1) << a->ring.shift, bl_ring_length(&a->ring), __atomic_load_n(&a->handled, __ATOMIC_RELAXED),
         __atomic_load_n(&a->refused_by_handler, __ATOMIC_RELAXED), __atomic_load_n(&a->expired, __ATOMIC_RELAXED),
@@ -380,9 +384,10 @@ static ERL_NIF_TERM actor_map(ErlNifEnv *env, struct bl_actor *a)
         __atomic_load_n(&a->handler, __ATOMIC_ACQUIRE)->version};
     ERL_NIF_TERM map = make_map(env, names, values, sizeof values / sizeof values[0]);
     const enum bl_phase phase = bl_actor_phase(a);
+    const char *handler = __atomic_load_n(&a->handler, __ATOMIC_ACQUIRE)->name;
     const char *name = phase == BL_LIVE && __atomic_load_n(&a->ring.scheduled, __ATOMIC_RELAXED) ? "running" : phase_names[phase];
     enif_make_map_put(env, map, enif_make_atom(env, "state"), enif_make_atom(env, name), &map);
-    enif_make_map_put(env, map, enif_make_atom(env, "handler"), enif_make_atom(env, __atomic_load_n(&a->handler, __ATOMIC_ACQUIRE)->name), &map);
+    enif_make_map_put(env, map, enif_make_atom(env, "handler"), enif_make_atom(env, handler), &map);
     return map;
 }
 
@@ -506,7 +511,8 @@ static ERL_NIF_TERM nif_view(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     struct bl_ring_buffer *view;
     struct bl_error err;
     ERL_NIF_TERM term;
-    if (!ring_handle_get(env, argv[0], BUFFER_HANDLE, &h) || !enif_get_uint64(env, argv[1], &offset) || !enif_get_uint64(env, argv[2], &size))
+    if (!ring_handle_get(env, argv[0], BUFFER_HANDLE, &h) || !enif_get_uint64(env, argv[1], &offset) ||
+        !enif_get_uint64(env, argv[2], &size))
         return enif_make_badarg(env);
     struct bl_ring_buffer *b = ring_handle_enter(h);
     if (!b) return closed(env);
@@ -529,7 +535,8 @@ static ERL_NIF_TERM write_now(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
     ErlNifUInt64 offset;
     ErlNifBinary data;
     struct bl_error err;
-    if (!ring_handle_get(env, argv[0], BUFFER_HANDLE, &h) || !enif_get_uint64(env, argv[1], &offset) || !enif_inspect_binary(env, argv[2], &data))
+    if (!ring_handle_get(env, argv[0], BUFFER_HANDLE, &h) || !enif_get_uint64(env, argv[1], &offset) ||
+        !enif_inspect_binary(env, argv[2], &data))
         return enif_make_badarg(env);
     struct bl_ring_buffer *b = ring_handle_enter(h);
     if (!b) return closed(env);
@@ -560,7 +567,8 @@ static ERL_NIF_TERM read_now(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     ErlNifUInt64 offset, size;
     struct bl_error err;
     ERL_NIF_TERM term = 0;
-    if (!ring_handle_get(env, argv[0], BUFFER_HANDLE, &h) || !enif_get_uint64(env, argv[1], &offset) || !enif_get_uint64(env, argv[2], &size))
+    if (!ring_handle_get(env, argv[0], BUFFER_HANDLE, &h) || !enif_get_uint64(env, argv[1], &offset) ||
+        !enif_get_uint64(env, argv[2], &size))
         return enif_make_badarg(env);
     struct bl_ring_buffer *b = ring_handle_enter(h);
     if (!b) return closed(env);

@@ -80,7 +80,8 @@ void ring_body_free(void *owner);
 
 /* Payload, function, flags and size of a slot from: Binary | {Function, Binary} | {Function, [Buffer]}.
  * BL_OK, BL_INVALID with a NULL subject text for badarg (*badarg), or another failure. What it holds is given back by _drop. */
-enum bl_status ring_message_read(ErlNifEnv *env, struct bl_actor *a, ERL_NIF_TERM term, struct bl_slot *slot, bool *badarg, struct bl_error *err);
+enum bl_status ring_message_read(ErlNifEnv *env, struct bl_actor *a, ERL_NIF_TERM term, struct bl_slot *slot, bool *badarg,
+                                 struct bl_error *err);
 void ring_message_drop(struct bl_slot *slot);
 
 /* ---- requests ---- */

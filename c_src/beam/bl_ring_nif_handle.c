@@ -184,7 +184,10 @@ struct sink *ring_sink_new(ErlNifEnv *env, struct bl_actor *a)
     return s;
 }
 
-bool ring_sink_get(ErlNifEnv *env, ERL_NIF_TERM term, struct sink **out) { return enif_get_resource(env, term, sink_type, (void **)out) != 0; }
+bool ring_sink_get(ErlNifEnv *env, ERL_NIF_TERM term, struct sink **out)
+{
+    return enif_get_resource(env, term, sink_type, (void **)out) != 0;
+}
 
 /* ---- the VM calls ---- */
 

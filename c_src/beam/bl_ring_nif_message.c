@@ -55,7 +55,8 @@ uint8_t *ring_body_new(struct bl_device *d, uint64_t size, void **owner, struct 
     return data;
 }
 
-static enum bl_status read_binary(ErlNifEnv *env, struct bl_device *d, ERL_NIF_TERM term, struct bl_slot *slot, bool *badarg, struct bl_error *err)
+static enum bl_status read_binary(ErlNifEnv *env, struct bl_device *d, ERL_NIF_TERM term, struct bl_slot *slot, bool *badarg,
+                                  struct bl_error *err)
 {
     ErlNifBinary bin;
     if (!enif_inspect_binary(env, term, &bin)) {
@@ -140,7 +141,8 @@ static bool read_function(ErlNifEnv *env, const struct bl_actor *a, ERL_NIF_TERM
     return index >= 0;
 }
 
-enum bl_status ring_message_read(ErlNifEnv *env, struct bl_actor *a, ERL_NIF_TERM term, struct bl_slot *slot, bool *badarg, struct bl_error *err)
+enum bl_status ring_message_read(ErlNifEnv *env, struct bl_actor *a, ERL_NIF_TERM term, struct bl_slot *slot, bool *badarg,
+                                 struct bl_error *err)
 {
     const ERL_NIF_TERM *element;
     int arity;

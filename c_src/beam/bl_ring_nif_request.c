@@ -189,8 +189,10 @@ static void answer(struct bl_actor *a, uint64_t id, enum bl_status status, const
             what = ring_error(r->env, err);
         else if (r->kind == CONTROL_REQUEST)
             what = am_ok;
+        else if (r->kind == CALL_REQUEST)
+            what = enif_make_tuple2(r->env, am_ok, make_result(r->env, result));
         else
-            what = enif_make_tuple2(r->env, am_ok, r->kind == CALL_REQUEST ? make_result(r->env, result) : make_checkpoint(r->env, a, result));
+            what = enif_make_tuple2(r->env, am_ok, make_checkpoint(r->env, a, result));
         send_to(&r->pid, r->env, r->ref, what);
     }
     enif_clear_env(r->env);
@@ -202,7 +204,8 @@ static void tell(struct bl_actor *a, const ErlNifPid *pid, ERL_NIF_TERM kind, in
     const struct actor_skin *skin = a->skin;
     ErlNifEnv *env = enif_alloc_env();
     const ERL_NIF_TERM name = enif_make_copy(env, skin->ref), reason = make_reason(env, err);
-    const ERL_NIF_TERM what = function < 0 ? enif_make_tuple2(env, kind, reason) : enif_make_tuple3(env, kind, enif_make_int(env, function), reason);
+    const ERL_NIF_TERM what =
+        function < 0 ? enif_make_tuple2(env, kind, reason) : enif_make_tuple3(env, kind, enif_make_int(env, function), reason);
     send_to(pid, env, name, what);
     enif_free_env(env);
 }

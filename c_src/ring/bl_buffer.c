@@ -40,7 +40,8 @@ enum bl_status bl_ring_buffer_new(struct bl_device *d, uint64_t size, struct bl_
     return BL_OK;
 }
 
-enum bl_status bl_ring_buffer_view(struct bl_ring_buffer *of, uint64_t offset, uint64_t size, struct bl_ring_buffer **out, struct bl_error *err)
+enum bl_status bl_ring_buffer_view(struct bl_ring_buffer *of, uint64_t offset, uint64_t size, struct bl_ring_buffer **out,
+                                   struct bl_error *err)
 {
     if (offset > of->size || size > of->size - offset) return bl_fail_invalid(err, "view", "not inside of the buffer");
     struct bl_ring_buffer *b = NULL;

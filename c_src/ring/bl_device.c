@@ -35,7 +35,8 @@ static enum bl_status start_threads(const struct bl_device *d, const char *name,
 }
 
 /* Everything but the threads. */
-static enum bl_status make(const struct bl_device_config *config, const struct bl_device_host *host, struct bl_device **out, struct bl_error *err)
+static enum bl_status make(const struct bl_device_config *config, const struct bl_device_host *host, struct bl_device **out,
+                           struct bl_error *err)
 {
     struct bl_device *d = bl_alloc_zero(NULL, sizeof *d, err);
     if (!d) return BL_NO_MEMORY;

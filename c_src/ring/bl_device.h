@@ -141,7 +141,8 @@ struct bl_actor_options {
 
 /* BL_INVALID (state, state_size, queue), BL_LIMIT (memory, actors), BL_CLOSED, BL_DEVICE_FAILED. One reference is the caller's.
  * On failure the skin is still the caller's. */
-BL_API enum bl_status bl_actor_new(struct bl_device *d, const struct bl_actor_options *options, struct bl_actor **out, struct bl_error *err);
+BL_API enum bl_status bl_actor_new(struct bl_device *d, const struct bl_actor_options *options, struct bl_actor **out,
+                                   struct bl_error *err);
 BL_API void bl_actor_ref(struct bl_actor *a);
 BL_API void bl_actor_unref(struct bl_actor *a);
 /* Something was put where the consumer looks. Any thread; takes one exchange when the actor is scheduled already. */
@@ -190,7 +191,8 @@ void bl_message_flush(struct bl_turn *t);
 enum bl_control_kind { BL_SUSPEND, BL_RESUME, BL_CHECKPOINT, BL_UPGRADE, BL_STOP };
 /* Answers `request` when it is done: after the message under way; CHECKPOINT and UPGRADE also after all messages that were
  * accepted before, unless the actor is suspended. BL_NO_MEMORY, BL_CLOSED: the request is still the caller's. */
-BL_API enum bl_status bl_actor_control(struct bl_actor *a, enum bl_control_kind kind, const struct bl_ring_handler *handler, uint64_t request,
+BL_API enum bl_status bl_actor_control(struct bl_actor *a, enum bl_control_kind kind, const struct bl_ring_handler *handler,
+                                       uint64_t request,
                                 struct bl_error *err);
 /* Does those that are due. [consumer] */
 void bl_controls_run(struct bl_actor *a);
@@ -234,7 +236,8 @@ struct bl_ring_buffer {
 /* Zeroed. */
 BL_API enum bl_status bl_ring_buffer_new(struct bl_device *d, uint64_t size, struct bl_ring_buffer **out, struct bl_error *err);
 /* Part of another: shares its memory and its word `use`. BL_INVALID: out of bounds. */
-BL_API enum bl_status bl_ring_buffer_view(struct bl_ring_buffer *of, uint64_t offset, uint64_t size, struct bl_ring_buffer **out, struct bl_error *err);
+BL_API enum bl_status bl_ring_buffer_view(struct bl_ring_buffer *of, uint64_t offset, uint64_t size,
+                                          struct bl_ring_buffer **out, struct bl_error *err);
 /* BL_BUSY (0 ms): somebody writes, or (for writing) anybody uses it. BL_CLOSED. */
 BL_API enum bl_status bl_ring_buffer_use(struct bl_ring_buffer *b, bool write, struct bl_error *err);
 BL_API void bl_ring_buffer_done(struct bl_ring_buffer *b, bool write);
@@ -313,7 +316,8 @@ struct bl_device {
 
 BL_API void bl_device_config_init(struct bl_device_config *config);
 /* BL_INVALID, BL_NO_MEMORY. On success the device has one reference, the caller's. */
-BL_API enum bl_status bl_device_open(const struct bl_device_config *config, const struct bl_device_host *host, void *skin, struct bl_device **out,
+BL_API enum bl_status bl_device_open(const struct bl_device_config *config, const struct bl_device_host *host, void *skin,
+                                     struct bl_device **out,
                               struct bl_error *err);
 /* Its housekeeper kills all actors and ends the threads. Constant time, any number of times. */
 BL_API void bl_device_close(struct bl_device *d);

@@ -92,7 +92,7 @@ static int32_t call_send(struct bl_ring_outbox *out, uint32_t port, uint32_t fun
     const struct bl_routes *routes = c->turn->routes;
     struct bl_actor *from = c->turn->actor;
     int32_t taken = 0;
-    bool busy = bl_ring_stopped(out); /* it may have been given up: another has its place then */
+    bool busy = bl_ring_stopped(out, 0, 1); /* it may have been given up: another has its place then */
     for (uint32_t i = 0; i < routes->count && !busy; i++) {
         if (routes->target[i].port != port) continue;
         struct bl_actor *to = routes->target[i].actor;

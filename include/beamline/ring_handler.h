@@ -71,6 +71,7 @@ struct bl_ring_outbox {
     uint32_t targets[BL_RING_PORTS]; /* actors connected to each port */
     uint8_t small[BL_RING_INLINE];
 #ifdef __CUDACC__
+    uint32_t stop_seen;
     uint8_t *arena; /* room for one larger reply */
     uint64_t arena_size;
     int32_t (*send)(struct bl_ring_outbox *out, uint32_t port, uint32_t function, const void *data, uint64_t size);
@@ -120,12 +121,18 @@ BL_RING_INNER void bl_ring_sync(uint32_t lanes)
 #endif
 }
 
-/* Nobody waits for this message any more (deadline, stop, owner's death): return BL_RING_STOPPED, with a state that can be used. */
-BL_RING_INNER int bl_ring_stopped(const struct bl_ring_outbox *out)
+/* Nobody waits for this message any more (deadline, stop, owner's death): return BL_RING_STOPPED, with a state that can be used.
+ * Every lane calls it, and all get the same answer. */
+BL_RING_INNER int bl_ring_stopped(struct bl_ring_outbox *out, uint32_t lane, uint32_t lanes)
 {
 #ifdef __CUDACC__
-    return *(const volatile uint32_t *)out->stop != 0; /* one word, asked again and again; orders nothing */
+    if (lane == 0) out->stop_seen = *(const volatile uint32_t *)out->stop; /* one word, asked again and again; orders nothing */
+    bl_ring_sync(lanes);
+    const uint32_t seen = out->stop_seen;
+    bl_ring_sync(lanes); /* nobody asks again before all have read */
+    return seen != 0;
 #else
+    (void)lane, (void)lanes;
     return __atomic_load_n(out->stop, __ATOMIC_RELAXED) != 0;
 #endif
 }

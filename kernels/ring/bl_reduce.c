@@ -34,7 +34,7 @@ BL_RING_HANDLER(bl_ring_reduce)
     for (uint64_t from = 0; from < count; from += BL_RING_SCRATCH) {
         const uint64_t here = count - from < BL_RING_SCRATCH ? count - from : BL_RING_SCRATCH;
         for (uint64_t k = lane; k < here; k += lanes) out->scratch[k] = reduce_two(how, out->scratch[k], reduce_at(data, from + k));
-        if (from / BL_RING_SCRATCH % REDUCE_ROUNDS == 0 && bl_ring_stopped(out)) return BL_RING_STOPPED;
+        if (from / BL_RING_SCRATCH % REDUCE_ROUNDS == 0 && bl_ring_stopped(out, lane, lanes)) return BL_RING_STOPPED;
     }
     bl_ring_sync(lanes);
     if (lane != 0) return BL_RING_OK;

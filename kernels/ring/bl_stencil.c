@@ -36,7 +36,10 @@ BL_RING_INNER double *stencil_edges(struct stencil_head *h, uint32_t step, uint3
     return (double *)(void *)((uint8_t *)h + STENCIL_HEAD) + (uint64_t)(step % 2 * 4 + side) * h->side;
 }
 
-BL_RING_INNER double *stencil_grid(struct stencil_head *h) { return (double *)(void *)((uint8_t *)h + STENCIL_HEAD) + (uint64_t)8 * h->side; }
+BL_RING_INNER double *stencil_grid(struct stencil_head *h)
+{
+    return (double *)(void *)((uint8_t *)h + STENCIL_HEAD) + (uint64_t)8 * h->side;
+}
 
 /* What a cell's neighbour holds, which may be in another tile. */
 BL_RING_INNER double stencil_cell(struct stencil_head *h, const double *grid, int64_t row, int64_t column)
@@ -103,12 +106,14 @@ BL_RING_INNER int32_t stencil_advance(struct stencil_head *h, struct bl_ring_out
         if (!ready) return BL_RING_OK;
         stencil_step(h, lane, lanes);
         if (lane == 0) {
+            out->scratch[0] = BL_RING_OK;
             h->come[h->step % 2] = 0;
             h->step++;
-            out->scratch[0] = h->step != h->last ? stencil_tell(h, out) : BL_RING_OK;
+            if (h->step != h->last) out->scratch[0] = stencil_tell(h, out);
         }
         bl_ring_sync(lanes);
         if (out->scratch[0] != BL_RING_OK) return BL_RING_FAILED;
+        if (bl_ring_stopped(out, lane, lanes)) return BL_RING_STOPPED; /* the next message goes on from here */
     }
 }
 
@@ -149,6 +154,7 @@ BL_RING_HANDLER(bl_ring_stencil)
     struct stencil_head *h = (struct stencil_head *)state;
     if (h->side == 0) return BL_RING_INVALID; /* it was started without a state */
     int32_t code = BL_RING_OK;
+    uint64_t bytes;
     switch (message->function) {
     case 0:
     case 2:
@@ -157,7 +163,8 @@ BL_RING_HANDLER(bl_ring_stencil)
         code = (int32_t)out->scratch[0];
         return code == BL_RING_OK ? stencil_advance(h, out, lane, lanes) : code;
     case 1:
-        return bl_ring_reply(out, stencil_grid(h), (uint64_t)h->side * h->side * sizeof(double), lane, lanes) ? BL_RING_OK : BL_RING_NO_MEMORY;
+        bytes = (uint64_t)h->side * h->side * sizeof(double);
+        return bl_ring_reply(out, stencil_grid(h), bytes, lane, lanes) ? BL_RING_OK : BL_RING_NO_MEMORY;
     case 3: return lane == 0 ? stencil_set(h, message) : BL_RING_OK;
     case 4: return bl_ring_reply(out, &h->step, sizeof h->step, lane, lanes) ? BL_RING_OK : BL_RING_NO_MEMORY;
     default: return BL_RING_UNSUPPORTED;

@@ -31,7 +31,7 @@ BL_RING_HANDLER(bl_ring_triad)
     for (uint64_t from = 0; from < count; from += TRIAD_CHUNK) {
         const uint64_t to = count - from < TRIAD_CHUNK ? count : from + TRIAD_CHUNK;
         for (uint64_t i = from + lane; i < to; i += lanes) a[i] = b[i] + s * c[i];
-        if (bl_ring_stopped(out)) return BL_RING_STOPPED;
+        if (bl_ring_stopped(out, lane, lanes)) return BL_RING_STOPPED;
     }
     bl_ring_sync(lanes);
     if (lane == 0) bl_ring_reply_space(out, 0);

@@ -119,7 +119,8 @@ static int bench_rings(const char *how, uint64_t messages, unsigned senders)
 
 bl_ring_handle_fn bl_ring_triad;
 
-__attribute__((noinline)) static void plain_triad(double *restrict a, const double *restrict b, const double *restrict c, double s, size_t n)
+__attribute__((noinline)) static void plain_triad(double *restrict a, const double *restrict b, const double *restrict c,
+                                                  double s, size_t n)
 {
     for (size_t i = 0; i < n; i++) a[i] = b[i] + s * c[i];
 }

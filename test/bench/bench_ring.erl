@@ -10,7 +10,8 @@
 
 -spec run() -> ok.
 run() ->
-    [ok = Fun() || Fun <- [fun c1/0, fun c1_alone/0, fun lanes/0, fun c2_hot/0, fun c2_parked/0, fun c3/0, fun c4/0, fun c4_dirty/0, fun c5_cache/0,
+    [ok = Fun() || Fun <- [fun c1/0, fun c1_alone/0, fun lanes/0, fun c2_hot/0, fun c2_parked/0, fun c3/0, fun c4/0,
+                           fun c4_dirty/0, fun c5_cache/0,
                            fun c5_memory/0, fun c6_bytes/0, fun c6_rate/0, fun scaling/0, fun aside/0, fun long_schedules/0]],
     ok.
 
@@ -93,18 +94,21 @@ ask() ->
 c2_hot() ->
     beamline_bench:compare(#{
         name => "ring/c2_hot", unit => "us", better => lower, goal => 1.3, against => "floor_nif_spin",
-        value => fun() -> with_echo(#{}, fun(Echo) -> beamline_bench:mean_us(20000, fun() -> {ok, <<1>>} = beamline_ring:call(Echo, <<1>>) end) end) end,
+        value => fun() -> with_echo(#{}, fun(Echo) -> beamline_bench:mean_us(20000, fun() -> call(Echo) end) end) end,
         floor => fun() -> with_thread(0, fun() -> beamline_bench:mean_us(20000, fun ask/0) end) end
     }).
 
 c2_parked() ->
     beamline_bench:compare(#{
         name => "ring/c2_parked", unit => "us", better => lower, goal => 1.2, against => "floor_nif_spin, sleeping",
-        value => fun() -> with_echo(#{}, fun(Echo) -> idle_us(fun() -> {ok, <<1>>} = beamline_ring:call(Echo, <<1>>) end) end) end,
+        value => fun() -> with_echo(#{}, fun(Echo) -> idle_us(fun() -> call(Echo) end) end) end,
         floor => fun() -> with_thread(1, fun() -> idle_us(fun ask/0) end) end
     }).
 
-idle_us(Fun) -> beamline_bench:median([begin receive after ?IDLE_MS -> ok end, beamline_bench:mean_us(1, Fun) end || _ <- lists:seq(1, 200)]).
+call(Echo) -> {ok, <<1>>} = beamline_ring:call(Echo, <<1>>).
+
+idle_us(Fun) ->
+    beamline_bench:median([begin receive after ?IDLE_MS -> ok end, beamline_bench:mean_us(1, Fun) end || _ <- lists:seq(1, 200)]).
 
 %% Messages in flight all the time; a subscriber's batches beside a message each, per message.
 c3() ->
@@ -183,8 +187,12 @@ c6_rate() ->
             ok = beamline_ring:close(Device),
             1000000 / Us
         end,
-        floor => fun() -> 1000000 / beamline_bench:mean_us(20000, fun() -> {P, M} = spawn_monitor(fun() -> ok end), receive {'DOWN', M, process, P, _} -> ok end end) end
+        floor => fun() -> 1000000 / beamline_bench:mean_us(20000, fun spawn_and_wait/0) end
     }).
+
+spawn_and_wait() ->
+    {P, M} = spawn_monitor(fun() -> ok end),
+    receive {'DOWN', M, process, P, _} -> ok end.
 
 %% The p99 of a short call while another actor's messages take 5 ms each, beside that without it.
 aside() ->

@@ -96,7 +96,9 @@ kill(Actor, Requests, Casts) ->
     settle(Actor),
     ok = beamline_ring:close(Actor),
     Ref = beamline_ring:ref(Actor),
-    {[beamline_ring:await(R) || {ok, R} <- Requests], [receive {beamline, Ref, {undelivered, 0, closed}} -> told after 2000 -> lost end || _ <- lists:seq(1, Casts)]}.
+    {[beamline_ring:await(R) || {ok, R} <- Requests], [told(Ref) || _ <- lists:seq(1, Casts)]}.
+
+told(Ref) -> receive {beamline, Ref, {undelivered, 0, closed}} -> told after 2000 -> lost end.
 
 %%% Generators
 

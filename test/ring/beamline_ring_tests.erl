@@ -69,10 +69,12 @@ errors_of_a_handler_are_values_and_the_actor_goes_on_test() ->
 what_is_no_message_raises_badarg_test() ->
     with_device(fun(D) ->
         {ok, Echo} = beamline_ring:start(D, echo),
-        [?assertError(badarg, Fun()) || Message <- [atom, 1, "list", [<<"a">>], {echo, 1}, {echo, [make_ref()]}, {<<"f">>, <<>>}, {echo, <<>>, 1}, <<1:3>>],
+        [?assertError(badarg, Fun()) || Message <- [atom, 1, "list", [<<"a">>], {echo, 1}, {echo, [make_ref()]},
+                                                    {<<"f">>, <<>>}, {echo, <<>>, 1}, <<1:3>>],
             Fun <- [fun() -> beamline_ring:cast(Echo, Message) end, fun() -> beamline_ring:call(Echo, Message) end]],
         [?assertError(badarg, beamline_ring:call(Echo, <<>>, Opts)) || Opts <- [#{timeout => -1}, #{timeout => 1 bsl 40}, #{x => 1}]],
-        [?assertError(badarg, beamline_ring:start(D, echo, Opts)) || Opts <- [#{queue => 0}, #{priority => 5}, #{x => 1}, #{owner => 1}, #{state => 1}]],
+        [?assertError(badarg, beamline_ring:start(D, echo, Opts)) || Opts <- [#{queue => 0}, #{priority => 5}, #{x => 1},
+                                                                              #{owner => 1}, #{state => 1}]],
         [?assertError(badarg, beamline_ring:open(Opts)) || Opts <- [#{threads => 0}, #{threads => 65}, #{backend => gpu}, #{x => 1}, []]],
         ?assertEqual({ok, <<"still here">>}, beamline_ring:call(Echo, <<"still here">>))
     end).
@@ -259,7 +261,8 @@ a_checkpoint_restores_what_was_before_it_test() ->
         ?assertEqual({ok, <<10:64/little>>}, beamline_ring:call(Again, {count, <<>>})),
         ?assertEqual({ok, <<1, 7>>}, beamline_ring:call(Again, {get, <<7>>})),
         [?assertMatch({error, {_, _}}, beamline_ring:restore(D, maps:merge(C, Bad)))
-         || Bad <- [#{state => binary:copy(<<255>>, 4096)}, #{state => <<1, 2, 3>>, version => 7}, #{handler => nobody}, #{state => binary:copy(<<1>>, 5000)}]],
+         || Bad <- [#{state => binary:copy(<<255>>, 4096)}, #{state => <<1, 2, 3>>, version => 7}, #{handler => nobody},
+                    #{state => binary:copy(<<1>>, 5000)}]],
         ?assertError(badarg, beamline_ring:restore(D, #{handler => kv}))
     end).
 
@@ -277,7 +280,8 @@ an_upgrade_takes_the_state_along_test() ->
         {ok, Restored} = beamline_ring:restore(D, C),
         {ok, #{version := 2}} = beamline_ring:info(Restored),
         ?assertMatch({error, {invalid, #{field := handlers}}}, beamline_ring:load(D, "/nonexistent.so")),
-        ?assertMatch({error, {invalid, #{field := handlers}}}, beamline_ring:load(D, beamline_test:built_file("runtime/example_operations.so")))
+        ?assertMatch({error, {invalid, #{field := handlers}}},
+                     beamline_ring:load(D, beamline_test:built_file("runtime/example_operations.so")))
     end).
 
 counts(Bytes) -> [N || <<N:64/little>> <= Bytes].
@@ -313,7 +317,8 @@ everything_ends_with_its_owner_test() ->
         beamline_test:eventually(fun() -> {error, closed} =:= beamline_ring:call(A, <<1>>) end),
         beamline_test:eventually(fun() -> {error, closed} =:= beamline_ring:read(B, 0, 1) end),
         beamline_test:eventually(fun() -> {error, closed} =:= beamline_ring:info(Mine) end),
-        beamline_test:eventually(fun() -> {ok, #{actors := N, buffers := M, memory := Bytes}} = beamline_ring:info(D), {N, M, Bytes} =:= {0, 0, 0} end)
+        beamline_test:eventually(fun() -> {ok, #{actors := N, buffers := M, memory := Bytes}} = beamline_ring:info(D),
+                                 {N, M, Bytes} =:= {0, 0, 0} end)
     end).
 
 an_actor_goes_with_its_last_term_test() ->

@@ -94,7 +94,7 @@ BL_RING_HANDLER(test_sleep) /* holds its thread: microseconds; listens when func
     memcpy(&us, message->data, sizeof us);
     const uint64_t until = bl_now_ns() + us * 1000;
     while (bl_now_ns() < until)
-        if (message->function == 1 && bl_ring_stopped(out)) return BL_RING_STOPPED;
+        if (message->function == 1 && bl_ring_stopped(out, lane, lanes)) return BL_RING_STOPPED;
     return BL_RING_OK;
 }
 
@@ -122,7 +122,8 @@ static int32_t doubled(uint32_t from_version, const void *from, uint64_t from_si
 }
 
 static const char *const one_port[] = {"out", NULL};
-static const struct bl_ring_handler count_1 = {.name = "count", .version = 1, .state_size = 8, .state_least = 8, .state_most = 8, .handle = test_count};
+static const struct bl_ring_handler count_1 = {.name = "count", .version = 1, .state_size = 8, .state_least = 8,
+                                               .state_most = 8, .handle = test_count};
 static const struct bl_ring_handler count_2 = {.name = "count", .version = 2, .state_size = 16, .state_least = 8, .state_most = 16,
                                                .handle = test_count, .migrate = doubled};
 static const struct bl_ring_handler sleeper = {.name = "sleep", .version = 1, .handle = test_sleep};
@@ -139,7 +140,8 @@ static struct bl_device *open_device(unsigned threads)
     bl_device_config_init(&config);
     config.threads = threads;
     config.max_lost = 1;
-    uint64_t *const counts[] = {&undelivered, &failures, &batches, &batched, &batch_sum, &sinks_freed, &actors_freed, &devices_freed, &doubly};
+    uint64_t *const counts[] = {&undelivered, &failures, &batches, &batched, &batch_sum, &sinks_freed, &actors_freed,
+                                &devices_freed, &doubly};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) __atomic_store_n(counts[i], 0, __ATOMIC_RELEASE);
     memset(replies, 0, sizeof replies);
     REQUIRE(bl_device_open(&config, &host, &replies, &d, &why) == BL_OK);

@@ -49,7 +49,7 @@ BL_RING_HANDLER(unruly)
     if (message->size < 2) return BL_RING_INVALID;
     const double until = now_ms() + data[0] + 256.0 * data[1];
     while (now_ms() < until)
-        if (message->function == 1 && bl_ring_stopped(out)) return BL_RING_STOPPED;
+        if (message->function == 1 && bl_ring_stopped(out, lane, lanes)) return BL_RING_STOPPED;
     return BL_RING_OK;
 }
 
