@@ -346,7 +346,7 @@ static ERL_NIF_TERM nif_cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     return ring_request_cancel(id) ? am_true : am_false;
 }
 
-/* (Actor, Kind, Handler, Ref) -> Id | {error, Reason}; Handler counts for upgrade, the newest of that name */
+/* (Actor, Kind, Handler, Ref) -> Id | ok (done already) | {error, Reason}; Handler counts for upgrade, the newest of that name */
 static ERL_NIF_TERM nif_control(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
@@ -360,6 +360,10 @@ static ERL_NIF_TERM nif_control(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
     if (kind < 0) return enif_make_badarg(env);
     struct bl_actor *a = ring_handle_enter(h);
     if (!a) return closed(env);
+    if (kind == BL_STOP && bl_actor_stop_idle(a)) {
+        ring_handle_leave(h);
+        return am_ok;
+    }
     const struct bl_ring_handler *handler = kind == BL_UPGRADE ? bl_handlers_find(&a->device->handlers, handler_name) : NULL;
     enum bl_status status = kind == BL_UPGRADE && !handler ? bl_fail_unsupported(&err, "handler") : BL_OK;
     uint64_t id = 0;

@@ -9,9 +9,10 @@
  * starved, and yet a job of a high class does not wait for a long queue of old low ones.
  *
  * Idle threads. One thread at a time spins for `spin_us`, the others park at once; an idle
- * pool uses no processor. Spins in vain use up a credit, and without it all park at once: work that comes
- * seldom is not slowed by a thread that holds a processor for nothing. Work that comes soon after parking gives it back. A thread that finds itself on the processor of the last push parks,
- * too, because spinning there would only keep the pusher from running (measured: this halves the
+ * pool uses no processor. Spins in vain use up a credit, and without it all park at once: work
+ * that comes seldom is not slowed by a thread that holds a processor for nothing. Work that comes
+ * soon after parking gives it back. A thread that finds itself on the processor of the last push
+ * parks, too, because spinning there would only keep the pusher from running (measured: this halves the
  * time of a call into an idle pool); when that goes on at short intervals it moves to another
  * processor. A push wakes a parked thread only when no spinning one will see
  * the job.

@@ -250,6 +250,19 @@ static void leave(struct bl_actor *a, bool more, uint64_t now_ns)
         bl_actor_unref(a);
 }
 
+bool bl_actor_stop_idle(struct bl_actor *a)
+{
+    if (bl_actor_phase(a) >= BL_DRAINING || __atomic_load_n(&a->control_count, __ATOMIC_ACQUIRE) > 0) return false;
+    if (__atomic_exchange_n(&a->ring.scheduled, 1, __ATOMIC_ACQ_REL) != 0) return false;
+    bl_actor_ref(a);
+    bl_ring_close(&a->ring);
+    /* What was accepted before is handled by a turn; the stop that the caller asks for then finds the ring closed. */
+    const bool idle = bl_ring_drained(&a->ring) && bl_actor_move(a, BL_STOPPED);
+    if (idle) bl_actor_sweep(a);
+    leave(a, !idle, bl_now_ns());
+    return idle;
+}
+
 /* After a message that took so long: where does the actor belong? True: it moves. One long message may be the system's doing,
  * which took the processor away; the second within QUIET_ENOUGH messages is the handler's. */
 static bool find_place(struct bl_actor *a, uint64_t spent_ns)

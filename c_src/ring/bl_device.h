@@ -149,6 +149,8 @@ BL_API void bl_actor_unref(struct bl_actor *a);
 BL_API void bl_actor_schedule(struct bl_actor *a, uint64_t now_ns);
 /* Ends it without draining: what waits is answered BL_CLOSED. Any thread, constant time. True: this call did it. */
 BL_API bool bl_actor_kill(struct bl_actor *a);
+/* Stops it here and now if nothing waits and no turn is under way; false: it must be asked (BL_STOP). Constant time. */
+BL_API bool bl_actor_stop_idle(struct bl_actor *a);
 BL_API enum bl_phase bl_actor_phase(const struct bl_actor *a);
 
 /* An upgrade's: a block of its own. [consumer] */

@@ -367,6 +367,7 @@ stop({beamline_actor, Handle, _, _} = Actor, Timeout) ->
 control({beamline_actor, Handle, _, _}, Kind, Handler, Timeout) ->
     Ref = make_ref(),
     case beamline_ring_nif:control(Handle, Kind, Handler, Ref) of
+        ok -> ok;
         {error, _} = Error -> Error;
         Id -> await({Ref, {Id, Handle}}, Timeout)
     end.

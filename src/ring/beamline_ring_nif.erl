@@ -61,7 +61,8 @@ call(_, _, _, _) -> missing().
 -spec cancel(id()) -> boolean().
 cancel(_) -> missing().
 
--spec control(handle(), suspend | resume | checkpoint | upgrade | stop, atom(), reference()) -> id() | error().
+%% `ok': done already.
+-spec control(handle(), suspend | resume | checkpoint | upgrade | stop, atom(), reference()) -> ok | id() | error().
 control(_, _, _, _) -> missing().
 
 -spec actor_info(handle()) -> {ok, map()} | error().

@@ -302,6 +302,25 @@ TEST(stopping_drains_and_killing_answers_closed)
     close_device(d);
 }
 
+TEST(an_idle_actor_stops_at_once_and_a_busy_one_does_not)
+{
+    struct bl_device *d = open_device(1);
+    struct bl_actor *idle = start(d, &count_1, 16), *busy = start(d, &count_1, 16);
+    CHECK(bl_actor_stop_idle(idle));
+    CHECK(!bl_actor_stop_idle(idle));
+    CHECK_INT(bl_actor_phase(idle), BL_STOPPED);
+    CHECK_INT(call(idle, 0, 0), BL_CLOSED);
+    control(busy, BL_SUSPEND, NULL, 100);
+    CHECK_INT(call(busy, 0, 1), BL_OK);
+    CHECK(!bl_actor_stop_idle(busy));
+    CHECK_INT(call(busy, 1, 2), BL_CLOSED);
+    CHECK_INT(control(busy, BL_STOP, NULL, 101)->status, BL_OK);
+    CHECK_INT(reply(1)->status, BL_OK);
+    bl_actor_unref(idle);
+    bl_actor_unref(busy);
+    close_device(d);
+}
+
 TEST(a_closing_device_answers_everything)
 {
     struct bl_device *d = open_device(2);
