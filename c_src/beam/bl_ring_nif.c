@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The skin of the part ring. Every entry on a normal scheduler takes a bounded time: it reads a few terms and fills a slot, or
- * makes something small. Opening a device and loading handlers start threads and read files, so they are dirty; copies of
- * more than INLINE_COPY bytes are, too.
+ * makes something small. Opening a device and loading handlers start threads and read files, so they are dirty; what copies or
+ * zeroes more than INLINE_COPY bytes is, too, and what walks over all actors.
  *
  * What an actor, a device or a buffer is called in Erlang: beamline_ring.erl.
  */
@@ -241,10 +241,18 @@ static ERL_NIF_TERM start_actor(ErlNifEnv *env, struct bl_device *d, const char 
     return pair(env, am_ok, term);
 }
 
+/* Is there so much to zero that it belongs on a dirty scheduler? */
+static bool is_large(struct bl_device *d, const char *handler, const struct bl_actor_options *o)
+{
+    if (enif_thread_type() != ERL_NIF_THR_NORMAL_SCHEDULER) return false;
+    const struct bl_ring_handler *h = bl_handlers_find(&d->handlers, handler);
+    return o->queue > INLINE_COPY / sizeof(struct bl_slot) || o->state_size > INLINE_COPY || o->state_bytes > INLINE_COPY ||
+           (h && h->state_size > INLINE_COPY);
+}
+
 /* (Device, Handler, Options, Ref) -> {ok, Actor} | {error, Reason} */
 static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
-    (void)argc;
     struct handle *h;
     char name[NAME_BYTES];
     struct bl_actor_options o;
@@ -253,9 +261,10 @@ static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
         return enif_make_badarg(env);
     struct bl_device *d = ring_handle_enter(h);
     if (!d) return closed(env);
-    const ERL_NIF_TERM answer = start_actor(env, d, name, &o, argv[3]);
+    const bool large = is_large(d, name, &o);
+    const ERL_NIF_TERM answer = large ? 0 : start_actor(env, d, name, &o, argv[3]);
     ring_handle_leave(h);
-    return answer;
+    return large ? enif_schedule_nif(env, "start", ERL_NIF_DIRTY_JOB_CPU_BOUND, nif_start, argc, argv) : answer;
 }
 
 /* What is told to whom; *slot holds the message. */
@@ -488,16 +497,17 @@ static ERL_NIF_TERM nif_credit(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
 
 /* ---- buffers --------------------------------------------------------------------------------------- */
 
-/* (Device, Bytes) -> {ok, Buffer} | {error, Reason} */
+/* (Device, Bytes) -> {ok, Buffer} | {error, Reason}. A large one is zeroed on a dirty scheduler. */
 static ERL_NIF_TERM nif_buffer(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
-    (void)argc;
     struct handle *h;
     ErlNifUInt64 size;
     struct bl_ring_buffer *b;
     struct bl_error err;
     ERL_NIF_TERM term;
     if (!ring_handle_get(env, argv[0], DEVICE_HANDLE, &h) || !enif_get_uint64(env, argv[1], &size)) return enif_make_badarg(env);
+    if (size > INLINE_COPY && enif_thread_type() == ERL_NIF_THR_NORMAL_SCHEDULER)
+        return enif_schedule_nif(env, "buffer", ERL_NIF_DIRTY_JOB_CPU_BOUND, nif_buffer, argc, argv);
     struct bl_device *d = ring_handle_enter(h);
     if (!d) return closed(env);
     const enum bl_status status = bl_ring_buffer_new(d, size, &b, &err);
@@ -668,7 +678,7 @@ static ErlNifFunc functions[] = {
     {"close", 1, nif_close, 0},
     {"device_info", 1, nif_device_info, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"devices", 0, nif_devices, ERL_NIF_DIRTY_JOB_CPU_BOUND},
-    {"handlers", 1, nif_handlers, 0},
+    {"handlers", 1, nif_handlers, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"load", 2, nif_load, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"start", 4, nif_start, 0},
     {"cast", 3, nif_cast, 0},

@@ -53,8 +53,10 @@ static enum bl_status fill_state(struct bl_actor *a, const struct bl_actor_optio
 static void free_memory(struct bl_actor *a)
 {
     pthread_mutex_destroy(&a->lock);
-    if (a->own_state) bl_device_free_later(a->device, a->own_state, (size_t)a->state_size);
-    bl_device_free_later(a->device, a->block, a->own_state ? 0 : (size_t)a->state_size);
+    struct bl_device *d = a->device;
+    const size_t slots = sizeof(struct bl_slot) << a->ring.shift;
+    if (a->own_state) bl_device_free_later(d, a->own_state, (size_t)a->state_size);
+    bl_device_free_later(d, a->block, a->own_state ? slots : slots + (size_t)a->state_size);
 }
 
 void bl_actor_set_state(struct bl_actor *a, uint8_t *state, uint64_t size)

@@ -36,7 +36,8 @@ enum {
     BL_WATCHES = 256,
     BL_HANDLERS_MOST = 1024,
     BL_LONG_NS = 1000000,           /* a handler that takes longer is long */
-    BL_GRACE_NS = 10000000,         /* from the stop word to giving up */
+    BL_GRACE_NS = 10000000,         /* of processor time, from the stop word to giving up */
+    BL_GRACE_WALL_NS = 1000000000,  /* the same of time, for a handler that sleeps */
     BL_QUANTUM_NS = 20000,
 };
 
@@ -286,6 +287,8 @@ struct bl_watch {
     struct bl_actor *actor;
     struct bl_threads *threads;
     uint64_t since_ns, deadline_ns, reply_to;
+    pthread_t thread;        /* atomic */
+    uint64_t stopped_cpu_ns; /* the housekeeper's: what the thread had used when it was told to stop */
     uint32_t function, flags;
 };
 /* The state word. */

@@ -83,7 +83,8 @@ static uint8_t *call_space(struct bl_ring_outbox *out, uint64_t size)
     struct bl_error err;
     if (c->owner) d->host->body_free(c->owner);
     c->owner = NULL;
-    return d->host->body_new(d, size, &c->owner, &err);
+    uint8_t *space = d->host->body_new(d, size, &c->owner, &err);
+    return space;
 }
 
 static int32_t call_send(struct bl_ring_outbox *out, uint32_t port, uint32_t function, const void *data, uint64_t size)

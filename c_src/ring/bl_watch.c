@@ -7,12 +7,14 @@
  *
  *     longer than BL_LONG_NS     STUCK: a stand-in takes the thread's place until the handler returns
  *     past its deadline          the word `stop`, which the handler may ask
- *     BL_GRACE_NS later          ABANDONED: the actor fails, the thread counts as lost until the handler returns
+ *     after BL_GRACE_NS more     ABANDONED: the actor fails, the thread counts as lost until the handler returns
  *
  * Whoever moves the watch's state away from "inside, message n" decides: if the thread's exchange comes first the handler is
  * done, if the housekeeper's compare-and-swap comes first the actor is the housekeeper's, and the thread touches nothing of it.
  */
 #include "bl_device.h"
+
+#include <time.h>
 
 #include "bl_sync.h"
 
@@ -33,6 +35,7 @@ struct bl_watch *bl_watch_take(struct bl_device *d, struct bl_threads *threads, 
         hint = (hint + i) % BL_WATCHES;
         __atomic_store_n(&w->actor, a, __ATOMIC_RELAXED);
         __atomic_store_n(&w->threads, threads, __ATOMIC_RELAXED);
+        __atomic_store_n(&w->thread, pthread_self(), __ATOMIC_RELAXED);
         __atomic_store_n(&w->stop, 0, __ATOMIC_RELAXED);
         return w;
     }
@@ -91,6 +94,27 @@ static void bury(struct bl_actor *a, const struct bl_slot *message)
     bl_actor_unref(a);
 }
 
+/* Processor time of the watch's thread, which is inside. On a machine that is overloaded a handler may not have had the chance
+ * to listen. */
+static uint64_t cpu_ns(struct bl_watch *w)
+{
+    clockid_t clock;
+    struct timespec t;
+    if (pthread_getcpuclockid(__atomic_load_n(&w->thread, __ATOMIC_RELAXED), &clock) != 0 || clock_gettime(clock, &t) != 0) return 0;
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* Tells the handler to stop, once; true: it had its time to do so. Lock held. */
+static bool told_long_ago(struct bl_watch *w, uint64_t now_ns, uint64_t deadline_ns)
+{
+    if (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
+        __atomic_store_n(&w->stop, 1, __ATOMIC_RELAXED);
+        w->stopped_cpu_ns = cpu_ns(w);
+        return false;
+    }
+    return cpu_ns(w) - w->stopped_cpu_ns > BL_GRACE_NS || now_ns - deadline_ns > BL_GRACE_WALL_NS;
+}
+
 /* Under way for more than BL_LONG_NS. The state gets a flag under the lock, so that the thread that leaves waits for the lock:
  * until it is free the watch stays with this message, and the actor with the watch. */
 static void look_closer(struct bl_device *d, struct bl_watch *w, uint64_t state, uint64_t now_ns)
@@ -111,8 +135,7 @@ static void look_closer(struct bl_device *d, struct bl_watch *w, uint64_t state,
         deadline_ns = now_ns; /* nobody wants the rest */
         __atomic_store_n(&w->deadline_ns, now_ns, __ATOMIC_RELAXED);
     }
-    if (now_ns >= deadline_ns) __atomic_store_n(&w->stop, 1, __ATOMIC_RELAXED);
-    if (now_ns >= deadline_ns && now_ns - deadline_ns > BL_GRACE_NS) {
+    if (now_ns >= deadline_ns && told_long_ago(w, now_ns, deadline_ns)) {
         state |= WATCH_STUCK;
         if (__atomic_compare_exchange_n(&w->state, &state, state | WATCH_ABANDONED, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
             buried = a;

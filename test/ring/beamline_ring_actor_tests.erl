@@ -105,8 +105,8 @@ an_actor_can_be_called_from_another_node_test_() ->
         Port = integer_to_list(20000 + rand:uniform(20000)),
         Common = " -noshell -start_epmd false -setcookie ring -erl_epmd_port " ++ Port ++ " ",
         Second = "erl -name b@127.0.0.1 -dist_listen false" ++ Common ++
-            "-eval \"Far = list_to_atom([$a, $@ | inet:ntoa({127, 0, 0, 1})]), "
-            "io:format([$~, $p], [gen_server:call({far_echo, Far}, <<$f, $a, $r>>)]), halt().\"",
+            "-eval \"Far = list_to_atom([97, 64 | inet:ntoa({127, 0, 0, 1})]), " % without characters that a shell knows
+            "io:format([126, 112], [gen_server:call({far_echo, Far}, <<102, 97, 114>>)]), halt().\"",
         First = "{ok, _} = application:ensure_all_started(beamline), {ok, D} = beamline_ring:start_link(#{threads => 1}), "
             "{ok, _} = beamline_ring_actor:start_link(#{name => far_echo, device => D, handler => echo}), "
             "io:put_chars(os:cmd(os:getenv(\"SECOND\"))), halt().",
