@@ -72,7 +72,8 @@ struct call {
     struct bl_ring_outbox out;
     struct bl_turn *turn;
     const struct bl_slot *message;
-    void *owner; /* of a large reply */
+    void *owner;         /* of a large reply */
+    struct bl_error err; /* why there was no room for it; the handler's code tells */
     double scratch[BL_RING_SCRATCH];
 };
 
@@ -80,11 +81,9 @@ static uint8_t *call_space(struct bl_ring_outbox *out, uint64_t size)
 {
     struct call *c = BL_CONTAINER(out, struct call, out);
     struct bl_device *d = c->turn->actor->device;
-    struct bl_error err;
     if (c->owner) d->host->body_free(c->owner);
     c->owner = NULL;
-    uint8_t *space = d->host->body_new(d, size, &c->owner, &err);
-    return space;
+    return d->host->body_new(d, size, &c->owner, &c->err);
 }
 
 static int32_t call_send(struct bl_ring_outbox *out, uint32_t port, uint32_t function, const void *data, uint64_t size)
