@@ -36,7 +36,7 @@ a_failing_handler_exits_with_a_reason_test() ->
     {error, {device_failed, _}} = gen_server:call(Pid, {fail, <<>>}),
     receive {'EXIT', Pid, Reason} -> ?assertMatch({actor_failed, {device_failed, _}}, Reason) after 2000 -> error(lives) end,
     {ok, Other} = beamline_ring_actor:start_link(#{device => Device, handler => unruly}),
-    {error, timeout} = beamline_ring:call(element(2, beamline_ring_actor:actor(Other)), {work, <<300:16/little>>}, #{timeout => 10}),
+    {error, timeout} = beamline_ring:call(element(2, beamline_ring_actor:actor(Other)), {work, <<1500:16/little>>}, #{timeout => 200}),
     receive {'EXIT', Other, Why} -> ?assertMatch({actor_failed, {device_failed, _}}, Why) after 2000 -> error(lives) end,
     {error, _} = beamline_ring_actor:start_link(#{device => Device, handler => no_such}),
     receive {'EXIT', _, {unsupported, handler}} -> ok after 2000 -> error(no_exit) end,

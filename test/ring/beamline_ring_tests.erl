@@ -362,11 +362,11 @@ a_runaway_is_failed_at_its_deadline_and_its_thread_replaced_test_() ->
     {timeout, 30, fun() -> with_device(#{threads => 1, max_lost => 1}, fun(D) ->
         A = unruly(D),
         [B, C] = [element(2, beamline_ring:start(D, unruly)) || _ <- [1, 2]],
-        ?assertEqual({error, timeout}, beamline_ring:call(A, {work, <<1500:16/little>>}, #{timeout => 20})),
+        ?assertEqual({error, timeout}, beamline_ring:call(A, {work, <<1500:16/little>>}, #{timeout => 200})),
         ?assertMatch({failed, {device_failed, _}}, told(beamline_ring:ref(A))),
         ?assertEqual({ok, <<1:64/little>>}, beamline_ring:call(B, {count, <<>>})),
         ?assertMatch({ok, #{lost := 1}}, beamline_ring:info(D)),
-        {error, timeout} = beamline_ring:call(C, {work, <<1500:16/little>>}, #{timeout => 20}),
+        {error, timeout} = beamline_ring:call(C, {work, <<1500:16/little>>}, #{timeout => 200}),
         beamline_test:eventually(fun() -> {ok, #{lost := N}} = beamline_ring:info(D), N =:= 2 end),
         ?assertMatch({error, {device_failed, _}}, beamline_ring:call(B, {count, <<>>})),
         ?assertMatch({error, {device_failed, _}}, beamline_ring:start(D, echo)),

@@ -465,16 +465,16 @@ TEST(a_runaway_handler_is_given_up_its_thread_replaced_and_too_many_close_the_do
 {
     struct bl_device *d = open_device(1);
     struct bl_actor *bad[2] = {start(d, &sleeper, 16), start(d, &sleeper, 16)}, *good = start(d, &count_1, 16);
-    const uint64_t us = 500000, none = 0;
+    const uint64_t us = 1500000, none = 0; /* begun long before their deadline, also on a busy machine */
     struct bl_device_stats stats;
-    CHECK_INT(send_until(bad[0], 0, &us, sizeof us, 1, 2), BL_OK);
+    CHECK_INT(send_until(bad[0], 0, &us, sizeof us, 1, 200), BL_OK);
     CHECK_INT(send_until(bad[0], 0, &none, sizeof none, 2, 0), BL_OK);
     CHECK_INT(reply(1)->status, BL_TIMEOUT);
     CHECK_INT(reply(2)->status, BL_DEVICE_FAILED);
     CHECK_INT(bl_actor_phase(bad[0]), BL_FAILED);
     CHECK_INT(call(good, 0, 3), BL_OK);
     CHECK_INT(reply(3)->status, BL_OK);
-    CHECK_INT(send_until(bad[1], 0, &us, sizeof us, 4, 2), BL_OK);
+    CHECK_INT(send_until(bad[1], 0, &us, sizeof us, 4, 200), BL_OK);
     CHECK_INT(reply(4)->status, BL_TIMEOUT);
     CHECK_EVENTUALLY((bl_device_stats(d, &stats), stats.lost_now == 2));
     CHECK_INT(call(good, 1, 5), BL_DEVICE_FAILED); /* max_lost is 1 */
