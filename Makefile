@@ -80,7 +80,7 @@ shell: setup-build
 ##   make clean              remove what was built; `make distclean`: and what set-up fetched
 clean:
 	rm -rf _build/c _build/default _build/test _build/check _build/doc _build/setup/mode _build/setup/not-to-be-had
-	rm -f priv/*.so priv/beamline_host
+	rm -f priv/*.so priv/*.fatbin priv/beamline_host
 distclean: clean
 	rm -rf _build
 help:

@@ -34,7 +34,7 @@ fi
 mkdir -p "$out/priv"
 for file in priv/*; do
     case $file in
-        *.so | priv/beamline_host | 'priv/*') ;;
+        *.so | *.fatbin | priv/beamline_host | 'priv/*') ;;
         *) cp -R --no-preserve=mode "$file" "$out/priv/" ;; # a read-only copy could not be renewed
     esac
 done

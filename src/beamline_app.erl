@@ -11,6 +11,7 @@ start(_Type, _Args) ->
     ok = beamline_metrics_vm:register(),
     ok = beamline_runtime_metrics:register(),
     ok = beamline_wasm_metrics:register(),
+    ok = beamline_ring_metrics:register(),
     beamline_sup:start_link().
 
 -spec stop(term()) -> ok.

@@ -16,6 +16,8 @@ start_link() ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     ok = beamline_runtime_pool:new_table(),
+    ok = beamline_ring_device:new_table(),
+    ok = beamline_ring_actor:new_table(),
     Default = maps:merge(application:get_env(beamline, default_pool, #{}), #{name => beamline_runtime}),
     Children = [beamline_crystal_cache:child_spec(), beamline_runtime:child_spec(Default)],
     {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, Children}}.

@@ -8,7 +8,7 @@
 #include "bl_loop.h"
 #include "bl_sync.h"
 
-enum { CROWDED_NS = 50000, CROWDED_TIMES = 16 };
+enum { CROWDED_NS = 50000, CROWDED_TIMES = 16, SPIN_CREDIT_MOST = 8 };
 
 struct worker {
     struct bl_link parked; /* in threads->parked while it sleeps or is about to */
@@ -26,6 +26,7 @@ struct bl_threads {
     struct bl_queue class[BL_CLASSES];
     unsigned overtaken;  /* starts in a row that passed over an aged job */
     unsigned spinning;
+    unsigned spin_credit; /* spins that may still be in vain */
     int pushed_on;    /* processor of the last push */
     uint64_t pushed_ns;
     unsigned crowded; /* idle moments in a row on that processor, while pushes came fast */
@@ -192,16 +193,23 @@ static bool good_place(struct bl_threads *t)
 /* Waits for something to do, once; lock held on entry and return. */
 static void idle(struct bl_threads *t, struct worker *self, bool *may_spin)
 {
-    if (*may_spin && t->spinning == 0 && t->config.spin_us > 0 && good_place(t)) {
+    if (*may_spin && t->spinning == 0 && t->config.spin_us > 0 && t->spin_credit > 0 && good_place(t)) {
         t->spinning++;
         pthread_mutex_unlock(&t->lock);
         spin(t);
         pthread_mutex_lock(&t->lock);
         t->spinning--;
         *may_spin = false;
+        if (!work_in_sight(t))
+            t->spin_credit--;
+        else if (t->spin_credit < SPIN_CREDIT_MOST)
+            t->spin_credit++;
     } else {
+        const uint64_t since_ns = bl_now_ns();
         park(t, self);
         *may_spin = true;
+        /* Would a spin have met what woke it, or nearly? */
+        if (bl_now_ns() - since_ns < (uint64_t)t->config.spin_us * 2000) t->spin_credit = SPIN_CREDIT_MOST;
     }
 }
 
@@ -426,6 +434,8 @@ unsigned bl_threads_parked(struct bl_threads *t)
     return n;
 }
 
+uint32_t bl_threads_waiting(const struct bl_threads *t) { return __atomic_load_n(&t->queued, __ATOMIC_RELAXED); }
+
 void bl_threads_queued(struct bl_threads *t, uint64_t out[BL_CLASSES])
 {
     pthread_mutex_lock(&t->lock);
@@ -438,6 +448,7 @@ enum bl_status bl_threads_new(const struct bl_threads_config *config, struct bl_
     struct bl_threads *t = bl_alloc_zero(NULL, sizeof *t, err);
     if (!t) return BL_NO_MEMORY;
     t->pushed_on = -1;
+    t->spin_credit = SPIN_CREDIT_MOST;
     pthread_mutex_init(&t->lock, NULL);
     t->config = *config;
     for (int c = 0; c < BL_CLASSES; c++) bl_queue_init(&t->class[c]);

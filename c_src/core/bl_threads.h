@@ -9,8 +9,10 @@
  * starved, and yet a job of a high class does not wait for a long queue of old low ones.
  *
  * Idle threads. One thread at a time spins for `spin_us`, the others park at once; an idle
- * pool uses no processor. A thread that finds itself on the processor of the last push parks,
- * too, because spinning there would only keep the pusher from running (measured: this halves the
+ * pool uses no processor. Spins in vain use up a credit, and without it all park at once: work
+ * that comes seldom is not slowed by a thread that holds a processor for nothing. Work that comes
+ * soon after parking gives it back. A thread that finds itself on the processor of the last push
+ * parks, too, because spinning there would only keep the pusher from running (measured: this halves the
  * time of a call into an idle pool); when that goes on at short intervals it moves to another
  * processor. A push wakes a parked thread only when no spinning one will see
  * the job.
@@ -65,6 +67,8 @@ void bl_threads_unstuck(struct bl_threads *t);
 
 unsigned bl_threads_alive(struct bl_threads *t);  /* with stand-ins */
 unsigned bl_threads_parked(struct bl_threads *t);
+/* Jobs waiting; one relaxed load, for a job that asks whether it shall give way. */
+uint32_t bl_threads_waiting(const struct bl_threads *t);
 void bl_threads_queued(struct bl_threads *t, uint64_t out[BL_CLASSES]);
 
 /* Sets ctx up so that its loops use these threads. */

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bl_ring_nif.h"
+
+#include <string.h>
+
+#define CLOSING UINT64_C(1)
+#define GONE (UINT64_C(1) << 63)
+
+struct taken {
+    struct bl_ring_buffer *buffer;
+};
+
+static ErlNifResourceType *handle_type[HANDLE_KINDS], *taken_type, *sink_type;
+
+/* ---- open devices ---- */
+
+static pthread_mutex_t devices_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct bl_link devices = {&devices, &devices};
+static uint64_t devices_opened;
+
+static void enlist(struct handle *h)
+{
+    pthread_mutex_lock(&devices_lock);
+    h->number = ++devices_opened;
+    bl_link_append(&devices, &h->link);
+    pthread_mutex_unlock(&devices_lock);
+}
+
+static void unlist(struct handle *h)
+{
+    pthread_mutex_lock(&devices_lock);
+    bl_link_remove(&h->link);
+    pthread_mutex_unlock(&devices_lock);
+}
+
+/* Under the lock: who unlists waits for it, and the handle with him. */
+void ring_devices_each(void (*fun)(struct handle *h, struct bl_device *d, void *arg), void *arg)
+{
+    pthread_mutex_lock(&devices_lock);
+    for (struct bl_link *l = devices.next; l != &devices; l = l->next) {
+        struct handle *h = BL_CONTAINER(l, struct handle, link);
+        struct bl_device *d = h->object;
+        fun(h, d, arg);
+    }
+    pthread_mutex_unlock(&devices_lock);
+}
+
+/* ---- in and out ---- */
+
+/* Closed: ends what it names. */
+static void shut(struct handle *h)
+{
+    switch (h->kind) {
+    case DEVICE_HANDLE:
+        unlist(h);
+        bl_device_close(h->object);
+        break;
+    case ACTOR_HANDLE: bl_actor_kill(h->object); break;
+    case BUFFER_HANDLE: bl_ring_buffer_close(h->object); break;
+    default: break;
+    }
+}
+
+static void give_up(struct handle *h)
+{
+    switch (h->kind) {
+    case DEVICE_HANDLE: bl_device_unref(h->object); break;
+    case ACTOR_HANDLE: bl_actor_unref(h->object); break;
+    case BUFFER_HANDLE: bl_ring_buffer_unref(h->object); break;
+    default: break;
+    }
+}
+
+void ring_handle_leave(struct handle *h)
+{
+    /* Acquire and release: the last one out sees what the others did. */
+    uint64_t word = __atomic_sub_fetch(&h->word, 2, __ATOMIC_ACQ_REL);
+    if (word == CLOSING && __atomic_compare_exchange_n(&h->word, &word, GONE, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) give_up(h);
+}
+
+void *ring_handle_enter(struct handle *h)
+{
+    const uint64_t word = __atomic_add_fetch(&h->word, 2, __ATOMIC_ACQ_REL);
+    if (!(word & (CLOSING | GONE))) return h->object;
+    ring_handle_leave(h);
+    return NULL;
+}
+
+bool ring_handle_close(struct handle *h)
+{
+    if (!ring_handle_enter(h)) return false;
+    const bool first = !(__atomic_fetch_or(&h->word, CLOSING, __ATOMIC_ACQ_REL) & CLOSING);
+    if (first) shut(h);
+    ring_handle_leave(h);
+    return first;
+}
+
+bool ring_handle_get(ErlNifEnv *env, ERL_NIF_TERM term, enum handle_kind kind, struct handle **out)
+{
+    return enif_get_resource(env, term, handle_type[kind], (void **)out) != 0;
+}
+
+bool ring_handle_make(ErlNifEnv *env, enum handle_kind kind, void *object, ERL_NIF_TERM *out)
+{
+    struct handle *h = enif_alloc_resource(handle_type[kind], sizeof *h);
+    memset(h, 0, sizeof *h);
+    h->kind = kind;
+    h->object = object;
+    bl_link_init(&h->link);
+    enif_self(env, &h->owner);
+    const bool alive = enif_monitor_process(env, h, &h->owner, &h->monitor) == 0;
+    if (alive && kind == DEVICE_HANDLE) enlist(h);
+    if (!alive) ring_handle_close(h);
+    *out = enif_make_resource(env, h);
+    enif_release_resource(h);
+    return alive;
+}
+
+static void set_owner(struct handle *h, const ErlNifPid *to)
+{
+    h->owner = *to;
+    if (h->kind != ACTOR_HANDLE) return;
+    struct actor_skin *skin = ((struct bl_actor *)h->object)->skin;
+    pthread_mutex_lock(&skin->lock);
+    skin->owner = *to;
+    pthread_mutex_unlock(&skin->lock);
+}
+
+enum bl_status ring_handle_give(ErlNifEnv *env, struct handle *h, const ErlNifPid *to, struct bl_error *err)
+{
+    ErlNifPid self;
+    ErlNifMonitor monitor;
+    enum bl_status status = BL_OK;
+    uint32_t free = 0;
+    if (!ring_handle_enter(h)) return bl_fail(err, BL_CLOSED);
+    if (!__atomic_compare_exchange_n(&h->changing, &free, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+        ring_handle_leave(h);
+        return bl_fail_busy(err, 0);
+    }
+    if (!enif_self(env, &self) || enif_compare_pids(&self, &h->owner) != 0)
+        status = bl_fail_invalid(err, "owner", "the caller does not own it");
+    else if (enif_monitor_process(env, h, to, &monitor) != 0)
+        status = bl_fail_invalid(err, "owner", "not alive");
+    if (status == BL_OK) {
+        enif_demonitor_process(env, h, &h->monitor);
+        h->monitor = monitor;
+        set_owner(h, to);
+    }
+    __atomic_store_n(&h->changing, 0, __ATOMIC_RELEASE);
+    ring_handle_leave(h);
+    return status;
+}
+
+enum bl_status ring_handle_take(ErlNifEnv *env, struct handle *h, ERL_NIF_TERM *out, struct bl_error *err)
+{
+    struct bl_ring_buffer *b = ring_handle_enter(h);
+    if (!b) return bl_fail(err, BL_CLOSED);
+    enum bl_status status = b->parent ? bl_fail_invalid(err, "buffer", "a view") : bl_ring_buffer_use(b, true, err);
+    if (status == BL_OK) {
+        /* The use as a writer is never given back: the memory is the binary's now. */
+        struct taken *t = enif_alloc_resource(taken_type, sizeof *t);
+        t->buffer = b;
+        *out = enif_make_resource_binary(env, t, b->data, (size_t)b->size);
+        enif_release_resource(t);
+        ring_handle_close(h);
+    }
+    ring_handle_leave(h);
+    return status;
+}
+
+/* ---- subscribers ---- */
+
+struct sink *ring_sink_new(ErlNifEnv *env, struct bl_actor *a)
+{
+    struct sink *s = enif_alloc_resource(sink_type, sizeof *s);
+    memset(s, 0, sizeof *s);
+    enif_self(env, &s->pid);
+    if (enif_monitor_process(env, s, &s->pid, &s->monitor) != 0) {
+        enif_release_resource(s);
+        return NULL;
+    }
+    bl_actor_ref(a);
+    s->actor = a;
+    return s;
+}
+
+bool ring_sink_get(ErlNifEnv *env, ERL_NIF_TERM term, struct sink **out)
+{
+    return enif_get_resource(env, term, sink_type, (void **)out) != 0;
+}
+
+/* ---- the VM calls ---- */
+
+static void handle_down(ErlNifEnv *env, void *object, ErlNifPid *pid, ErlNifMonitor *monitor)
+{
+    (void)env, (void)pid;
+    struct handle *h = object;
+    /* A monitor of an owner who has handed it over. */
+    if (enif_compare_monitors(monitor, &h->monitor) != 0) return;
+    ring_handle_close(h);
+}
+
+static void handle_destroy(ErlNifEnv *env, void *object)
+{
+    (void)env;
+    ring_handle_close(object);
+}
+
+static void sink_down(ErlNifEnv *env, void *object, ErlNifPid *pid, ErlNifMonitor *monitor)
+{
+    (void)env, (void)pid, (void)monitor;
+    struct sink *s = object;
+    bl_actor_unsubscribe(s->actor, s);
+}
+
+static void sink_destroy(ErlNifEnv *env, void *object)
+{
+    (void)env;
+    struct sink *s = object;
+    if (s->actor) bl_actor_unref(s->actor);
+}
+
+static void taken_destroy(ErlNifEnv *env, void *object)
+{
+    (void)env;
+    bl_ring_buffer_done(((struct taken *)object)->buffer, true);
+}
+
+static ErlNifResourceType *make_type(ErlNifEnv *env, const char *name, ErlNifResourceDtor *destroy, ErlNifResourceDown *down)
+{
+    ErlNifResourceTypeInit init = {.dtor = destroy, .down = down, .members = 3};
+    return enif_init_resource_type(env, name, &init, ERL_NIF_RT_CREATE | ERL_NIF_RT_TAKEOVER, NULL);
+}
+
+bool ring_handles_load(ErlNifEnv *env)
+{
+    handle_type[DEVICE_HANDLE] = make_type(env, "beamline_ring_device", handle_destroy, handle_down);
+    handle_type[ACTOR_HANDLE] = make_type(env, "beamline_ring_actor", handle_destroy, handle_down);
+    handle_type[BUFFER_HANDLE] = make_type(env, "beamline_ring_buffer", handle_destroy, handle_down);
+    taken_type = make_type(env, "beamline_ring_taken", taken_destroy, NULL);
+    sink_type = make_type(env, "beamline_ring_sink", sink_destroy, sink_down);
+    return handle_type[DEVICE_HANDLE] && handle_type[ACTOR_HANDLE] && handle_type[BUFFER_HANDLE] && taken_type && sink_type;
+}

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Requests stand in a table of chunks that only grows; a request is named by {Generation, Index}. Its word:
+ *
+ *     FREE -> OPEN        the caller's NIF
+ *     OPEN -> ANSWERED    the device answers: the message is on its way soon; then FREE
+ *     OPEN -> CANCELLED   the caller has given up; the device's answer is dropped
+ *     CANCELLED -> FREE   the device has answered
+ *
+ * A device answers each request exactly once, so each entry comes back.
+ */
+#include "bl_nif_term.h"
+#include "bl_ring_nif.h"
+
+#include <string.h>
+
+enum { CHUNK = 1024, CHUNKS_MOST = 1024, SHARDS = 16 };
+enum { FREE, OPEN, ANSWERED, CANCELLED, STATES = 4 };
+
+struct request {
+    uint64_t word; /* atomic: generation * STATES + state */
+    ErlNifPid pid;
+    ErlNifEnv *env;
+    ERL_NIF_TERM ref;
+    uint32_t index;
+    uint8_t kind;
+    struct request *next; /* free */
+};
+
+static struct request *chunks[CHUNKS_MOST]; /* atomic */
+static unsigned chunk_count;                /* under grow_lock */
+static pthread_mutex_t grow_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct shard {
+    _Alignas(64) pthread_mutex_t lock;
+    struct request *free;
+    uint64_t open; /* atomic */
+} shards[SHARDS];
+
+static ERL_NIF_TERM am_beamline, am_ok, am_error, am_batch, am_undelivered, am_failed, am_handler, am_version, am_state, am_stamp;
+
+/* ---- the table ---- */
+
+/* A chunk's requests go to the free list of the shard. Its lock is held. */
+static bool grow(struct shard *s)
+{
+    pthread_mutex_lock(&grow_lock);
+    const unsigned at = chunk_count;
+    struct request *chunk = at < CHUNKS_MOST ? bl_alloc_zero(NULL, CHUNK * sizeof *chunk, NULL) : NULL;
+    if (chunk) {
+        chunk_count++;
+        /* Release: with the load in find(). */
+        __atomic_store_n(&chunks[at], chunk, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&grow_lock);
+    for (unsigned i = 0; chunk && i < CHUNK; i++) {
+        chunk[i].index = at * CHUNK + i;
+        chunk[i].next = s->free;
+        s->free = &chunk[i];
+    }
+    return chunk != NULL;
+}
+
+static struct shard *shard_of(const ErlNifPid *pid) { return &shards[(pid->pid >> 4 ^ pid->pid >> 10) % SHARDS]; }
+
+static struct request *find(uint64_t id)
+{
+    const uint64_t index = id & UINT32_MAX;
+    if (index >= (uint64_t)CHUNK * CHUNKS_MOST) return NULL;
+    struct request *chunk = __atomic_load_n(&chunks[index / CHUNK], __ATOMIC_ACQUIRE);
+    return chunk ? &chunk[index % CHUNK] : NULL;
+}
+
+static void recycle(struct request *r)
+{
+    struct shard *s = shard_of(&r->pid);
+    const uint64_t generation = __atomic_load_n(&r->word, __ATOMIC_RELAXED) / STATES;
+    __atomic_store_n(&r->word, ((generation + 1) & UINT32_MAX) * STATES + FREE, __ATOMIC_RELAXED);
+    pthread_mutex_lock(&s->lock);
+    r->next = s->free;
+    s->free = r;
+    pthread_mutex_unlock(&s->lock);
+    __atomic_sub_fetch(&s->open, 1, __ATOMIC_RELAXED);
+}
+
+uint64_t ring_request_new(ErlNifEnv *env, enum request_kind kind, ERL_NIF_TERM ref, struct bl_error *err)
+{
+    ErlNifPid pid;
+    enif_self(env, &pid);
+    struct shard *s = shard_of(&pid);
+    pthread_mutex_lock(&s->lock);
+    struct request *r = s->free || grow(s) ? s->free : NULL;
+    if (r) s->free = r->next;
+    pthread_mutex_unlock(&s->lock);
+    if (!r) {
+        bl_fail_busy(err, 1);
+        return 0;
+    }
+    __atomic_add_fetch(&s->open, 1, __ATOMIC_RELAXED);
+    if (!r->env) r->env = enif_alloc_env();
+    r->pid = pid;
+    r->kind = (uint8_t)kind;
+    r->ref = enif_make_copy(r->env, ref);
+    /* The generation is never 0 in a name, so that a name is never 0. */
+    const uint64_t generation = __atomic_load_n(&r->word, __ATOMIC_RELAXED) / STATES;
+    __atomic_store_n(&r->word, generation * STATES + OPEN, __ATOMIC_RELEASE);
+    return ((generation & INT32_MAX) + 1) << 32 | r->index;
+}
+
+static bool is_named(const struct request *r, uint64_t id, uint64_t word)
+{
+    (void)r;
+    return (((word / STATES) & INT32_MAX) + 1) == id >> 32;
+}
+
+void ring_request_drop(uint64_t id)
+{
+    struct request *r = find(id);
+    enif_clear_env(r->env);
+    recycle(r);
+}
+
+bool ring_request_cancel(uint64_t id)
+{
+    struct request *r = find(id);
+    if (!r) return false;
+    uint64_t word = __atomic_load_n(&r->word, __ATOMIC_ACQUIRE);
+    if (!is_named(r, id, word) || word % STATES != OPEN) return false;
+    return __atomic_compare_exchange_n(&r->word, &word, word / STATES * STATES + CANCELLED, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+uint64_t ring_requests_open(void)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < SHARDS; i++) n += __atomic_load_n(&shards[i].open, __ATOMIC_RELAXED);
+    return n;
+}
+
+/* ---- terms ---- */
+
+static ERL_NIF_TERM make_reason(ErlNifEnv *env, const struct bl_error *err)
+{
+    struct bl_nif_writer w;
+    bl_nif_writer_init(&w, env, NULL);
+    bl_write_reason(&w.base, err);
+    const ERL_NIF_TERM reason = bl_writer_done(&w.base) ? bl_nif_writer_term(&w) : enif_make_atom(env, "no_memory");
+    bl_nif_writer_clear(&w);
+    return reason;
+}
+
+ERL_NIF_TERM ring_error(ErlNifEnv *env, const struct bl_error *err) { return enif_make_tuple2(env, am_error, make_reason(env, err)); }
+
+static ERL_NIF_TERM make_result(ErlNifEnv *env, const struct bl_result *result)
+{
+    ERL_NIF_TERM term;
+    if (result && result->owner && ((struct body *)result->owner)->env) return enif_make_copy(env, ((struct body *)result->owner)->term);
+    const size_t size = result ? (size_t)result->size : 0;
+    unsigned char *data = enif_make_new_binary(env, size, &term);
+    if (size > 0) memcpy(data, result->data, size);
+    return term;
+}
+
+static ERL_NIF_TERM make_checkpoint(ErlNifEnv *env, const struct bl_actor *a, const struct bl_result *result)
+{
+    ERL_NIF_TERM keys[] = {am_handler, am_version, am_state, am_stamp};
+    ERL_NIF_TERM values[] = {enif_make_atom(env, a->handler->name), enif_make_uint(env, a->handler->version), make_result(env, result),
+                             enif_make_uint64(env, result->stamp)};
+    ERL_NIF_TERM map;
+    enif_make_map_from_arrays(env, keys, values, 4, &map);
+    return map;
+}
+
+/* ---- what the device tells ---- */
+
+/* The VM keeps a thread's entry when it calls us; on our own threads it is NULL. The caller's environment must be given to
+ * enif_send when the call comes from a NIF of this process. */
+static void send_to(const ErlNifPid *pid, ErlNifEnv *env, ERL_NIF_TERM name, ERL_NIF_TERM what)
+{
+    enif_send(NULL, pid, env, enif_make_tuple3(env, am_beamline, name, what)); /* false: nobody is there */
+}
+
+static void answer(struct bl_actor *a, uint64_t id, enum bl_status status, const struct bl_error *err, struct bl_result *result)
+{
+    struct request *r = find(id);
+    uint64_t word = __atomic_load_n(&r->word, __ATOMIC_ACQUIRE);
+    if (word % STATES == OPEN && __atomic_compare_exchange_n(&r->word, &word, word / STATES * STATES + ANSWERED, false, __ATOMIC_ACQ_REL,
+                                                             __ATOMIC_RELAXED)) {
+        ERL_NIF_TERM what;
+        if (status != BL_OK)
+            what = ring_error(r->env, err);
+        else if (r->kind == CONTROL_REQUEST)
+            what = am_ok;
+        else if (r->kind == CALL_REQUEST)
+            what = enif_make_tuple2(r->env, am_ok, make_result(r->env, result));
+        else
+            what = enif_make_tuple2(r->env, am_ok, make_checkpoint(r->env, a, result));
+        send_to(&r->pid, r->env, r->ref, what);
+    }
+    enif_clear_env(r->env);
+    recycle(r);
+}
+
+static void tell(struct bl_actor *a, const ErlNifPid *pid, ERL_NIF_TERM kind, int function, const struct bl_error *err)
+{
+    const struct actor_skin *skin = a->skin;
+    ErlNifEnv *env = enif_alloc_env();
+    const ERL_NIF_TERM name = enif_make_copy(env, skin->ref), reason = make_reason(env, err);
+    const ERL_NIF_TERM what =
+        function < 0 ? enif_make_tuple2(env, kind, reason) : enif_make_tuple3(env, kind, enif_make_int(env, function), reason);
+    send_to(pid, env, name, what);
+    enif_free_env(env);
+}
+
+static ErlNifPid owner_of(struct bl_actor *a)
+{
+    struct actor_skin *skin = a->skin;
+    pthread_mutex_lock(&skin->lock);
+    const ErlNifPid owner = skin->owner;
+    pthread_mutex_unlock(&skin->lock);
+    return owner;
+}
+
+static void undelivered(struct bl_actor *a, const struct bl_slot *slot, enum bl_status status, const struct bl_error *err)
+{
+    (void)status;
+    const ErlNifPid to = slot->flags & BL_MESSAGE_ACTOR ? owner_of(a) : (ErlNifPid){.pid = (ERL_NIF_TERM)slot->reply_to};
+    tell(a, &to, am_undelivered, (int)(slot->function & INT32_MAX), err);
+}
+
+static void failed(struct bl_actor *a, const struct bl_error *err)
+{
+    const ErlNifPid to = owner_of(a);
+    tell(a, &to, am_failed, -1, err);
+}
+
+static void batch(struct bl_actor *a, void *sink, const struct bl_result *results, size_t count)
+{
+    (void)a;
+    struct sink *s = sink;
+    ErlNifEnv *env = enif_alloc_env();
+    ERL_NIF_TERM list = enif_make_list(env, 0);
+    while (count-- > 0) list = enif_make_list_cell(env, make_result(env, &results[count]), list);
+    send_to(&s->pid, env, enif_make_resource(env, s), enif_make_tuple2(env, am_batch, list));
+    enif_free_env(env);
+}
+
+static void free_sink(void *sink) { enif_release_resource(sink); }
+
+static void free_actor(void *skin)
+{
+    struct actor_skin *s = skin;
+    enif_free_env(s->env);
+    pthread_mutex_destroy(&s->lock);
+    bl_free(s);
+}
+
+static void free_device(void *skin) { (void)skin; }
+
+const struct bl_device_host ring_host = {
+    .answer = answer, .undelivered = undelivered, .batch = batch, .failed = failed, .body_new = ring_body_new,
+    .body_free = ring_body_free, .sink_free = free_sink, .actor_free = free_actor, .device_free = free_device};
+
+void ring_requests_load(ErlNifEnv *env)
+{
+    static bool loaded; /* a reload keeps the table */
+    const struct {
+        ERL_NIF_TERM *atom;
+        const char *name;
+    } atoms[] = {{&am_beamline, "beamline"}, {&am_ok, "ok"}, {&am_error, "error"}, {&am_batch, "batch"}, {&am_undelivered, "undelivered"},
+                 {&am_failed, "failed"}, {&am_handler, "handler"}, {&am_version, "version"}, {&am_state, "state"}, {&am_stamp, "stamp"}};
+    for (size_t i = 0; i < sizeof atoms / sizeof atoms[0]; i++) *atoms[i].atom = enif_make_atom(env, atoms[i].name);
+    for (int i = 0; i < SHARDS && !loaded; i++) pthread_mutex_init(&shards[i].lock, NULL);
+    loaded = true;
+}

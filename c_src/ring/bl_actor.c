@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The word `scheduled` and who runs an actor.
+ *
+ *     sender     commit the message, exchange(scheduled, 1): it was 0 -> push the job
+ *     thread     a turn; then exchange(scheduled, 0), look again: work -> exchange(scheduled, 1): it was 0 -> push the job
+ *
+ * All changes of the word are exchanges with acquire and release order, so they are one chain: if the sender's exchange comes
+ * before the thread's, the thread sees the message when it looks again; if it comes after, the sender finds 0. No message is
+ * left behind, and never two jobs. test/ring/model_test.c goes through all orders, and shows that a store instead, or no
+ * second look, loses messages.
+ *
+ * Deficit round robin: each turn adds a quantum of time, each message takes off what it took; who has used up his quantum
+ * goes to the end of his class's queue. A handler that takes longer than BL_LONG_NS again sends its actor aside, to other
+ * threads.
+ */
+#include "bl_device.h"
+
+enum { QUIET_ENOUGH = 64 };
+
+static void run(struct bl_job *job);
+
+/* ---- memory ---- */
+
+static size_t aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+
+static enum bl_status choose_state(const struct bl_actor_options *o, uint64_t *size, struct bl_error *err)
+{
+    const struct bl_ring_handler *h = o->handler;
+    const bool migrates = o->from_checkpoint && o->from_version != h->version;
+    *size = o->state_size > 0 ? o->state_size : o->state_bytes > h->state_size && !migrates ? o->state_bytes : h->state_size;
+    if (*size < h->state_least || *size > h->state_most)
+        return bl_fail_limit(err, "state_size", *size > h->state_most ? h->state_most : h->state_least, *size);
+    if (!migrates && o->state_bytes > *size) return bl_fail_invalid(err, "state", "longer than the state");
+    if (migrates && !h->migrate) return bl_fail_invalid(err, "version", "%s %u takes no state of %u", h->name, h->version, o->from_version);
+    return BL_OK;
+}
+
+static enum bl_status fill_state(struct bl_actor *a, const struct bl_actor_options *o, struct bl_error *err)
+{
+    const struct bl_ring_handler *h = o->handler;
+    if (o->from_checkpoint && o->from_version != h->version) {
+        if (h->migrate(o->from_version, o->state, o->state_bytes, a->state, a->state_size) != 0)
+            return bl_fail_invalid(err, "state", "%s %u cannot use this state of %u", h->name, h->version, o->from_version);
+    } else if (o->state_bytes > 0) {
+        memcpy(a->state, o->state, (size_t)o->state_bytes);
+    }
+    if (o->state_bytes > 0 && h->check && h->check(a->state, a->state_size) != 0)
+        return bl_fail_invalid(err, "state", "%s cannot use it", h->name);
+    return BL_OK;
+}
+
+static void free_memory(struct bl_actor *a)
+{
+    pthread_mutex_destroy(&a->lock);
+    struct bl_device *d = a->device;
+    const size_t slots = sizeof(struct bl_slot) << a->ring.shift;
+    if (a->own_state) bl_device_free_later(d, a->own_state, (size_t)a->state_size);
+    bl_device_free_later(d, a->block, a->own_state ? slots : slots + (size_t)a->state_size);
+}
+
+void bl_actor_set_state(struct bl_actor *a, uint8_t *state, uint64_t size)
+{
+    if (a->own_state) bl_free(a->own_state);
+    a->own_state = a->state = state;
+    a->state_size = size;
+}
+
+static enum bl_status allocate(struct bl_device *d, const struct bl_actor_options *o, uint64_t state_size, struct bl_actor **out,
+                               struct bl_error *err)
+{
+    const unsigned shift = bl_ring_shift(o->queue);
+    const size_t slots = sizeof(struct bl_slot) << shift, head = aligned(sizeof(struct bl_actor));
+    size_t bytes;
+    if (!bl_add_size(head + slots + 64, (size_t)state_size, &bytes)) return bl_fail(err, BL_NO_MEMORY);
+    void *block = bl_alloc_zero(&d->quota, bytes, err);
+    if (!block) return err->status;
+    uint8_t *base = (uint8_t *)(((uintptr_t)block + 63) & ~(uintptr_t)63);
+    struct bl_actor *a = (void *)base;
+    a->block = block;
+    a->state = base + head + slots;
+    a->state_size = state_size;
+    bl_ring_init(&a->ring, (struct bl_slot *)(void *)(base + head), shift);
+    pthread_mutex_init(&a->lock, NULL);
+    bl_link_init(&a->controls);
+    bl_link_init(&a->sinks);
+    bl_link_init(&a->link);
+    bl_link_init(&a->job.link);
+    *out = a;
+    return BL_OK;
+}
+
+static enum bl_status enlist(struct bl_device *d, struct bl_actor *a, struct bl_error *err)
+{
+    enum bl_status status = BL_OK;
+    pthread_mutex_lock(&d->lock);
+    if (__atomic_load_n(&d->closing, __ATOMIC_RELAXED)) {
+        status = bl_fail(err, BL_CLOSED);
+    } else if (d->actor_count >= d->config.max_actors) {
+        status = bl_fail_limit(err, "actors", d->config.max_actors, d->config.max_actors + 1);
+    } else {
+        bl_link_append(&d->actors, &a->link);
+        d->actor_count++;
+    }
+    pthread_mutex_unlock(&d->lock);
+    return status;
+}
+
+enum bl_status bl_actor_new(struct bl_device *d, const struct bl_actor_options *o, struct bl_actor **out, struct bl_error *err)
+{
+    struct bl_actor *a = NULL;
+    uint64_t state_size = 0;
+    enum bl_status status = bl_device_check(d, err);
+    if (status == BL_OK && (o->queue < 1 || o->queue > BL_RING_COUNT_MAX))
+        status = bl_fail_limit(err, "queue", BL_RING_COUNT_MAX, o->queue);
+    if (status == BL_OK) status = choose_state(o, &state_size, err);
+    if (status == BL_OK) status = allocate(d, o, state_size, &a, err);
+    if (status != BL_OK) return status;
+    a->device = d;
+    a->handler = o->handler;
+    a->job.run = run;
+    a->job.priority = o->priority;
+    a->clock = o->stamp;
+    a->skin = o->skin;
+    a->refs = 2; /* the caller's, and that of the list of actors */
+    status = fill_state(a, o, err);
+    if (status == BL_OK) status = enlist(d, a, err);
+    if (status != BL_OK) {
+        free_memory(a);
+        return status;
+    }
+    bl_device_ref(d);
+    __atomic_add_fetch(&d->started, 1, __ATOMIC_RELAXED);
+    *out = a;
+    return BL_OK;
+}
+
+void bl_actor_ref(struct bl_actor *a) { __atomic_add_fetch(&a->refs, 1, __ATOMIC_RELAXED); /* by who has one */ }
+
+void bl_actor_unref(struct bl_actor *a)
+{
+    /* Acquire and release: the last one sees what all others did before they let go. */
+    if (__atomic_sub_fetch(&a->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
+    struct bl_device *d = a->device;
+    __atomic_add_fetch(&d->past_handled, a->handled, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&d->past_expired, a->expired, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&d->past_busy, a->full, __ATOMIC_RELAXED);
+    if (a->skin) d->host->actor_free(a->skin);
+    free_memory(a);
+    bl_device_unref(d);
+}
+
+/* ---- phases ---- */
+
+enum bl_phase bl_actor_phase(const struct bl_actor *a) { return (enum bl_phase)__atomic_load_n(&a->phase, __ATOMIC_ACQUIRE); }
+
+bool bl_actor_move(struct bl_actor *a, enum bl_phase to)
+{
+    uint32_t seen = __atomic_load_n(&a->phase, __ATOMIC_RELAXED);
+    while (seen < BL_STOPPED)
+        /* Release: who sees the phase sees what led to it. */
+        if (__atomic_compare_exchange_n(&a->phase, &seen, (uint32_t)to, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) return true;
+    return false;
+}
+
+bool bl_actor_kill(struct bl_actor *a)
+{
+    if (!bl_actor_move(a, BL_STOPPED)) return false;
+    bl_ring_close(&a->ring);
+    bl_keeper_touch(a->device); /* a handler under way is told to stop */
+    bl_actor_schedule(a, bl_now_ns());
+    return true;
+}
+
+void bl_actor_fail(struct bl_actor *a, const struct bl_error *err)
+{
+    if (!bl_actor_move(a, BL_FAILED)) return;
+    bl_ring_close(&a->ring);
+    __atomic_add_fetch(&a->device->failures, 1, __ATOMIC_RELAXED);
+    a->device->host->failed(a, err);
+}
+
+/* Out of the list of actors: nothing will happen any more. */
+static void end(struct bl_actor *a)
+{
+    struct bl_device *d = a->device;
+    pthread_mutex_lock(&d->lock);
+    const bool mine = !bl_link_is_alone(&a->link);
+    bl_link_remove(&a->link);
+    d->actor_count -= mine;
+    const bool last = d->actor_count == 0 && __atomic_load_n(&d->closing, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&d->lock);
+    if (last) bl_keeper_wake(d);
+    if (mine) bl_actor_unref(a); /* the caller has one, too */
+}
+
+bool bl_actor_sweep(struct bl_actor *a)
+{
+    struct bl_error err;
+    const bool failed = bl_actor_phase(a) == BL_FAILED;
+    bl_fail(&err, failed ? BL_DEVICE_FAILED : BL_CLOSED);
+    if (failed) memcpy(err.text, "the actor failed", sizeof "the actor failed");
+    for (struct bl_slot *slot; (slot = bl_ring_peek(&a->ring)) != NULL;) {
+        struct bl_slot copy = *slot;
+        bl_ring_release(&a->ring);
+        bl_message_refuse(a, &copy, err.status, &err);
+    }
+    bl_controls_end(a);
+    if (!bl_ring_drained(&a->ring)) return false;
+    bl_routes_end(a);
+    end(a);
+    return true;
+}
+
+/* ---- turns ---- */
+
+static bool has_work(struct bl_actor *a)
+{
+    const enum bl_phase phase = bl_actor_phase(a);
+    if (phase >= BL_STOPPED) return bl_ring_peek(&a->ring) || __atomic_load_n(&a->control_count, __ATOMIC_ACQUIRE) > 0;
+    if (bl_controls_due(a)) return true;
+    if (phase == BL_DRAINING && bl_ring_drained(&a->ring)) return true;
+    return phase != BL_SUSPENDED && bl_ring_peek(&a->ring) && bl_sinks_room(a) > 0;
+}
+
+/* The job goes into the queue; the reference and `scheduled` are with it. */
+static void push(struct bl_actor *a, uint64_t now_ns)
+{
+    a->job.queued_ns = now_ns;
+    /* Never full: its capacity is that of the device. Closed: the device is ending, and nothing of ours can take long. */
+    if (bl_threads_push(bl_device_threads(a->device, a->aside), &a->job) != BL_OK) run(&a->job);
+}
+
+void bl_actor_schedule(struct bl_actor *a, uint64_t now_ns)
+{
+    /* Acquire and release: see above. */
+    if (__atomic_exchange_n(&a->ring.scheduled, 1, __ATOMIC_ACQ_REL) != 0) return;
+    bl_actor_ref(a);
+    push(a, now_ns);
+}
+
+static void leave(struct bl_actor *a, bool more, uint64_t now_ns)
+{
+    if (more) {
+        push(a, now_ns);
+        return;
+    }
+    __atomic_exchange_n(&a->ring.scheduled, 0, __ATOMIC_ACQ_REL);
+    if (has_work(a) && __atomic_exchange_n(&a->ring.scheduled, 1, __ATOMIC_ACQ_REL) == 0)
+        push(a, now_ns);
+    else
+        bl_actor_unref(a);
+}
+
+bool bl_actor_stop_idle(struct bl_actor *a)
+{
+    if (bl_actor_phase(a) >= BL_DRAINING || __atomic_load_n(&a->control_count, __ATOMIC_ACQUIRE) > 0) return false;
+    if (__atomic_exchange_n(&a->ring.scheduled, 1, __ATOMIC_ACQ_REL) != 0) return false;
+    bl_actor_ref(a);
+    bl_ring_close(&a->ring);
+    /* What was accepted before is handled by a turn; the stop that the caller asks for then finds the ring closed. */
+    const bool idle = bl_ring_drained(&a->ring) && bl_actor_move(a, BL_STOPPED);
+    if (idle) bl_actor_sweep(a);
+    leave(a, !idle, bl_now_ns());
+    return idle;
+}
+
+/* After a message that took so long: where does the actor belong? True: it moves. One long message may be the system's doing,
+ * which took the processor away; the second within QUIET_ENOUGH messages is the handler's. */
+static bool find_place(struct bl_actor *a, uint64_t spent_ns)
+{
+    if (spent_ns > BL_LONG_NS) {
+        const bool again = a->was_long;
+        a->was_long = true;
+        a->quiet = 0;
+        if (a->aside || !again) return false;
+        __atomic_add_fetch(&a->device->moved_aside, 1, __ATOMIC_RELAXED);
+        a->aside = true;
+        return true;
+    }
+    if (!a->was_long || ++a->quiet < QUIET_ENOUGH) return false;
+    const bool moves = a->aside;
+    a->was_long = a->aside = false;
+    return moves;
+}
+
+enum turn_end { TURN_OVER, TURN_MORE, TURN_LOST };
+
+static enum turn_end turn(struct bl_turn *t)
+{
+    struct bl_actor *a = t->actor;
+    size_t room = bl_sinks_room(a);
+    for (;;) {
+        if (bl_controls_due(a)) {
+            bl_message_flush(t);
+            bl_controls_run(a);
+        }
+        const enum bl_phase phase = bl_actor_phase(a);
+        if (phase >= BL_STOPPED) {
+            bl_message_flush(t);
+            bl_actor_sweep(a);
+            return TURN_OVER;
+        }
+        if (t->result_count >= room) {
+            bl_message_flush(t);
+            room = bl_sinks_room(a);
+        }
+        if (phase == BL_SUSPENDED || room == 0) return TURN_OVER;
+        struct bl_slot *slot = bl_ring_peek(&a->ring);
+        if (!slot && phase == BL_DRAINING && bl_ring_drained(&a->ring)) {
+            bl_actor_move(a, BL_STOPPED);
+            continue;
+        }
+        if (!slot) return TURN_OVER;
+        if (a->deficit_ns <= 0) return TURN_MORE;
+        if (phase == BL_CREATED) bl_actor_move(a, BL_LIVE);
+        const uint64_t before = t->now_ns;
+        if (bl_message_handle(t, slot) == BL_HANDLED_LOST) return TURN_LOST;
+        t->now_ns = bl_now_ns();
+        const uint64_t spent_ns = t->now_ns - before;
+        a->deficit_ns -= (int64_t)spent_ns;
+        __atomic_store_n(&a->run_ns, a->run_ns + spent_ns, __ATOMIC_RELAXED);
+        if (find_place(a, spent_ns)) return TURN_MORE;
+    }
+}
+
+static void count_targets(struct bl_turn *t)
+{
+    memset(t->targets, 0, sizeof t->targets);
+    t->routes = __atomic_load_n(&t->actor->routes, __ATOMIC_RELAXED) ? bl_routes_get(t->actor) : NULL;
+    for (uint32_t i = 0; t->routes && i < t->routes->count; i++) t->targets[t->routes->target[i].port]++;
+}
+
+static void run(struct bl_job *job)
+{
+    struct bl_actor *a = BL_CONTAINER(job, struct bl_actor, job);
+    struct bl_device *d = a->device;
+    struct bl_threads *threads = bl_device_threads(d, a->aside);
+    struct bl_watch unwatched = {.used = 1};
+    struct bl_turn t;
+    bl_keeper_touch(d);
+    t.actor = a;
+    t.result_count = 0;
+    t.now_ns = bl_now_ns();
+    t.watch = bl_watch_take(d, threads, a);
+    if (!t.watch) t.watch = &unwatched; /* more threads than watches: not given up, for once */
+    count_targets(&t);
+    /* What it has overdrawn counts only as long as others wait. */
+    a->deficit_ns = a->deficit_ns < 0 && bl_threads_waiting(threads) > 0 ? a->deficit_ns + BL_QUANTUM_NS : BL_QUANTUM_NS;
+    const enum turn_end how = turn(&t);
+    bl_message_flush(&t);
+    bl_routes_put(t.routes);
+    bl_watch_give_back(t.watch);
+    if (how == TURN_LOST)
+        bl_actor_unref(a); /* the housekeeper has done the rest */
+    else
+        leave(a, how == TURN_MORE, t.now_ns);
+}

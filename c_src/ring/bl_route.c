@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Routes are replaced as a whole, so that a turn uses those that it began with; a reference to a target keeps its memory, not
+ * its life: what is sent to an actor that stopped is refused as closed.
+ */
+#include "bl_device.h"
+
+/* ---- routes ---- */
+
+void bl_routes_put(struct bl_routes *r)
+{
+    if (!r || __atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
+    for (uint32_t i = 0; i < r->count; i++) bl_actor_unref(r->target[i].actor);
+    bl_free(r);
+}
+
+struct bl_routes *bl_routes_get(struct bl_actor *a)
+{
+    pthread_mutex_lock(&a->lock);
+    struct bl_routes *r = a->routes;
+    if (r) __atomic_add_fetch(&r->refs, 1, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&a->lock);
+    return r;
+}
+
+/* Those of `old` that stay, with room for `more`. Lock held. */
+static struct bl_routes *copy_routes(struct bl_actor *a, uint32_t more, uint32_t drop_port, const struct bl_actor *drop_to, bool drop,
+                                     struct bl_error *err)
+{
+    const struct bl_routes *old = a->routes;
+    const uint32_t count = old ? old->count : 0;
+    struct bl_routes *r = bl_alloc(&a->device->quota, sizeof *r + (count + more) * sizeof r->target[0], err);
+    if (!r) return NULL;
+    r->refs = 1;
+    r->count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct bl_target *t = &old->target[i];
+        if (drop && t->port == drop_port && (!drop_to || t->actor == drop_to)) continue;
+        bl_actor_ref(t->actor);
+        r->target[r->count++] = *t;
+    }
+    return r;
+}
+
+static size_t port_count(const struct bl_ring_handler *h)
+{
+    size_t n = 0;
+    while (h->ports && h->ports[n]) n++;
+    return n;
+}
+
+enum bl_status bl_actor_connect(struct bl_actor *from, uint32_t port, struct bl_actor *to, struct bl_error *err)
+{
+    enum bl_status status = BL_OK;
+    struct bl_routes *old = NULL;
+    if (from->device != to->device) return bl_fail_invalid(err, "to", "an actor of another device");
+    pthread_mutex_lock(&from->lock);
+    if (port >= port_count(from->handler)) {
+        status = bl_fail_invalid(err, "port", "the handler %s has no such port", from->handler->name);
+    } else if (from->routes && from->routes->count >= BL_TARGETS_MOST) {
+        status = bl_fail_limit(err, "targets", BL_TARGETS_MOST, (uint64_t)BL_TARGETS_MOST + 1);
+    } else {
+        struct bl_routes *r = copy_routes(from, 1, 0, NULL, false, err);
+        if (r) {
+            bl_actor_ref(to);
+            r->target[r->count++] = (struct bl_target){.port = port, .actor = to};
+            old = from->routes;
+            from->routes = r;
+        } else {
+            status = err->status;
+        }
+    }
+    pthread_mutex_unlock(&from->lock);
+    bl_routes_put(old);
+    return status;
+}
+
+uint32_t bl_actor_disconnect(struct bl_actor *from, uint32_t port, const struct bl_actor *to)
+{
+    struct bl_error err;
+    struct bl_routes *old = NULL;
+    uint32_t gone = 0;
+    pthread_mutex_lock(&from->lock);
+    struct bl_routes *r = from->routes ? copy_routes(from, 0, port, to, true, &err) : NULL;
+    if (r) {
+        old = from->routes;
+        gone = old->count - r->count;
+        from->routes = r;
+    }
+    pthread_mutex_unlock(&from->lock);
+    bl_routes_put(old);
+    return gone;
+}
+
+/* ---- subscribers ---- */
+
+enum bl_status bl_actor_subscribe(struct bl_actor *a, void *skin, uint64_t window, struct bl_error *err)
+{
+    struct bl_sink *s = bl_alloc_zero(&a->device->quota, sizeof *s, err);
+    if (!s) return err->status;
+    s->skin = skin;
+    s->credit = window == 0 || window > INT64_MAX / 2 ? INT64_MAX : (int64_t)window;
+    enum bl_status status = BL_OK;
+    pthread_mutex_lock(&a->lock);
+    if (bl_actor_phase(a) >= BL_STOPPED)
+        status = bl_fail(err, BL_CLOSED);
+    else if (a->sink_count >= BL_SINKS_MOST)
+        status = bl_fail_limit(err, "subscribers", BL_SINKS_MOST, BL_SINKS_MOST + 1);
+    else {
+        bl_link_append(&a->sinks, &s->link);
+        __atomic_store_n(&a->sink_count, a->sink_count + 1, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&a->lock);
+    if (status != BL_OK) bl_free(s);
+    return status;
+}
+
+static struct bl_sink *find_sink(struct bl_actor *a, const void *skin)
+{
+    for (struct bl_link *l = a->sinks.next; l != &a->sinks; l = l->next) {
+        struct bl_sink *s = BL_CONTAINER(l, struct bl_sink, link);
+        if (s->skin == skin) return s;
+    }
+    return NULL;
+}
+
+bool bl_actor_unsubscribe(struct bl_actor *a, const void *skin)
+{
+    pthread_mutex_lock(&a->lock);
+    struct bl_sink *s = find_sink(a, skin);
+    if (s) {
+        bl_link_remove(&s->link);
+        __atomic_store_n(&a->sink_count, a->sink_count - 1, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&a->lock);
+    if (!s) return false;
+    a->device->host->sink_free(s->skin);
+    bl_free(s);
+    bl_actor_schedule(a, bl_now_ns()); /* it may have waited for this one's credit */
+    return true;
+}
+
+bool bl_actor_credit(struct bl_actor *a, const void *skin, uint64_t more)
+{
+    pthread_mutex_lock(&a->lock);
+    struct bl_sink *s = find_sink(a, skin);
+    if (s && s->credit != INT64_MAX) {
+        const int64_t now = s->credit;
+        s->credit = more > (uint64_t)(INT64_MAX / 2 - (now > 0 ? now : 0)) ? INT64_MAX / 2 : now + (int64_t)more;
+    }
+    pthread_mutex_unlock(&a->lock);
+    if (s) bl_actor_schedule(a, bl_now_ns());
+    return s != NULL;
+}
+
+size_t bl_sinks_room(struct bl_actor *a)
+{
+    int64_t room = BL_RESULTS_MOST;
+    if (__atomic_load_n(&a->sink_count, __ATOMIC_ACQUIRE) == 0) return BL_RESULTS_MOST;
+    pthread_mutex_lock(&a->lock);
+    for (struct bl_link *l = a->sinks.next; l != &a->sinks; l = l->next) {
+        const int64_t credit = BL_CONTAINER(l, struct bl_sink, link)->credit;
+        if (credit < room) room = credit;
+    }
+    pthread_mutex_unlock(&a->lock);
+    return room > 0 ? (size_t)room : 0;
+}
+
+void bl_sinks_batch(struct bl_actor *a, const struct bl_result *results, size_t count)
+{
+    pthread_mutex_lock(&a->lock);
+    for (struct bl_link *l = a->sinks.next; l != &a->sinks; l = l->next) {
+        struct bl_sink *s = BL_CONTAINER(l, struct bl_sink, link);
+        a->device->host->batch(a, s->skin, results, count);
+        if (s->credit != INT64_MAX) s->credit -= (int64_t)count;
+    }
+    pthread_mutex_unlock(&a->lock);
+}
+
+void bl_routes_end(struct bl_actor *a)
+{
+    pthread_mutex_lock(&a->lock);
+    struct bl_routes *routes = a->routes;
+    a->routes = NULL;
+    struct bl_link gone;
+    bl_link_init(&gone);
+    while (!bl_link_is_alone(&a->sinks)) {
+        struct bl_link *l = a->sinks.next;
+        bl_link_remove(l);
+        bl_link_append(&gone, l);
+    }
+    __atomic_store_n(&a->sink_count, 0, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&a->lock);
+    bl_routes_put(routes);
+    while (!bl_link_is_alone(&gone)) {
+        struct bl_sink *s = BL_CONTAINER(gone.next, struct bl_sink, link);
+        bl_link_remove(&s->link);
+        a->device->host->sink_free(s->skin);
+        bl_free(s);
+    }
+}

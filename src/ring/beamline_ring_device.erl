@@ -1,0 +1,106 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% @private
+%% Opens devices, and owns those in a supervision tree. These stand in an ETS table of the application, by name and by pid.
+-module(beamline_ring_device).
+-behaviour(gen_server).
+
+-export([open/1, start_link/1, stop/1, handle/1, new_table/0]).
+-export([init/1, handle_call/3, handle_cast/2, terminate/2]).
+
+-define(TABLE, beamline_ring_devices).
+
+-spec open(beamline_ring:device_options()) -> {ok, beamline_ring_nif:handle()} | {error, beamline_ring:reason()}.
+open(Opts) when is_map(Opts) ->
+    maps:foreach(fun check/2, Opts),
+    case maps:get(backend, Opts, auto) of
+        cuda -> {error, {unsupported, cuda}};
+        _ -> with_handlers(beamline_ring_nif:open(config(Opts)), maps:get(handlers, Opts, []))
+    end;
+open(_) ->
+    error(badarg).
+
+config(Opts) ->
+    {maps:get(threads, Opts, min(64, erlang:system_info(schedulers_online))), limit(maps:get(memory_limit, Opts, infinity)),
+     maps:get(max_lost, Opts, 4), maps:get(max_actors, Opts, 1 bsl 20), maps:get(spin, Opts, 50), maps:get(stack_size, Opts, 0)}.
+
+limit(infinity) -> 0;
+limit(Bytes) -> Bytes.
+
+with_handlers({ok, Device}, []) ->
+    {ok, Device};
+with_handlers({ok, Device}, [Path | Paths]) ->
+    case beamline_ring:load(Device, Path) of
+        {ok, _} -> with_handlers({ok, Device}, Paths);
+        {error, _} = Error -> ok = beamline_ring_nif:close(Device), Error
+    end;
+with_handlers({error, _} = Error, _) ->
+    Error.
+
+check(backend, V) when V =:= cpu; V =:= cuda; V =:= auto -> ok;
+check(threads, V) when is_integer(V), V > 0, V =< 64 -> ok;
+check(memory_limit, infinity) -> ok;
+check(memory_limit, V) when is_integer(V), V > 0, V < 1 bsl 63 -> ok;
+check(max_lost, V) when is_integer(V), V >= 0, V =< 64 -> ok;
+check(max_actors, V) when is_integer(V), V > 0, V < 1 bsl 63 -> ok;
+check(spin, V) when is_integer(V), V >= 0, V =< 1_000_000 -> ok;
+check(stack_size, V) when is_integer(V), V >= 65_536, V < 1 bsl 31 -> ok;
+check(handlers, V) when is_list(V) -> ok;
+check(name, V) when is_atom(V) -> ok;
+check(_, _) -> error(badarg).
+
+-spec start_link(beamline_ring:device_options()) -> {ok, pid()} | {error, term()}.
+start_link(Opts) ->
+    case maps:get(name, Opts, undefined) of
+        undefined -> gen_server:start_link(?MODULE, Opts, []);
+        Name -> gen_server:start_link({local, Name}, ?MODULE, Opts, [])
+    end.
+
+-spec stop(atom() | pid()) -> ok.
+stop(Device) ->
+    try
+        gen_server:stop(Device)
+    catch
+        exit:_ -> ok % it has ended
+    end.
+
+%% Of a name, a pid, or a handle itself.
+-spec handle(beamline_ring:device()) -> beamline_ring_nif:handle() | {error, beamline_ring:reason()}.
+handle(Handle) when is_reference(Handle) -> Handle;
+handle(Device) when is_atom(Device); is_pid(Device) ->
+    try
+        ets:lookup_element(?TABLE, Device, 2)
+    catch
+        error:badarg -> {error, closed}
+    end;
+handle(_) -> error(badarg).
+
+%% Called by the application's supervisor, which keeps the table as long as the application runs.
+-spec new_table() -> ok.
+new_table() ->
+    ets:whereis(?TABLE) =/= undefined orelse ets:new(?TABLE, [named_table, public, set, {read_concurrency, true}]),
+    ok.
+
+-spec init(beamline_ring:device_options()) -> {ok, term()} | {stop, term()}.
+init(Opts) ->
+    process_flag(trap_exit, true),
+    case open(Opts) of
+        {ok, Handle} ->
+            Keys = [self() | [Name || #{name := Name} <- [Opts], Name =/= undefined]],
+            ets:insert(?TABLE, [{Key, Handle} || Key <- Keys]),
+            {ok, {Handle, Keys}};
+        {error, Reason} ->
+            {stop, Reason}
+    end.
+
+-spec handle_call(term(), {pid(), term()}, State) -> {reply, {error, beamline_ring:reason()}, State}.
+handle_call(_Request, _From, State) -> {reply, {error, {unsupported, request}}, State}.
+
+-spec handle_cast(term(), State) -> {noreply, State}.
+handle_cast(_Request, State) -> {noreply, State}.
+
+%% One that was killed could not unlist itself: what it listed answers closed, and goes when the name is used again.
+-spec terminate(term(), {beamline_ring_nif:handle(), [atom() | pid()]}) -> ok.
+terminate(_Reason, {Handle, Keys}) ->
+    [ets:delete(?TABLE, Key) || Key <- Keys],
+    _ = beamline_ring_nif:close(Handle),
+    ok.

@@ -1,0 +1,103 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% @private
+%% The loader of c_src/beam/bl_ring_nif.c. Nothing here raises when the library is missing, broken or of another
+%% version: every function answers `{error, {unsupported, {nif, Why}}}'.
+-module(beamline_ring_nif).
+
+-export([open/1, close/1, device_info/1, devices/0, handlers/1, load/2, start/4, cast/3, call/4, cancel/1, control/4,
+         actor_info/1, route/4, subscribe/2, unsubscribe/1, credit/2, buffer/2, view/3, write/3, read/3, take/1, size/1, give/2]).
+-export_type([handle/0, id/0]).
+
+-on_load(load/0).
+-nifs([open/1, close/1, device_info/1, devices/0, handlers/1, load/2, start/4, cast/3, call/4, cancel/1, control/4,
+       actor_info/1, route/4, subscribe/2, unsubscribe/1, credit/2, buffer/2, view/3, write/3, read/3, take/1, size/1, give/2]).
+
+-type handle() :: reference().
+-type id() :: pos_integer().
+-type error() :: {error, beamline_ring:reason()}.
+-type message() :: beamline_ring:message().
+-type timeout_ms() :: -1 | non_neg_integer().
+
+-spec load() -> ok.
+load() -> beamline_native:loaded(?MODULE, erlang:load_nif(beamline_native:nif("beamline_ring_nif"), beamline_native:version())).
+
+missing() -> beamline_native:missing(?MODULE).
+
+%% {Threads, MemoryLimit | 0, MaxLost, MaxActors, SpinUs, StackBytes | 0}
+-spec open({pos_integer(), non_neg_integer(), non_neg_integer(), pos_integer(), non_neg_integer(), non_neg_integer()}) ->
+    {ok, handle()} | error().
+open(_) -> missing().
+
+%% Of any kind; closed or not.
+-spec close(handle()) -> ok | error().
+close(_) -> missing().
+
+-spec device_info(handle()) -> {ok, map()} | error().
+device_info(_) -> missing().
+
+%% Requests that wait for an answer, and all devices.
+-spec devices() -> {non_neg_integer(), [map()]} | error().
+devices() -> missing().
+
+-spec handlers(handle()) -> {ok, [{atom(), non_neg_integer(), non_neg_integer(), [atom()], [atom()], string()}]} | error().
+handlers(_) -> missing().
+
+-spec load(handle(), binary()) -> {ok, pos_integer()} | error().
+load(_, _) -> missing().
+
+%% {State, StateSize | 0, Queue, Priority, FromVersion | -1, Stamp}
+-spec start(handle(), atom(), {binary(), non_neg_integer(), pos_integer(), 0..3, integer(), non_neg_integer()}, reference()) ->
+    {ok, handle()} | error().
+start(_, _, _, _) -> missing().
+
+-spec cast(handle(), message(), timeout_ms()) -> ok | error().
+cast(_, _, _) -> missing().
+
+%% `{beamline, Ref, Answer}' comes, unless it is cancelled.
+-spec call(handle(), message(), timeout_ms(), reference()) -> id() | error().
+call(_, _, _, _) -> missing().
+
+%% False: answered; the message is there or on its way.
+-spec cancel(id()) -> boolean().
+cancel(_) -> missing().
+
+%% `ok': done already.
+-spec control(handle(), suspend | resume | checkpoint | upgrade | stop, atom(), reference()) -> ok | id() | error().
+control(_, _, _, _) -> missing().
+
+-spec actor_info(handle()) -> {ok, map()} | error().
+actor_info(_) -> missing().
+
+-spec route(Connect :: boolean(), handle(), atom() | non_neg_integer(), handle() | all) -> ok | {ok, non_neg_integer()} | error().
+route(_, _, _, _) -> missing().
+
+%% A window of 0: none.
+-spec subscribe(handle(), non_neg_integer()) -> {ok, reference()} | error().
+subscribe(_, _) -> missing().
+
+-spec unsubscribe(reference()) -> boolean().
+unsubscribe(_) -> missing().
+
+-spec credit(reference(), non_neg_integer()) -> boolean().
+credit(_, _) -> missing().
+
+-spec buffer(handle(), non_neg_integer()) -> {ok, handle()} | error().
+buffer(_, _) -> missing().
+
+-spec view(handle(), non_neg_integer(), non_neg_integer()) -> {ok, handle()} | error().
+view(_, _, _) -> missing().
+
+-spec write(handle(), non_neg_integer(), binary()) -> ok | error().
+write(_, _, _) -> missing().
+
+-spec read(handle(), non_neg_integer(), non_neg_integer()) -> {ok, binary()} | error().
+read(_, _, _) -> missing().
+
+-spec take(handle()) -> {ok, binary()} | error().
+take(_) -> missing().
+
+-spec size(handle()) -> {ok, non_neg_integer()} | error().
+size(_) -> missing().
+
+-spec give(handle(), pid()) -> ok | error().
+give(_, _) -> missing().

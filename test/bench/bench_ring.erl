@@ -1,0 +1,248 @@
+%% SPDX-License-Identifier: Apache-2.0
+%%
+%% @doc The ring, and actors seen from Erlang.
+-module(bench_ring).
+
+-export([run/0]).
+
+-define(IDLE_MS, 2).
+-define(FLIGHT, 256).
+
+-spec run() -> ok.
+run() ->
+    [ok = Fun() || Fun <- [fun c1/0, fun c1_alone/0, fun lanes/0, fun c2_hot/0, fun c2_parked/0, fun c3/0, fun c4/0,
+                           fun c4_dirty/0, fun c5_cache/0,
+                           fun c5_memory/0, fun c6_bytes/0, fun c6_rate/0, fun scaling/0, fun aside/0, fun long_schedules/0]],
+    ok.
+
+%%% C programs
+
+%% Header, credit, marks and stamps; one sender, because the floor has one.
+c1() ->
+    beamline_bench:compare(#{
+        name => "ring/c1", unit => "M msg/s", better => higher, goal => 0.4, against => "floor_ring_spsc",
+        value => fun() -> hd(beamline_bench:program("bench_ring", ["ring", "4000000"])) / 1.0e6 end,
+        floor => fun() -> hd(beamline_bench:program("floor_ring_spsc", ["4000000"])) / 1.0e6 end
+    }).
+
+%% The instructions alone: one thread puts 64 in and takes them out, by its processor time.
+c1_alone() ->
+    beamline_bench:compare(#{
+        name => "ring/c1_one_thread", unit => "M msg/s", better => higher, goal => 0.4, against => "floor_ring_spsc",
+        value => fun() -> hd(beamline_bench:program("bench_ring", ["alone", "10000000"])) / 1.0e6 end,
+        floor => fun() -> hd(beamline_bench:program("floor_ring_spsc", ["10000000", "1"])) / 1.0e6 end
+    }).
+
+%% Why there is one ring per actor and not one per sender: what two senders get through each.
+lanes() ->
+    beamline_bench:compare(#{
+        name => "ring/two_senders", unit => "M msg/s", better => higher, against => "a ring per sender",
+        value => fun() -> hd(beamline_bench:program("bench_ring", ["ring", "4000000", "2"])) / 1.0e6 end,
+        floor => fun() -> hd(beamline_bench:program("bench_ring", ["lanes", "4000000", "2"])) / 1.0e6 end
+    }).
+
+c5_cache() -> triad("ring/c5_triad", "10000").
+
+c5_memory() -> triad("ring/c5_triad_memory", "5000000").
+
+%% Each program measures both by turns.
+triad(Name, Elements) ->
+    Self = self(),
+    beamline_bench:compare(#{
+        name => Name, unit => "Melem/s", better => higher, goal => 0.85, against => "plain C loop",
+        floor => fun() ->
+            [Ours, Plain] = beamline_bench:program("bench_ring", ["triad", Elements]),
+            Self ! {ours, list_to_integer(Elements) * 1000 / Ours},
+            list_to_integer(Elements) * 1000 / Plain
+        end,
+        value => fun() -> receive {ours, Rate} -> Rate end end
+    }).
+
+scaling() ->
+    beamline_bench:compare(#{
+        name => "ring/scaling_2", unit => "x", better => higher, goal => 0.93, against => "floor_pthreads",
+        value => fun() -> gain(beamline_bench:program("bench_ring", ["scaling"])) end,
+        floor => fun() -> gain(beamline_bench:program("floor_pthreads", [])) end
+    }).
+
+gain([One, Two]) -> One / Two.
+
+%%% From Erlang
+
+with_echo(Opts, Fun) ->
+    {ok, Device} = beamline_ring:open(#{threads => 1}),
+    {ok, Echo} = beamline_ring:start(Device, echo, Opts),
+    try
+        Fun(Echo)
+    after
+        beamline_ring:close(Device)
+    end.
+
+with_thread(Sleeps, Fun) ->
+    ok = floor_nif_spin:load(),
+    0 = floor_nif_spin:start(Sleeps),
+    try
+        Fun()
+    after
+        floor_nif_spin:ask(-1)
+    end.
+
+ask() ->
+    1 = floor_nif_spin:ask(1),
+    receive answer -> ok end.
+
+c2_hot() ->
+    beamline_bench:compare(#{
+        name => "ring/c2_hot", unit => "us", better => lower, goal => 1.3, against => "floor_nif_spin",
+        value => fun() -> with_echo(#{}, fun(Echo) -> beamline_bench:mean_us(20000, fun() -> call(Echo) end) end) end,
+        floor => fun() -> with_thread(0, fun() -> beamline_bench:mean_us(20000, fun ask/0) end) end
+    }).
+
+c2_parked() ->
+    beamline_bench:compare(#{
+        name => "ring/c2_parked", unit => "us", better => lower, goal => 1.2, against => "floor_nif_spin, sleeping",
+        value => fun() -> with_echo(#{}, fun(Echo) -> idle_us(fun() -> call(Echo) end) end) end,
+        floor => fun() -> with_thread(1, fun() -> idle_us(fun ask/0) end) end
+    }).
+
+call(Echo) -> {ok, <<1>>} = beamline_ring:call(Echo, <<1>>).
+
+idle_us(Fun) ->
+    beamline_bench:median([begin receive after ?IDLE_MS -> ok end, beamline_bench:mean_us(1, Fun) end || _ <- lists:seq(1, 200)]).
+
+%% Messages in flight all the time; a subscriber's batches beside a message each, per message.
+c3() ->
+    beamline_bench:compare(#{
+        name => "ring/c3", unit => "M results/s", better => higher, goal => 4, against => "one send per message",
+        value => fun() -> with_echo(#{queue => 1024}, fun(Echo) ->
+            {ok, Sub} = beamline_ring:subscribe(Echo, #{}),
+            per_us(200000, fun() -> [ok = beamline_ring:cast(Echo, <<1>>) || _ <- lists:seq(1, ?FLIGHT)], results(Sub, ?FLIGHT) end)
+        end) end,
+        floor => fun() -> with_thread(0, fun() ->
+            per_us(200000, fun() -> ?FLIGHT = floor_nif_spin:ask(?FLIGHT), [receive answer -> ok end || _ <- lists:seq(1, ?FLIGHT)] end)
+        end) end
+    }).
+
+per_us(Messages, Fun) -> ?FLIGHT / beamline_bench:mean_us(Messages div ?FLIGHT, Fun).
+
+results(_, 0) -> ok;
+results(Sub, N) -> receive {beamline, Sub, {batch, Results}} -> results(Sub, N - length(Results)) end.
+
+%% To a consumer that is awake: suspended, so that the ring fills and nobody has to be woken.
+cast_ns() ->
+    N = 65536,
+    with_echo(#{queue => N}, fun(Echo) ->
+        ok = beamline_ring:suspend(Echo),
+        1000 * beamline_bench:mean_us(N, fun() -> ok = beamline_ring:cast(Echo, <<"0123456789abcdef">>) end)
+    end).
+
+c4() ->
+    ok = floor_nif_plain:load(),
+    beamline_bench:compare(#{
+        name => "ring/c4", unit => "ns", better => lower, goal => 6, against => "floor_nif_plain",
+        value => fun cast_ns/0,
+        floor => fun() -> 1000 * beamline_bench:mean_us(65536, fun() -> 1 = floor_nif_plain:nothing(1) end) end
+    }).
+
+c4_dirty() ->
+    ok = floor_nif_dirty:load(),
+    beamline_bench:compare(#{
+        name => "ring/c4_dirty", unit => "ns", better => lower, goal => 1 / 30, against => "floor_nif_dirty",
+        value => fun cast_ns/0,
+        floor => fun() -> 1000 * beamline_bench:mean_us(5000, fun() -> ok = floor_nif_dirty:nothing() end) end
+    }).
+
+%% What the device counts, the handle in the VM, and the process's part of it: from the VM's and the device's own numbers.
+c6_bytes() ->
+    beamline_bench:compare(#{
+        name => "ring/c6_bytes", unit => "bytes/actor", better => lower, goal => 1, against => "limit",
+        value => fun idle_bytes/0, floor => fun() -> 2048 end
+    }).
+
+idle_bytes() ->
+    {ok, Device} = beamline_ring:open(#{threads => 1}),
+    N = 10000,
+    erlang:garbage_collect(),
+    Before = vm_bytes(),
+    Actors = [element(2, beamline_ring:start(Device, echo)) || _ <- lists:seq(1, N)],
+    erlang:garbage_collect(),
+    {ok, #{memory := Bytes, actors := N}} = beamline_ring:info(Device),
+    After = vm_bytes(),
+    N = length(Actors),
+    ok = beamline_ring:close(Device),
+    flush(),
+    (Bytes + After - Before) / N.
+
+%% Handles are binaries and monitors of the VM; the list of terms is the bench's own.
+vm_bytes() -> erlang:memory(binary) + erlang:memory(system).
+
+flush() -> receive {beamline, _, {failed, closed}} -> flush() after 50 -> ok end.
+
+c6_rate() ->
+    beamline_bench:compare(#{
+        name => "ring/c6_rate", unit => "start+stop/s", better => higher, goal => 0.2, against => "spawn + exit",
+        value => fun() ->
+            {ok, Device} = beamline_ring:open(#{threads => 1}),
+            Us = beamline_bench:mean_us(20000, fun() -> {ok, A} = beamline_ring:start(Device, echo), ok = beamline_ring:stop(A) end),
+            ok = beamline_ring:close(Device),
+            1000000 / Us
+        end,
+        floor => fun() -> 1000000 / beamline_bench:mean_us(20000, fun spawn_and_wait/0) end
+    }).
+
+spawn_and_wait() ->
+    {P, M} = spawn_monitor(fun() -> ok end),
+    receive {'DOWN', M, process, P, _} -> ok end.
+
+%% The p99 of a short call while another actor's messages take 5 ms each, beside that without it.
+aside() ->
+    Library = beamline_test:built_file("ring/histogram2_operations.so"),
+    {ok, Device} = beamline_ring:open(#{threads => 1, handlers => [Library]}),
+    {ok, Echo} = beamline_ring:start(Device, echo),
+    {ok, Slow} = beamline_ring:start(Device, unruly),
+    Result = beamline_bench:compare(#{
+        name => "ring/aside_p99", unit => "us", better => lower, goal => 2, against => "without the long one",
+        floor => fun() -> p99(Echo) end,
+        value => fun() ->
+            [ok = beamline_ring:cast(Slow, {work, <<5:16/little>>}) || _ <- lists:seq(1, 10)],
+            Us = p99(Echo),
+            {ok, _} = beamline_ring:call(Slow, {count, <<>>}),
+            Us
+        end
+    }),
+    ok = beamline_ring:close(Device),
+    flush(),
+    Result.
+
+p99(Echo) ->
+    Times = [beamline_bench:mean_us(1, fun() -> {ok, _} = beamline_ring:call(Echo, <<1>>) end) || _ <- lists:seq(1, 5000)],
+    lists:nth(4950, lists:sort(Times)).
+
+%% Events of more than a millisecond while 8 processes call, beside as many that only send messages to each other.
+long_schedules() ->
+    {ok, Device} = beamline_ring:open(#{threads => 1}),
+    {ok, Echo} = beamline_ring:start(Device, echo, #{queue => 64}),
+    Result = beamline_bench:compare(#{
+        name => "ring/long_schedules", unit => "events + 1", better => lower, goal => 1.5, against => "processes only", rounds => 5,
+        value => fun() -> 1 + events(fun() -> _ = beamline_ring:call(Echo, <<1>>) end) end,
+        floor => fun() -> 1 + events(fun() -> self() ! x, receive x -> ok end end) end
+    }),
+    ok = beamline_ring:close(Device),
+    flush(),
+    Result.
+
+events(Fun) ->
+    Self = self(),
+    Monitor = spawn_link(fun() -> count(Self, 0) end),
+    _ = erlang:system_monitor(Monitor, [{long_schedule, 1}]),
+    Workers = [spawn_monitor(fun() -> beamline_bench:mean_us(20000, Fun) end) || _ <- lists:seq(1, 8)],
+    [receive {'DOWN', M, process, P, _} -> ok end || {P, M} <- Workers],
+    _ = erlang:system_monitor(undefined),
+    Monitor ! stop,
+    receive {events, N} -> N end.
+
+count(To, N) ->
+    receive
+        stop -> To ! {events, N};
+        {monitor, _, long_schedule, _} -> count(To, N + 1)
+    end.

@@ -1,0 +1,527 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% Devices, actors, messages and buffers as a user meets them.
+-module(beamline_ring_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+%% Runs with a device, and looks afterwards that nothing is left of it.
+with_device(Fun) -> with_device(#{threads => 2}, Fun).
+
+with_device(Opts, Fun) ->
+    {Before, _} = beamline_ring:devices(),
+    {ok, Device} = beamline_ring:open(Opts),
+    {ok, #{number := Number}} = beamline_ring:info(Device),
+    try
+        Fun(Device)
+    after
+        ok = beamline_ring:close(Device),
+        beamline_test:eventually(fun() ->
+            {Open, Devices} = beamline_ring:devices(),
+            Open =< Before andalso [] =:= [D || #{number := N} = D <- Devices, N =:= Number]
+        end)
+    end.
+
+unruly(Device) ->
+    {ok, 2} = beamline_ring:load(Device, beamline_test:built_file("ring/histogram2_operations.so")),
+    {ok, Actor} = beamline_ring:start(Device, unruly),
+    Actor.
+
+%%% Messages
+
+a_message_of_any_size_comes_back_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo),
+        [begin
+             Message = rand:bytes(Size),
+             ?assertEqual({ok, Message}, beamline_ring:call(Echo, Message)),
+             <<_, Part/binary>> = <<0, Message/binary>>,
+             ?assertEqual({ok, Part}, beamline_ring:call(Echo, {echo, Part}))
+         end || Size <- [0, 1, 23, 24, 25, 64, 65, 511, 512, 513, 65536, 5000000]]
+    end) end}.
+
+large_binaries_are_not_copied_test() ->
+    with_device(fun(D) ->
+        {ok, Reduce} = beamline_ring:start(D, reduce),
+        Large = binary:copy(<<1.0:64/float-little>>, 1000000),
+        {ok, #{memory := Before}} = beamline_ring:info(D),
+        ?assertEqual({ok, <<1000000.0:64/float-little>>}, beamline_ring:call(Reduce, Large)),
+        {ok, #{memory := After}} = beamline_ring:info(D),
+        ?assertEqual(Before, After)
+    end).
+
+errors_of_a_handler_are_values_and_the_actor_goes_on_test() ->
+    with_device(fun(D) ->
+        {ok, Kv} = beamline_ring:start(D, kv, #{state_size => 128}),
+        ?assertEqual({ok, <<0>>}, beamline_ring:call(Kv, {put, <<1, "a", "1">>})),
+        ?assertEqual({ok, <<1>>}, beamline_ring:call(Kv, {0, <<1, "a", "2">>})),
+        ?assertEqual({ok, <<0>>}, beamline_ring:call(Kv, {put, <<1, "b">>})),
+        ?assertMatch({error, {limit, #{what := state}}}, beamline_ring:call(Kv, {put, <<1, "c">>})),
+        ?assertMatch({error, {invalid, #{field := message}}}, beamline_ring:call(Kv, {put, <<9, "c">>})),
+        ?assertMatch({error, {invalid, _}}, beamline_ring:call(Kv, {put, <<1, (binary:copy(<<"x">>, 62))/binary>>})),
+        ?assertEqual({error, {unsupported, function}}, beamline_ring:call(Kv, {77, <<>>})),
+        ?assertEqual({error, {unsupported, function}}, beamline_ring:call(Kv, {no_such, <<>>})),
+        ?assertEqual({ok, <<1, "2">>}, beamline_ring:call(Kv, {get, <<"a">>})),
+        ?assertEqual({ok, <<1>>}, beamline_ring:call(Kv, {delete, <<"a">>})),
+        ?assertEqual({ok, <<0>>}, beamline_ring:call(Kv, {get, <<"a">>})),
+        ?assertEqual({ok, <<1:64/little>>}, beamline_ring:call(Kv, {count, <<>>}))
+    end).
+
+what_is_no_message_raises_badarg_test() ->
+    with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo),
+        [?assertError(badarg, Fun()) || Message <- [atom, 1, "list", [<<"a">>], {echo, 1}, {echo, [make_ref()]},
+                                                    {<<"f">>, <<>>}, {echo, <<>>, 1}, <<1:3>>],
+            Fun <- [fun() -> beamline_ring:cast(Echo, Message) end, fun() -> beamline_ring:call(Echo, Message) end]],
+        [?assertError(badarg, beamline_ring:call(Echo, <<>>, Opts)) || Opts <- [#{timeout => -1}, #{timeout => 1 bsl 40}, #{x => 1}]],
+        [?assertError(badarg, beamline_ring:start(D, echo, Opts)) || Opts <- [#{queue => 0}, #{priority => 5}, #{x => 1},
+                                                                              #{owner => 1}, #{state => 1}]],
+        [?assertError(badarg, beamline_ring:open(Opts)) || Opts <- [#{threads => 0}, #{threads => 65}, #{backend => gpu}, #{x => 1}, []]],
+        ?assertEqual({ok, <<"still here">>}, beamline_ring:call(Echo, <<"still here">>))
+    end).
+
+a_full_queue_is_busy_and_nothing_accepted_is_lost_test() ->
+    with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo, #{queue => 4}),
+        ok = beamline_ring:suspend(Echo),
+        Requests = [beamline_ring:request(Echo, <<N>>) || N <- lists:seq(1, 6)],
+        {Taken, Refused} = lists:split(4, Requests),
+        ?assertMatch([{error, {busy, Ms}}, {error, {busy, Ms}}] when Ms > 0, Refused),
+        ?assertMatch({error, {busy, _}}, beamline_ring:cast(Echo, <<>>)),
+        ?assertMatch({ok, #{queued := 4, queue := 4, state := suspended, busy := 3}}, beamline_ring:info(Echo)),
+        ok = beamline_ring:resume(Echo),
+        ?assertEqual([{ok, <<1>>}, {ok, <<2>>}, {ok, <<3>>}, {ok, <<4>>}], [beamline_ring:await(R) || {ok, R} <- Taken])
+    end).
+
+a_call_is_answered_at_its_deadline_test() ->
+    with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo),
+        ok = beamline_ring:suspend(Echo),
+        ?assertEqual({error, timeout}, beamline_ring:call(Echo, <<1>>, #{timeout => 20})),
+        ok = beamline_ring:resume(Echo),
+        ?assertEqual({ok, <<2>>}, beamline_ring:call(Echo, <<2>>)),
+        ?assertMatch({ok, #{expired := 1}}, beamline_ring:info(Echo)),
+        receive Message -> ?assertEqual(nothing, Message) after 20 -> ok end
+    end).
+
+a_cast_that_expires_or_is_refused_is_told_to_its_sender_test() ->
+    with_device(fun(D) ->
+        {ok, Kv} = beamline_ring:start(D, kv),
+        Ref = beamline_ring:ref(Kv),
+        ok = beamline_ring:suspend(Kv),
+        ok = beamline_ring:cast(Kv, {put, <<1, "a">>}, #{timeout => 0}),
+        ok = beamline_ring:cast(Kv, {get, <<>>}),
+        ok = beamline_ring:cast(Kv, {put, <<200>>}),
+        ok = beamline_ring:resume(Kv),
+        ?assertEqual({undelivered, 0, timeout}, told(Ref)),
+        ?assertMatch({undelivered, 0, {invalid, _}}, told(Ref)),
+        ok = beamline_ring:suspend(Kv),
+        ok = beamline_ring:cast(Kv, {get, <<"a">>}),
+        ok = beamline_ring:close(Kv),
+        ?assertEqual({undelivered, 1, closed}, told(Ref)),
+        ?assertEqual({error, closed}, beamline_ring:cast(Kv, {get, <<>>}))
+    end).
+
+told(Ref) -> receive {beamline, Ref, What} -> What after 2000 -> nothing end.
+
+messages_of_each_sender_keep_their_order_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo, #{queue => 64}),
+        {ok, Sub} = beamline_ring:subscribe(Echo, #{}),
+        Senders = [spawn_link(fun() -> cast_all(Echo, S, 1, 2000) end) || S <- lists:seq(1, 8)],
+        ?assertEqual(maps:from_list([{S, 2001} || S <- lists:seq(1, 8)]), in_order(Sub, #{}, 8 * 2000)),
+        8 = length(Senders)
+    end) end}.
+
+cast_all(_, _, N, Most) when N > Most -> ok;
+cast_all(Actor, S, N, Most) ->
+    case beamline_ring:cast(Actor, <<S:32, N:32>>) of
+        ok -> cast_all(Actor, S, N + 1, Most);
+        {error, {busy, _}} -> erlang:yield(), cast_all(Actor, S, N, Most)
+    end.
+
+in_order(_, Next, 0) -> Next;
+in_order(Sub, Next, Left) ->
+    Batch = receive {beamline, Sub, {batch, Results}} -> Results after 5000 -> error(nothing_came) end,
+    Count = fun(<<S:32, N:32>>, Seen) -> N = maps:get(S, Seen, 1), Seen#{S => N + 1} end,
+    in_order(Sub, lists:foldl(Count, Next, Batch), Left - length(Batch)).
+
+%%% Actors to actors
+
+actors_send_to_each_other_without_the_host_test() ->
+    with_device(fun(D) ->
+        [A, B, C] = [element(2, beamline_ring:start(D, echo)) || _ <- [1, 2, 3]],
+        ok = beamline_ring:connect(A, out, B),
+        ok = beamline_ring:connect(B, 0, C),
+        ?assertMatch({error, {invalid, #{field := port}}}, beamline_ring:connect(A, nowhere, B)),
+        ?assertMatch({error, {invalid, #{field := port}}}, beamline_ring:connect(A, 3, B)),
+        [?assertEqual({ok, <<>>}, beamline_ring:call(A, {forward, <<N>>})) || N <- lists:seq(1, 10)],
+        beamline_test:eventually(fun() -> {ok, #{handled := N}} = beamline_ring:info(C), N =:= 10 end),
+        ?assertEqual({ok, 1}, beamline_ring:disconnect(B, out, C)),
+        ?assertEqual({ok, 0}, beamline_ring:disconnect(B, out, all)),
+        {ok, <<>>} = beamline_ring:call(A, {forward, <<>>}),
+        beamline_test:eventually(fun() -> {ok, #{handled := N}} = beamline_ring:info(B), N =:= 11 end),
+        ?assertMatch({ok, #{handled := 10}}, beamline_ring:info(C))
+    end).
+
+an_actor_that_stopped_refuses_its_neighbours_test() ->
+    with_device(fun(D) ->
+        {ok, A} = beamline_ring:start(D, echo),
+        {ok, B} = beamline_ring:start(D, echo),
+        ok = beamline_ring:connect(A, out, B),
+        ok = beamline_ring:stop(B),
+        ?assertMatch({error, {limit, _}}, beamline_ring:call(A, {forward, <<1>>})),
+        ?assertEqual({error, closed}, beamline_ring:connect(A, out, B))
+    end).
+
+%% Four tiles of 8 x 8 step as one grid of 16 x 16 does.
+stencil_tiles_agree_with_one_grid_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        Grid = list_to_tuple([rand:uniform() || _ <- lists:seq(1, 256)]),
+        Steps = 20,
+        All = maps:from_list([{{R, C}, tile(D, Grid, R, C)} || R <- [0, 1], C <- [0, 1]]),
+        [ok = beamline_ring:connect(maps:get(From, All), Port, maps:get(To, All))
+         || {R, C} = From <- maps:keys(All),
+            {Port, To} <- [{north, {R - 1, C}}, {south, {R + 1, C}}, {west, {R, C - 1}}, {east, {R, C + 1}}], maps:is_key(To, All)],
+        [ok = beamline_ring:cast(T, {run, <<Steps:32/little>>}) || T <- maps:values(All)],
+        [beamline_test:eventually(fun() -> {ok, <<Steps:32/little>>} =:= beamline_ring:call(T, {step, <<>>}) end) || T <- maps:values(All)],
+        Expected = jacobi(Grid, Steps),
+        [begin
+             {ok, Bytes} = beamline_ring:call(T, {read, <<>>}),
+             Got = [X || <<X:64/float-little>> <= Bytes],
+             ?assertEqual([element(1 + (8 * R + I) * 16 + 8 * C + J, Expected) || I <- lists:seq(0, 7), J <- lists:seq(0, 7)], Got)
+         end || {{R, C}, T} <- maps:to_list(All)]
+    end) end}.
+
+tile(D, Grid, R, C) ->
+    Size = 24 + 8 * (8 * 8 + 2 * 64),
+    {ok, T} = beamline_ring:start(D, stencil, #{state => <<8:32/little>>, state_size => Size, queue => 64}),
+    Cells = << <<(element(1 + (8 * R + I) * 16 + 8 * C + J, Grid)):64/float-little>> || I <- lists:seq(0, 7), J <- lists:seq(0, 7)>>,
+    {ok, <<>>} = beamline_ring:call(T, {set, Cells}),
+    T.
+
+jacobi(Grid, 0) -> Grid;
+jacobi(Grid, N) ->
+    At = fun(R, C) when R >= 0, R < 16, C >= 0, C < 16 -> element(1 + R * 16 + C, Grid); (_, _) -> 0.0 end,
+    Next = [0.25 * (At(R - 1, C) + At(R + 1, C) + At(R, C - 1) + At(R, C + 1)) || R <- lists:seq(0, 15), C <- lists:seq(0, 15)],
+    jacobi(list_to_tuple(Next), N - 1).
+
+%%% Subscribers
+
+a_window_holds_the_actor_and_its_senders_back_test() ->
+    with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo, #{queue => 8}),
+        {ok, Sub} = beamline_ring:subscribe(Echo, #{window => 5}),
+        beamline_test:eventually(fun() -> {error, {busy, 1}} =:= beamline_ring:cast(Echo, <<"x">>) end),
+        ?assertEqual(5, length(results(Sub, 5))),
+        receive {beamline, Sub, _} = More -> ?assertEqual(nothing, More) after 20 -> ok end,
+        ?assert(beamline_ring:credit(Sub, 3)),
+        ?assertEqual(3, length(results(Sub, 3))),
+        ?assert(beamline_ring:unsubscribe(Sub)),
+        ?assertNot(beamline_ring:unsubscribe(Sub)),
+        ?assertNot(beamline_ring:credit(Sub, 1)),
+        ?assertEqual({ok, <<"y">>}, beamline_ring:call(Echo, <<"y">>))
+    end).
+
+results(_, 0) -> [];
+results(Sub, N) ->
+    receive {beamline, Sub, {batch, B}} -> B ++ results(Sub, N - length(B)) after 2000 -> [] end.
+
+a_subscriber_that_dies_frees_the_actor_test() ->
+    with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo),
+        Self = self(),
+        Pid = spawn(fun() -> {ok, _} = beamline_ring:subscribe(Echo, #{window => 1}), Self ! ready, receive stop -> ok end end),
+        receive ready -> ok end,
+        [ok = beamline_ring:cast(Echo, <<N>>) || N <- [1, 2, 3]],
+        exit(Pid, kill),
+        ?assertEqual({ok, <<4>>}, beamline_ring:call(Echo, <<4>>)),
+        ?assertMatch({ok, #{subscribers := 0}}, beamline_ring:info(Echo))
+    end).
+
+large_results_reach_every_subscriber_test() ->
+    with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo),
+        {ok, Sub} = beamline_ring:subscribe(Echo, #{}),
+        {ok, Other} = beamline_ring:subscribe(Echo, #{}),
+        Large = rand:bytes(100000),
+        ok = beamline_ring:cast(Echo, Large),
+        ?assertEqual([Large], results(Sub, 1)),
+        ?assertEqual([Large], results(Other, 1))
+    end).
+
+%%% Between two messages
+
+a_checkpoint_restores_what_was_before_it_test() ->
+    with_device(fun(D) ->
+        {ok, Kv} = beamline_ring:start(D, kv),
+        [ok = beamline_ring:cast(Kv, {put, <<1, N, N>>}) || N <- lists:seq(1, 10)],
+        {ok, #{handler := kv, version := 1} = C} = beamline_ring:checkpoint(Kv),
+        {ok, <<0>>} = beamline_ring:call(Kv, {put, <<1, 11, 11>>}),
+        {ok, Again} = beamline_ring:restore(D, C),
+        ?assertEqual({ok, <<10:64/little>>}, beamline_ring:call(Again, {count, <<>>})),
+        ?assertEqual({ok, <<1, 7>>}, beamline_ring:call(Again, {get, <<7>>})),
+        [?assertMatch({error, {_, _}}, beamline_ring:restore(D, maps:merge(C, Bad)))
+         || Bad <- [#{state => binary:copy(<<255>>, 4096)}, #{state => <<1, 2, 3>>, version => 7}, #{handler => nobody},
+                    #{state => binary:copy(<<1>>, 5000)}]],
+        ?assertError(badarg, beamline_ring:restore(D, #{handler => kv}))
+    end).
+
+an_upgrade_takes_the_state_along_test() ->
+    with_device(#{threads => 1, handlers => [beamline_test:built_file("ring/histogram_operations.so")]}, fun(D) ->
+        {ok, H} = beamline_ring:start(D, histogram),
+        {ok, <<>>} = beamline_ring:call(H, {add, <<16#10, 16#1F, 16#F8>>}),
+        {ok, Old} = beamline_ring:call(H, {read, <<>>}),
+        ?assertEqual([2, 1], [lists:nth(I + 1, counts(Old)) || I <- [1, 15]]),
+        {ok, C} = beamline_ring:checkpoint(H),
+        ok = beamline_ring:upgrade(H, #{library => beamline_test:built_file("ring/histogram2_operations.so")}),
+        {ok, <<>>} = beamline_ring:call(H, {add, <<16#F8>>}),
+        {ok, New} = beamline_ring:call(H, {read, <<>>}),
+        ?assertEqual([2, 0, 1, 1], [lists:nth(I + 1, counts(New)) || I <- [2, 3, 30, 31]]),
+        {ok, Restored} = beamline_ring:restore(D, C),
+        {ok, #{version := 2}} = beamline_ring:info(Restored),
+        ?assertMatch({error, {invalid, #{field := handlers}}}, beamline_ring:load(D, "/nonexistent.so")),
+        ?assertMatch({error, {invalid, #{field := handlers}}},
+                     beamline_ring:load(D, beamline_test:built_file("runtime/example_operations.so")))
+    end).
+
+counts(Bytes) -> [N || <<N:64/little>> <= Bytes].
+
+stopping_handles_what_waits_test() ->
+    with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo, #{queue => 64}),
+        Requests = [element(2, beamline_ring:request(Echo, <<N>>)) || N <- lists:seq(1, 50)],
+        ?assertEqual(ok, beamline_ring:stop(Echo)),
+        ?assertEqual([{ok, <<N>>} || N <- lists:seq(1, 50)], [beamline_ring:await(R) || R <- Requests]),
+        ?assertEqual({error, closed}, beamline_ring:call(Echo, <<>>)),
+        ?assertEqual({error, closed}, beamline_ring:stop(Echo)),
+        ?assertEqual({error, closed}, beamline_ring:info(Echo)),
+        ok = beamline_ring:close(Echo)
+    end).
+
+%%% Owners
+
+everything_ends_with_its_owner_test() ->
+    with_device(fun(D) ->
+        Self = self(),
+        {Pid, Monitor} = spawn_monitor(fun() ->
+            {ok, A} = beamline_ring:start(D, echo),
+            {ok, B} = beamline_ring:buffer(D, 1000000),
+            {ok, Mine} = beamline_ring:open(#{threads => 1}),
+            Self ! {made, A, B, Mine},
+            receive stop -> ok end
+        end),
+        {A, B, Mine} = receive {made, X, Y, Z} -> {X, Y, Z} end,
+        {ok, <<1>>} = beamline_ring:call(A, <<1>>),
+        exit(Pid, kill),
+        receive {'DOWN', Monitor, process, Pid, killed} -> ok end,
+        beamline_test:eventually(fun() -> {error, closed} =:= beamline_ring:call(A, <<1>>) end),
+        beamline_test:eventually(fun() -> {error, closed} =:= beamline_ring:read(B, 0, 1) end),
+        beamline_test:eventually(fun() -> {error, closed} =:= beamline_ring:info(Mine) end),
+        beamline_test:eventually(fun() -> {ok, #{actors := N, buffers := M, memory := Bytes}} = beamline_ring:info(D),
+                                 {N, M, Bytes} =:= {0, 0, 0} end)
+    end).
+
+an_actor_goes_with_its_last_term_test() ->
+    with_device(fun(D) ->
+        Pid = spawn_link(fun() ->
+            {ok, A} = beamline_ring:start(D, echo),
+            {ok, _} = beamline_ring:call(A, <<>>),
+            receive collect -> erlang:garbage_collect() end,
+            receive stop -> ok end
+        end),
+        beamline_test:eventually(fun() -> {ok, #{handled := N}} = beamline_ring:info(D), N =:= 1 end),
+        Pid ! collect,
+        beamline_test:eventually(fun() -> {ok, #{actors := N}} = beamline_ring:info(D), N =:= 0 end),
+        Pid ! stop
+    end).
+
+a_handle_can_be_handed_over_test() ->
+    with_device(fun(D) ->
+        Heir = spawn_link(fun() -> receive stop -> ok end end),
+        {ok, A} = beamline_ring:start(D, echo, #{owner => Heir}),
+        ?assertMatch({error, {invalid, #{field := owner}}}, beamline_ring:controlling_process(A, self())),
+        ?assertEqual({ok, <<1>>}, beamline_ring:call(A, <<1>>)),
+        Heir ! stop,
+        beamline_test:eventually(fun() -> {error, closed} =:= beamline_ring:call(A, <<1>>) end)
+    end).
+
+%%% Handlers that misbehave
+
+a_handler_that_fails_ends_its_actor_only_test() ->
+    with_device(fun(D) ->
+        A = unruly(D),
+        {ok, B} = beamline_ring:start(D, unruly),
+        ?assertMatch({error, {device_failed, _}}, beamline_ring:call(A, {fail, <<>>})),
+        ?assertMatch({failed, {device_failed, _}}, told(beamline_ring:ref(A))),
+        ?assertMatch({error, {device_failed, _}}, beamline_ring:call(A, {count, <<>>})),
+        ?assertMatch({ok, #{state := failed}}, beamline_ring:info(A)),
+        ?assertEqual({ok, <<1:64/little>>}, beamline_ring:call(B, {count, <<>>}))
+    end).
+
+a_runaway_is_failed_at_its_deadline_and_its_thread_replaced_test_() ->
+    {timeout, 30, fun() -> with_device(#{threads => 1, max_lost => 1}, fun(D) ->
+        A = unruly(D),
+        [B, C] = [element(2, beamline_ring:start(D, unruly)) || _ <- [1, 2]],
+        ?assertEqual({error, timeout}, beamline_ring:call(A, {work, <<1500:16/little>>}, #{timeout => 200})),
+        ?assertMatch({failed, {device_failed, _}}, told(beamline_ring:ref(A))),
+        ?assertEqual({ok, <<1:64/little>>}, beamline_ring:call(B, {count, <<>>})),
+        ?assertMatch({ok, #{lost := 1}}, beamline_ring:info(D)),
+        {error, timeout} = beamline_ring:call(C, {work, <<1500:16/little>>}, #{timeout => 200}),
+        beamline_test:eventually(fun() -> {ok, #{lost := N}} = beamline_ring:info(D), N =:= 2 end),
+        ?assertMatch({error, {device_failed, _}}, beamline_ring:call(B, {count, <<>>})),
+        ?assertMatch({error, {device_failed, _}}, beamline_ring:start(D, echo)),
+        beamline_test:eventually(fun() -> {ok, #{lost := N}} = beamline_ring:info(D), N =:= 0 end),
+        ?assertEqual({ok, <<2:64/little>>}, beamline_ring:call(B, {count, <<>>}))
+    end) end}.
+
+a_handler_that_listens_survives_its_deadline_test() ->
+    with_device(fun(D) ->
+        A = unruly(D),
+        {ok, Request} = beamline_ring:request(A, {listen, <<5000:16/little>>}, #{timeout => 20}),
+        ?assertEqual({error, timeout}, beamline_ring:await(Request)),
+        ?assertEqual({ok, <<1:64/little>>}, beamline_ring:call(A, {count, <<>>}))
+    end).
+
+a_long_handler_does_not_hold_others_back_test_() ->
+    {timeout, 30, fun() -> with_device(#{threads => 1}, fun(D) ->
+        A = unruly(D),
+        {ok, Echo} = beamline_ring:start(D, echo),
+        {ok, Long} = beamline_ring:request(A, {listen, <<20000:16/little>>}),
+        [{ok, _} = beamline_ring:call(Echo, <<>>) || _ <- lists:seq(1, 200)],
+        ?assertMatch({ok, #{handled := 0, state := running}}, beamline_ring:info(A)),
+        ok = beamline_ring:close(A),
+        ?assertEqual({error, timeout}, beamline_ring:await(Long))
+    end) end}.
+
+%%% Buffers
+
+buffers_hold_what_was_written_and_become_binaries_test() ->
+    with_device(#{threads => 1, memory_limit => 3000000}, fun(D) ->
+        Data = rand:bytes(1000000),
+        {ok, B} = beamline_ring:buffer(D, Data),
+        ?assertEqual({ok, 1000000}, beamline_ring:size(B)),
+        ?assertEqual({ok, binary:part(Data, 500, 70000)}, beamline_ring:read(B, 500, 70000)),
+        ok = beamline_ring:write(B, 999990, <<"0123456789">>),
+        {ok, View} = beamline_ring:view(B, 999995, 5),
+        ?assertEqual({ok, <<"56789">>}, beamline_ring:read(View, 0, 5)),
+        [?assertMatch({error, {invalid, _}}, Answer)
+         || Answer <- [beamline_ring:read(B, 999991, 10), beamline_ring:write(B, 1 bsl 62, <<1>>), beamline_ring:read(View, 6, 0),
+                       beamline_ring:view(B, 1, 1000000), beamline_ring:take(View), beamline_ring:read(B, 0, 1 bsl 62)]],
+        ?assertMatch({error, {limit, #{what := device_memory}}}, beamline_ring:buffer(D, 3000000)),
+        {ok, Taken} = beamline_ring:take(B),
+        ?assertEqual(<<(binary:part(Data, 0, 999990))/binary, "0123456789">>, Taken),
+        ?assertEqual({error, closed}, beamline_ring:read(B, 0, 1)),
+        ?assertEqual({error, closed}, beamline_ring:read(View, 0, 1)),
+        ok = beamline_ring:close(View)
+    end).
+
+triad_and_reduce_work_on_buffers_test() ->
+    with_device(fun(D) ->
+        N = 100000,
+        {ok, Triad} = beamline_ring:start(D, triad, #{state => <<3.0:64/float-little>>}),
+        {ok, Reduce} = beamline_ring:start(D, reduce),
+        {ok, A} = beamline_ring:buffer(D, 8 * N),
+        {ok, B} = beamline_ring:buffer(D, << <<(float(I)):64/float-little>> || I <- lists:seq(1, N) >>),
+        {ok, C} = beamline_ring:buffer(D, binary:copy(<<2.0:64/float-little>>, N)),
+        ?assertEqual({ok, <<>>}, beamline_ring:call(Triad, {triad, [A, B, C]})),
+        ?assertEqual({ok, <<(N * (N + 1) / 2 + 6.0 * N):64/float-little>>}, beamline_ring:call(Reduce, {sum, [A]})),
+        ?assertEqual({ok, <<7.0:64/float-little>>}, beamline_ring:call(Reduce, {min, [A]})),
+        ?assertEqual({ok, <<(N + 6.0):64/float-little>>}, beamline_ring:call(Reduce, {max, [A]})),
+        ?assertMatch({error, {invalid, _}}, beamline_ring:call(Triad, {triad, [A, B]})),
+        ?assertEqual({error, {busy, 0}}, beamline_ring:call(Triad, {triad, [A, A, B]})),
+        ok = beamline_ring:suspend(Reduce),
+        {ok, R} = beamline_ring:request(Reduce, {sum, [A]}),
+        ?assertEqual({error, {busy, 0}}, beamline_ring:write(A, 0, <<1>>)),
+        ?assertEqual({error, {busy, 0}}, beamline_ring:take(A)),
+        ok = beamline_ring:resume(Reduce),
+        {ok, _} = beamline_ring:await(R),
+        ?assertEqual(ok, beamline_ring:write(A, 0, <<1>>))
+    end).
+
+%%% Devices
+
+there_is_no_gpu_here_test() ->
+    ?assertEqual({error, {unsupported, cuda}}, beamline_ring:open(#{backend => cuda})).
+
+a_device_knows_its_handlers_test() ->
+    with_device(fun(D) ->
+        {ok, Handlers} = beamline_ring:handlers(D),
+        ?assertEqual([echo, kv, reduce, stencil, triad], lists:sort([N || #{name := N} <- Handlers])),
+        ?assertEqual({error, {unsupported, handler}}, beamline_ring:start(D, nothing))
+    end).
+
+an_idle_device_uses_no_processor_test_() ->
+    {timeout, 20, fun() -> with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo),
+        {ok, _} = beamline_ring:call(Echo, <<>>),
+        beamline_test:eventually(fun() -> {ok, #{threads := N, parked := P}} = beamline_ring:info(D), N =:= P end)
+    end) end}.
+
+what_a_device_does_is_a_metric_test() ->
+    ok = beamline_test:start(),
+    with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo),
+        {ok, _} = beamline_ring:call(Echo, <<>>),
+        {ok, #{number := Number}} = beamline_ring:info(D),
+        [Samples] = [S || #{name := beamline_ring_handled_total, samples := S} <- beamline_metrics:families()],
+        ?assertEqual([1], [V || {[{device, N}], V} <- Samples, N =:= Number])
+    end).
+
+%%% From many processes
+
+closing_while_everybody_calls_answers_everybody_test_() ->
+    {timeout, 60, fun() ->
+        [begin
+             {ok, D} = beamline_ring:open(#{threads => 2}),
+             Actors = list_to_tuple([element(2, beamline_ring:start(D, echo, #{queue => 4})) || _ <- lists:seq(1, 4)]),
+             Callers = [spawn_monitor(fun() -> call_until_closed(Actors, I) end) || I <- lists:seq(1, 16)],
+             timer:sleep(5),
+             ok = beamline_ring:close(D),
+             [receive {'DOWN', M, process, P, Why} -> ?assertEqual(normal, Why) after 10000 -> error(hangs) end || {P, M} <- Callers],
+             [told(beamline_ring:ref(A)) || A <- tuple_to_list(Actors)]
+         end || _ <- lists:seq(1, 20)],
+        beamline_test:eventually(fun() -> {Open, _} = beamline_ring:devices(), Open =:= 0 end)
+    end}.
+
+call_until_closed(Actors, I) ->
+    case beamline_ring:call(element(1 + I rem 4, Actors), <<I:64>>) of
+        {ok, <<I:64>>} -> call_until_closed(Actors, I + 1);
+        {error, {busy, _}} -> call_until_closed(Actors, I + 1);
+        {error, closed} -> ok
+    end.
+
+reloading_is_safe_under_load_test_() ->
+    {timeout, 60, fun() -> with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo),
+        Self = self(),
+        Callers = [spawn_monitor(fun() -> call_until_told(Echo, Self) end) || _ <- lists:seq(1, 4)],
+        [begin
+             beamline_test:eventually(fun() -> code:soft_purge(beamline_ring_nif) end),
+             {module, _} = code:load_file(beamline_ring_nif)
+         end || _ <- lists:seq(1, 20)],
+        [P ! stop || {P, _} <- Callers],
+        [receive {'DOWN', M, process, P, Why} -> ?assertEqual(normal, Why) end || {P, M} <- Callers]
+    end) end}.
+
+call_until_told(Echo, Parent) ->
+    case beamline_ring:call(Echo, <<"x">>) of
+        {ok, <<"x">>} -> ok;
+        {error, {busy, _}} -> ok
+    end,
+    receive stop -> ok after 0 -> call_until_told(Echo, Parent) end.
+
+%% The last use of an actor's term is the call itself: it must not be collected while the call waits.
+an_actor_lives_until_its_last_call_is_answered_test() ->
+    with_device(fun(D) ->
+        Self = self(),
+        Caller = spawn_link(fun() ->
+            {ok, A} = beamline_ring:start(D, echo),
+            ok = beamline_ring:suspend(A),
+            Self ! {self(), beamline_ring:call(A, <<"x">>, #{timeout => 300})}
+        end),
+        ?assertEqual({error, timeout}, collected_until_answer(Caller))
+    end).
+
+collected_until_answer(Caller) ->
+    _ = erlang:garbage_collect(Caller),
+    receive {Caller, Answer} -> Answer after 10 -> collected_until_answer(Caller) end.
