@@ -29,7 +29,8 @@ boot() { # expression
 }
 
 # Which call needs which library is the business of the parts: the answer of one of them says so.
-calls_say_so='Answers = [beamline_runtime:call(noop, #{}), beamline_sfv:parse_item(<<"1">>), beamline_wasm:library(), beamline_ring:open(#{})],
+calls_say_so='Answers = [beamline_runtime:call(noop, #{}), beamline_sfv:parse_item(<<"1">>), beamline_wasm:library(),
+        beamline_ring:open(#{})],
     io:format("~tp~n", [Answers]),
     case [Why || {error, {unsupported, {nif, Why}}} <- Answers] of [] -> halt(1); _ -> halt(0) end.'
 
