@@ -3,7 +3,7 @@
  * Large blocks that were freed and wait to be used again. The first touch of fresh memory costs a page fault for each
  * 4 KiB, which for a block that is filled once is more than the filling.
  *
- * Kept only while somebody tidies up: each pool does, its housekeeper trims when the pool has been idle for a second.
+ * Kept only while somebody tidies up: each pool does, its housekeeper trims when the pool has been idle for five seconds.
  */
 #ifndef BL_WARM_H
 #define BL_WARM_H

@@ -113,7 +113,8 @@ struct bl_pool {
     pthread_cond_t wake;
     struct bl_link sources;
     uint64_t wake_at_ns; /* when the housekeeper wakes by itself */
-    uint64_t seen;       /* tasks submitted when it last looked */
+    uint64_t seen;       /* tasks submitted when it last looked, */
+    unsigned idle_rounds; /* and how often that was the number before */
     bool ending, closing, nudged;
     unsigned stuck; /* threads to be stood in for */
     /* Counters, atomic, relaxed. What submitting threads write is kept cache lines away from what the

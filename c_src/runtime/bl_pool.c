@@ -14,7 +14,7 @@ void bl_task_options_init(struct bl_task_options *options)
     *options = (struct bl_task_options){.priority = BL_NORMAL, .timeout_ms = 60000};
 }
 
-enum { STACK_LEAST = 64 * 1024, HOUSEKEEPER_STACK = 256 * 1024, BEHIND_MOST = 1024, ROUND_NS = 1000000000 };
+enum { STACK_LEAST = 64 * 1024, HOUSEKEEPER_STACK = 256 * 1024, BEHIND_MOST = 1024, ROUND_NS = 1000000000, WARM_ROUNDS = 5 };
 
 static unsigned online_cpus(void)
 {
@@ -59,14 +59,16 @@ static struct bl_source *next_source(struct bl_pool *pool, struct bl_source *bef
 }
 
 /* When the housekeeper looks again if no deadline asks for it: while tasks come, every second, so that the usual
- * deadline, which is far, wakes nobody. An idle pool has no timer, and keeps no memory warm. */
+ * deadline, which is far, wakes nobody. A pool that has been idle for WARM_ROUNDS of these has no timer, and keeps no
+ * memory warm. */
 static uint64_t next_round(struct bl_pool *pool, uint64_t now)
 {
     const uint64_t submitted = __atomic_load_n(&pool->submitted, __ATOMIC_RELAXED);
-    const bool idle = submitted == pool->seen;
+    pool->idle_rounds = submitted == pool->seen ? pool->idle_rounds + 1 : 0;
     pool->seen = submitted;
-    if (idle) bl_warm_trim();
-    return idle ? UINT64_MAX : now + ROUND_NS;
+    if (pool->idle_rounds < WARM_ROUNDS) return now + ROUND_NS;
+    bl_warm_trim();
+    return UINT64_MAX;
 }
 
 static uint64_t look_after_sources(struct bl_pool *pool)

@@ -60,16 +60,33 @@ killed_pool(Isolation) ->
 
 %% ---- the same without us ----
 
-%% As many processes that compute and exchange messages for so long.
+%% As many processes that compute and exchange messages for so long; some of them as our floods do, with as many
+%% messages in flight and in the mailbox.
 -spec erlang_only(Ms :: non_neg_integer()) -> ok.
 erlang_only(Ms) ->
     Until = erlang:monotonic_time(millisecond) + Ms,
-    together(lists:duplicate(2 * (?CALLERS + 4), fun() ->
+    Floods = lists:duplicate(4, fun() -> erlang_flood(Until) end),
+    together(Floods ++ lists:duplicate(2 * (?CALLERS + 4), fun() ->
         Partner = spawn_link(fun echo/0),
         exchange(Partner, lists:seq(1, 100), Until),
         unlink(Partner),
         exit(Partner, kill)
     end)).
+
+erlang_flood(Until) ->
+    Server = spawn_link(fun() -> keep(#{}) end),
+    Refs = [begin Ref = make_ref(), Server ! {submit, self(), Ref}, Ref end || _ <- lists:seq(1, ?QUEUE)],
+    [Server ! {cancel, Ref} || Ref <- Refs],
+    [receive {beamline, Ref, {error, cancelled}} -> ok end || Ref <- Refs],
+    unlink(Server),
+    exit(Server, kill),
+    erlang:monotonic_time(millisecond) < Until andalso erlang_flood(Until).
+
+keep(Tasks) ->
+    receive
+        {submit, From, Ref} -> keep(Tasks#{Ref => From});
+        {cancel, Ref} -> {From, Rest} = maps:take(Ref, Tasks), From ! {beamline, Ref, {error, cancelled}}, keep(Rest)
+    end.
 
 exchange(Partner, Term, Until) ->
     Partner ! {self(), Term},
