@@ -101,6 +101,7 @@
 
 -define(DEFAULT_POOL, beamline_runtime).
 %% What the VM itself may add to a deadline before `call' stops believing in an answer.
+-define(LARGE, 1024). % bytes of a binary that cannot be a small argument (ROOM in bl_rt_task.c)
 -define(MAX_WAIT, 16#FFFFFFFF). % of a receive
 -define(GRACE, 5_000).
 -define(HOLDERS, 20).
@@ -134,14 +135,19 @@ submit(_, _, _, _) ->
 
 start({error, _} = Error, _Ref, _Op, _Options, _Args) ->
     Error;
+start(Id, Ref, Op, Options, Args) when byte_size(Args) > ?LARGE ->
+    start_pieces(Id, Ref, Op, Options, Args);
 start(Id, Ref, Op, Options, Args) ->
     case beamline_runtime_nif:submit(Id, Ref, Op, Options, Args) of
         large ->
-            {Pieces, Pinned} = beamline_runtime_args:pieces(Args),
-            beamline_runtime_nif:submit_pieces(Id, Ref, Op, Options, Pieces, Pinned);
+            start_pieces(Id, Ref, Op, Options, Args);
         Result ->
             Result
     end.
+
+start_pieces(Id, Ref, Op, Options, Args) ->
+    {Pieces, Pinned} = beamline_runtime_args:pieces(Args),
+    beamline_runtime_nif:submit_pieces(Id, Ref, Op, Options, Pieces, Pinned).
 
 %% @equiv await(Ref, infinity)
 -spec await(reference()) -> result().

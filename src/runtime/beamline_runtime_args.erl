@@ -5,6 +5,9 @@
 
 -export([pieces/1]).
 
+%% Of the external term format: of a binary alone its head is enough.
+-define(VERSION, 131).
+-define(BINARY_EXT, 109).
 %% A term with more pieces than this is cheaper in one, and the NIF that looks at each of them stays short.
 -define(MAX_PIECES, 1024).
 %% From here on the NIF keeps a piece by reference (KEEP_FROM in bl_rt_task.c).
@@ -16,6 +19,8 @@
 
 %% The pieces, and how many bytes they pin beyond their own.
 -spec pieces(term()) -> {[binary()], Pinned :: non_neg_integer()}.
+pieces(Binary) when is_binary(Binary), byte_size(Binary) >= ?KEEP_FROM, byte_size(Binary) < 1 bsl 32 ->
+    unpin([<<?VERSION, ?BINARY_EXT, (byte_size(Binary)):32>>, Binary], 0, 0, []);
 pieces(Term) ->
     Pieces = erlang:term_to_iovec(Term),
     case length(Pieces) =< ?MAX_PIECES of
