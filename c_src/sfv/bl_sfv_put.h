@@ -139,40 +139,18 @@ static inline bool bl_sfv_number_put(struct bl_sfv_out *out, const char *beside,
 
 extern const char bl_sfv_two_digits[201]; /* "00" to "99" */
 
-/* How many digits a number below 10^15 has. */
-static inline unsigned bl_sfv_places(uint64_t number)
-{
-    static const uint64_t powers[] = {UINT64_C(0),
-                                      UINT64_C(10),
-                                      UINT64_C(100),
-                                      UINT64_C(1000),
-                                      UINT64_C(10000),
-                                      UINT64_C(100000),
-                                      UINT64_C(1000000),
-                                      UINT64_C(10000000),
-                                      UINT64_C(100000000),
-                                      UINT64_C(1000000000),
-                                      UINT64_C(10000000000),
-                                      UINT64_C(100000000000),
-                                      UINT64_C(1000000000000),
-                                      UINT64_C(10000000000000),
-                                      UINT64_C(100000000000000),
-                                      UINT64_C(1000000000000000)};
-    const unsigned bits = 64 - (unsigned)__builtin_clzll(number | 1), guess = bits * 1233 >> 12; /* log10(2) */
-    return guess + (number >= powers[guess]);
-}
-
-/* The digits of a number below 10^15, from the first on; behind the last. */
+/* The digits of a number, from the first on; behind the last. */
 static inline char *bl_sfv_put_digits(char *to, uint64_t number)
 {
     if (number < 10) {
         *to = (char)('0' + number);
         return to + 1;
     }
-    char *const end = to + bl_sfv_places(number), *at = end;
-    for (; number >= 10; number /= 100) memcpy(at -= 2, bl_sfv_two_digits + 2 * (number % 100), 2);
-    if (at > to) *to = (char)('0' + number);
-    return end;
+    char text[20], *const end = text + sizeof text, *first = end;
+    for (; number >= 10; number /= 100) memcpy(first -= 2, bl_sfv_two_digits + 2 * (number % 100), 2);
+    if (number > 0) *--first = (char)('0' + number);
+    memcpy(to, first, (size_t)(end - first));
+    return to + (end - first);
 }
 
 /* Integers, and with the mark '@' dates. */
