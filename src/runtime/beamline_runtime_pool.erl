@@ -65,9 +65,9 @@ first_of_second(Pool) ->
         error:badarg -> false
     end.
 
-%% Of all pools.
+%% Of all pools; each has one row by its pid.
 -spec ids() -> [beamline_runtime_nif:id()].
-ids() -> lists:usort(select({{'_', '$1', '$2'}, [{is_integer, '$1'}, {'=/=', '$2', none}], ['$1']})).
+ids() -> select({{'$1', '$2', '_'}, [{is_pid, '$1'}, {is_integer, '$2'}], ['$2']}).
 
 %% All pools, each by the name that it was given, or its pid.
 -spec pools() -> [beamline_runtime:pool()].
