@@ -193,7 +193,7 @@ static ERL_NIF_TERM nif_load(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
 
 static struct actor_skin *new_skin(ErlNifEnv *env, ERL_NIF_TERM ref, struct bl_error *err)
 {
-    struct actor_skin *s = bl_alloc(NULL, sizeof *s, err);
+    struct actor_skin *s = bl_alloc_zero(NULL, sizeof *s, err);
     if (!s) return NULL;
     s->env = enif_alloc_env();
     s->ref = enif_make_copy(s->env, ref);

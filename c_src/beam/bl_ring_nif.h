@@ -20,7 +20,8 @@
 
 enum handle_kind { DEVICE_HANDLE, ACTOR_HANDLE, BUFFER_HANDLE, HANDLE_KINDS };
 
-/* word: users * 2 + closing. Who finds `closing` and no users in it, first, gives the object up; nobody waits. */
+/* word: users * 2 + closing. Who finds `closing` and no users in it, first, gives the object up; nobody waits.
+ * An open device and an actor that has not ended keep their handle: they do not need a term. */
 struct handle {
     uint64_t word; /* atomic */
     enum handle_kind kind;
@@ -41,6 +42,7 @@ bool ring_handle_get(ErlNifEnv *env, ERL_NIF_TERM term, enum handle_kind kind, s
 /* The object, to be left again; NULL: closed. */
 void *ring_handle_enter(struct handle *h);
 void ring_handle_leave(struct handle *h);
+void ring_actor_ended(void *actor_skin);
 /* True: this call did it. */
 bool ring_handle_close(struct handle *h);
 /* BL_BUSY, BL_CLOSED, BL_INVALID (not the owner; the new one is dead). */
@@ -62,8 +64,10 @@ bool ring_sink_get(ErlNifEnv *env, ERL_NIF_TERM term, struct sink **out);
 struct actor_skin {
     ErlNifEnv *env;
     ERL_NIF_TERM ref; /* its name in messages */
-    ErlNifPid owner;  /* under lock */
-    pthread_mutex_t lock;
+    pthread_mutex_t lock; /* guards: */
+    ErlNifPid owner;
+    struct handle *handle; /* kept, until `ended` */
+    bool ended;
 };
 
 /* ---- messages ---- */

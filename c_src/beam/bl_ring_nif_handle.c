@@ -92,12 +92,36 @@ bool ring_handle_close(struct handle *h)
     const bool first = !(__atomic_fetch_or(&h->word, CLOSING, __ATOMIC_ACQ_REL) & CLOSING);
     if (first) shut(h);
     ring_handle_leave(h);
+    if (first && h->kind == DEVICE_HANDLE) enif_release_resource(h);
     return first;
 }
 
 bool ring_handle_get(ErlNifEnv *env, ERL_NIF_TERM term, enum handle_kind kind, struct handle **out)
 {
     return enif_get_resource(env, term, handle_type[kind], (void **)out) != 0;
+}
+
+/* The handle stays until the actor has ended, which it may have by now. */
+static void keep_for_actor(struct handle *h)
+{
+    struct actor_skin *skin = ((struct bl_actor *)h->object)->skin;
+    pthread_mutex_lock(&skin->lock);
+    if (!skin->ended) {
+        enif_keep_resource(h);
+        skin->handle = h;
+    }
+    pthread_mutex_unlock(&skin->lock);
+}
+
+void ring_actor_ended(void *actor_skin)
+{
+    struct actor_skin *skin = actor_skin;
+    pthread_mutex_lock(&skin->lock);
+    struct handle *h = skin->handle;
+    skin->handle = NULL;
+    skin->ended = true;
+    pthread_mutex_unlock(&skin->lock);
+    if (h) enif_release_resource(h);
 }
 
 bool ring_handle_make(ErlNifEnv *env, enum handle_kind kind, void *object, ERL_NIF_TERM *out)
@@ -109,6 +133,8 @@ bool ring_handle_make(ErlNifEnv *env, enum handle_kind kind, void *object, ERL_N
     bl_link_init(&h->link);
     enif_self(env, &h->owner);
     const bool alive = enif_monitor_process(env, h, &h->owner, &h->monitor) == 0;
+    if (kind == DEVICE_HANDLE) enif_keep_resource(h);
+    if (kind == ACTOR_HANDLE) keep_for_actor(h);
     if (alive && kind == DEVICE_HANDLE) enlist(h);
     if (!alive) ring_handle_close(h);
     *out = enif_make_resource(env, h);

@@ -257,7 +257,7 @@ static void free_device(void *skin) { (void)skin; }
 
 const struct bl_device_host ring_host = {
     .answer = answer, .undelivered = undelivered, .batch = batch, .failed = failed, .body_new = ring_body_new,
-    .body_free = ring_body_free, .sink_free = free_sink, .actor_free = free_actor, .device_free = free_device};
+    .body_free = ring_body_free, .sink_free = free_sink, .actor_ended = ring_actor_ended, .actor_free = free_actor, .device_free = free_device};
 
 void ring_requests_load(ErlNifEnv *env)
 {

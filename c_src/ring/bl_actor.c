@@ -191,7 +191,9 @@ static void end(struct bl_actor *a)
     const bool last = d->actor_count == 0 && __atomic_load_n(&d->closing, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&d->lock);
     if (last) bl_keeper_wake(d);
-    if (mine) bl_actor_unref(a); /* the caller has one, too */
+    if (!mine) return;
+    if (a->skin) d->host->actor_ended(a->skin);
+    bl_actor_unref(a); /* the caller has one, too */
 }
 
 bool bl_actor_sweep(struct bl_actor *a)

@@ -74,6 +74,8 @@ struct bl_device_host {
     uint8_t *(*body_new)(struct bl_device *d, uint64_t size, void **owner, struct bl_error *err);
     void (*body_free)(void *owner);
     void (*sink_free)(void *sink);
+    /* It has answered everything and is out of the list of actors. Once. */
+    void (*actor_ended)(void *skin);
     void (*actor_free)(void *skin);
     void (*device_free)(void *skin);
 };

@@ -321,19 +321,35 @@ everything_ends_with_its_owner_test() ->
                                  {N, M, Bytes} =:= {0, 0, 0} end)
     end).
 
-an_actor_goes_with_its_last_term_test() ->
-    with_device(fun(D) ->
-        Pid = spawn_link(fun() ->
-            {ok, A} = beamline_ring:start(D, echo),
-            {ok, _} = beamline_ring:call(A, <<>>),
-            receive collect -> erlang:garbage_collect() end,
-            receive stop -> ok end
-        end),
-        beamline_test:eventually(fun() -> {ok, #{handled := N}} = beamline_ring:info(D), N =:= 1 end),
-        Pid ! collect,
-        beamline_test:eventually(fun() -> {ok, #{actors := N}} = beamline_ring:info(D), N =:= 0 end),
-        Pid ! stop
-    end).
+%% Whether a term was collected must not decide whether what was accepted is handled.
+devices_and_actors_live_on_without_a_term_test() ->
+    Devices = fun() -> length(element(2, beamline_ring:devices())) end,
+    Before = Devices(),
+    Self = self(),
+    Pid = spawn_link(fun() ->
+        Sub = suspended_echo_with_a_message(),
+        receive collect -> erlang:garbage_collect() end,
+        [D] = [Info || #{actors := 1} = Info <- element(2, beamline_ring:devices())],
+        Self ! {still_there, D},
+        receive {beamline, Sub, {batch, [<<"x">>]}} -> Self ! {self(), handled} end,
+        receive stop -> ok end
+    end),
+    Pid ! collect,
+    #{actors := 1, handled := 0} = receive {still_there, Seen} -> Seen end,
+    receive {Pid, handled} -> ok end,
+    ?assertEqual(Before + 1, Devices()),
+    Pid ! stop,
+    beamline_test:eventually(fun() -> Devices() =:= Before end).
+
+%% Handled at last when it is resumed, by one who then forgets it, too.
+suspended_echo_with_a_message() ->
+    {ok, D} = beamline_ring:open(#{threads => 1}),
+    {ok, A} = beamline_ring:start(D, echo),
+    {ok, Sub} = beamline_ring:subscribe(A, #{}),
+    ok = beamline_ring:suspend(A),
+    ok = beamline_ring:cast(A, <<"x">>),
+    spawn_link(fun() -> timer:sleep(100), ok = beamline_ring:resume(A) end),
+    Sub.
 
 a_handle_can_be_handed_over_test() ->
     with_device(fun(D) ->

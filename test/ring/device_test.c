@@ -23,7 +23,7 @@ struct reply {
 
 static struct reply replies[REQUESTS];
 static struct bl_error why;
-static uint64_t undelivered, failures, batches, batched, batch_sum, sinks_freed, actors_freed, devices_freed, doubly;
+static uint64_t undelivered, failures, batches, batched, batch_sum, sinks_freed, actors_ended, actors_freed, devices_freed, doubly;
 
 static void host_answer(struct bl_actor *a, uint64_t request, enum bl_status status, const struct bl_error *err, struct bl_result *result)
 {
@@ -70,11 +70,12 @@ static uint8_t *host_body_new(struct bl_device *d, uint64_t size, void **owner, 
 
 static void host_body_free(void *owner) { bl_free(owner); }
 static void host_sink_free(void *sink) { (void)sink, __atomic_add_fetch(&sinks_freed, 1, __ATOMIC_ACQ_REL); }
+static void host_actor_ended(void *skin) { (void)skin, __atomic_add_fetch(&actors_ended, 1, __ATOMIC_ACQ_REL); }
 static void host_actor_free(void *skin) { (void)skin, __atomic_add_fetch(&actors_freed, 1, __ATOMIC_ACQ_REL); }
 static void host_device_free(void *skin) { (void)skin, __atomic_add_fetch(&devices_freed, 1, __ATOMIC_ACQ_REL); }
 
-static const struct bl_device_host host = {host_answer,    host_undelivered, host_batch,      host_failed,     host_body_new,
-                                           host_body_free, host_sink_free,   host_actor_free, host_device_free};
+static const struct bl_device_host host = {host_answer,    host_undelivered, host_batch,       host_failed,     host_body_new,
+                                           host_body_free, host_sink_free,   host_actor_ended, host_actor_free, host_device_free};
 
 /* ---- handlers of the tests ---- */
 
@@ -140,7 +141,7 @@ static struct bl_device *open_device(unsigned threads)
     bl_device_config_init(&config);
     config.threads = threads;
     config.max_lost = 1;
-    uint64_t *const counts[] = {&undelivered, &failures, &batches, &batched, &batch_sum, &sinks_freed, &actors_freed,
+    uint64_t *const counts[] = {&undelivered, &failures, &batches, &batched, &batch_sum, &sinks_freed, &actors_ended, &actors_freed,
                                 &devices_freed, &doubly};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) __atomic_store_n(counts[i], 0, __ATOMIC_RELEASE);
     memset(replies, 0, sizeof replies);
