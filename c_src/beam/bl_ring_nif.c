@@ -7,6 +7,7 @@
  * What an actor, a device or a buffer is called in Erlang: beamline_ring.erl.
  */
 #include "beamline.h"
+#include "bl_nif_version.h"
 #include "bl_ring_nif.h"
 
 #include <string.h>
@@ -655,10 +656,7 @@ static ERL_NIF_TERM nif_give(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
 static int load(ErlNifEnv *env, void **data, ERL_NIF_TERM expected)
 {
     (void)data;
-    char text[32];
-    if (enif_get_string(env, expected, text, sizeof text, ERL_NIF_LATIN1) < 1 || strcmp(text, BL_VERSION) != 0 ||
-        strcmp(bl_version(), BL_VERSION) != 0)
-        return 1; /* beam, skin and core of different versions */
+    if (!bl_nif_version_agrees(env, expected)) return 1;
     am_ok = enif_make_atom(env, "ok");
     am_true = enif_make_atom(env, "true");
     am_false = enif_make_atom(env, "false");

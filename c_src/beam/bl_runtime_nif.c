@@ -5,6 +5,7 @@
  */
 #include "beamline.h"
 #include "bl_nif_term.h"
+#include "bl_nif_version.h"
 #include "bl_rt.h"
 #include "bl_rt_entry.h"
 
@@ -210,10 +211,7 @@ static ERL_NIF_TERM version(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 
 static int load_once(ErlNifEnv *env, ERL_NIF_TERM expected)
 {
-    char text[32];
-    if (enif_get_string(env, expected, text, sizeof text, ERL_NIF_LATIN1) < 1 || strcmp(text, BL_VERSION) != 0 ||
-        strcmp(bl_version(), BL_VERSION) != 0)
-        return 1; /* beam, skin and core of different versions */
+    if (!bl_nif_version_agrees(env, expected)) return 1;
     am_ok = enif_make_atom(env, "ok");
     am_error = enif_make_atom(env, "error");
     am_large = enif_make_atom(env, "large");

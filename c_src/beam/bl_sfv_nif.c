@@ -10,6 +10,7 @@
  * takes more than INLINE_VALUES steps or INLINE_OUTPUT bytes, goes to a dirty scheduler: there the
  * call begins anew.
  */
+#include "bl_nif_version.h"
 #include "bl_sfv_nif.h"
 
 enum {
@@ -355,13 +356,10 @@ WRITER(inner_list, BL_SFV_INNER_LIST)
 
 /* ---- loading -------------------------------------------------------------------- */
 
-/* The beam, this library and the core must be of one version; load_info is the beam's. */
 static int load(ErlNifEnv *env, void **priv_data, ERL_NIF_TERM load_info)
 {
-    char beam[32];
     (void)priv_data;
-    if (enif_get_string(env, load_info, beam, sizeof beam, ERL_NIF_LATIN1) <= 0) return 1;
-    if (strcmp(beam, BL_BUILD_VERSION) != 0 || strcmp(bl_version(), BL_BUILD_VERSION) != 0) return 2;
+    if (!bl_nif_version_agrees(env, load_info)) return 1;
     if (am_ok != 0) return 0; /* a reload: others are reading them */
     nil = enif_make_list_from_array(env, NULL, 0);
     for (int i = 0; i < EXPONENTS; i++) exponents[i] = enif_make_int(env, i - EXPONENTS + 1);

@@ -5,6 +5,7 @@
 #include "bl_wasm_nif.h"
 
 #include "bl_nif_term.h"
+#include "bl_nif_version.h"
 
 struct wasm_atoms am;
 ErlNifResourceType *wasm_modules, *wasm_guests_type, *wasm_instances, *wasm_references;
@@ -220,11 +221,8 @@ static bool open_types(ErlNifEnv *env)
 
 static int load(ErlNifEnv *env, void **data, ERL_NIF_TERM expected)
 {
-    char text[32];
     (void)data;
-    if (enif_get_string(env, expected, text, sizeof text, ERL_NIF_LATIN1) < 1 || strcmp(text, bl_version()) != 0 ||
-        strcmp(text, BL_BUILD_VERSION) != 0)
-        return 1; /* beam, skin and core of different versions */
+    if (!bl_nif_version_agrees(env, expected)) return 1;
 #define WASM_MAKE(a) am.a##_ = enif_make_atom(env, #a);
     WASM_ATOMS(WASM_MAKE)
 #undef WASM_MAKE

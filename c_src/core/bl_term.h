@@ -23,6 +23,7 @@
 
 #include "beamline/term.h"
 #include "bl_etf.h"
+#include "bl_load.h"
 
 enum { BL_WINDOW = 32 }; /* the longest head: FLOAT_EXT */
 
@@ -109,20 +110,6 @@ static inline struct bl_atom bl_atom_of(struct bl_window w)
 {
     const uint8_t tag = w.p[0], head = bl_tags[tag].head;
     return (struct bl_atom){head, head == 2 ? w.p[1] : etf_get16(w.p + 1), tag == ETF_ATOM || tag == ETF_SMALL_ATOM};
-}
-
-static inline uint64_t bl_load64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-static inline uint64_t bl_load32(const uint8_t *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
 }
 
 /* Eight bytes at a time, the last ones overlapping: names of options are mostly shorter than 16. */

@@ -155,6 +155,36 @@ void bl_write_map(struct bl_writer *w, size_t pairs)
         fail_invalid(w, "a map of impossible size");
 }
 
+void bl_write_keyed_atom(struct bl_writer *w, const char *key, const char *value)
+{
+    bl_write_atom(w, key);
+    bl_write_atom(w, value);
+}
+
+void bl_write_keyed_bool(struct bl_writer *w, const char *key, bool value)
+{
+    bl_write_atom(w, key);
+    bl_write_bool(w, value);
+}
+
+void bl_write_keyed_uint(struct bl_writer *w, const char *key, uint64_t value)
+{
+    bl_write_atom(w, key);
+    bl_write_uint(w, value);
+}
+
+void bl_write_keyed_float(struct bl_writer *w, const char *key, double value)
+{
+    bl_write_atom(w, key);
+    bl_write_float(w, value);
+}
+
+void bl_write_keyed_text(struct bl_writer *w, const char *key, const char *value)
+{
+    bl_write_atom(w, key);
+    bl_write_text(w, value);
+}
+
 void bl_write_end(struct bl_writer *w)
 {
     if (w->error.status != BL_OK) return;
@@ -286,28 +316,16 @@ static void write_key_name(struct bl_writer *w, const char *key, const char *nam
     write_name(w, name);
 }
 
-static void write_key_text(struct bl_writer *w, const char *key, const char *text)
-{
-    bl_write_atom(w, key);
-    bl_write_text(w, text);
-}
-
-static void write_key_uint(struct bl_writer *w, const char *key, uint64_t value)
-{
-    bl_write_atom(w, key);
-    bl_write_uint(w, value);
-}
-
 static void write_place(struct bl_writer *w, const struct bl_error *err)
 {
     bl_write_map(w, err->line > 0 ? 3 : 2);
     if (err->line > 0) {
-        write_key_uint(w, "line", err->line);
-        write_key_uint(w, "column", err->column);
+        bl_write_keyed_uint(w, "line", err->line);
+        bl_write_keyed_uint(w, "column", err->column);
     } else {
-        write_key_uint(w, "offset", err->offset);
+        bl_write_keyed_uint(w, "offset", err->offset);
     }
-    write_key_text(w, "expected", err->text);
+    bl_write_keyed_text(w, "expected", err->text);
     bl_write_end(w);
 }
 
@@ -315,8 +333,8 @@ static void write_limit(struct bl_writer *w, const struct bl_error *err)
 {
     bl_write_map(w, 3);
     write_key_name(w, "what", err->subject);
-    write_key_uint(w, "limit", err->limit);
-    write_key_uint(w, "asked", err->asked);
+    bl_write_keyed_uint(w, "limit", err->limit);
+    bl_write_keyed_uint(w, "asked", err->asked);
     bl_write_end(w);
 }
 
@@ -329,7 +347,7 @@ static void write_details(struct bl_writer *w, const struct bl_error *err)
     case BL_INVALID:
         bl_write_map(w, 2);
         write_key_name(w, "field", err->subject);
-        write_key_text(w, "why", err->text);
+        bl_write_keyed_text(w, "why", err->text);
         bl_write_end(w);
         return;
     case BL_TRAP:

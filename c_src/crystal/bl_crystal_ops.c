@@ -37,23 +37,33 @@ enum bl_status bl_read_positive(struct bl_reader *r, const char *field, double *
     return BL_OK;
 }
 
+enum bl_status bl_read_structure_once(struct bl_reader *r, struct bl_quota *quota, bool *there, struct bl_term_structure *t,
+                                      struct bl_error *err)
+{
+    if (*there) return bl_fail_invalid(err, "structure", "stands twice");
+    const enum bl_status status = bl_read_structure(r, quota, t, err);
+    *there = status == BL_OK;
+    return status;
+}
+
+enum bl_status bl_read_potential_once(struct bl_ctx *ctx, struct bl_reader *r, bool *there, struct bl_term_potential *p,
+                                      struct bl_error *err)
+{
+    if (*there) return bl_fail_invalid(err, "potential", "stands twice");
+    *there = true;
+    return bl_read_potential(ctx, r, p, err);
+}
+
 static enum bl_status read_argument(struct bl_ctx *ctx, struct bl_reader *r, unsigned takes, struct arguments *a, struct bl_error *err)
 {
     struct bl_span key;
     bl_reader_at(r, "arguments");
     enum bl_status status = bl_read_atom(r, &key);
     if (status != BL_OK) return status;
-    if ((takes & TAKES_STRUCTURE) && bl_span_is(&key, "structure")) {
-        if (a->has_structure) return bl_fail_invalid(err, "structure", "stands twice");
-        status = bl_read_structure(r, bl_ctx_quota(ctx), &a->structure, err);
-        a->has_structure = status == BL_OK;
-        return status;
-    }
-    if ((takes & TAKES_POTENTIAL) && bl_span_is(&key, "potential")) {
-        if (a->has_potential) return bl_fail_invalid(err, "potential", "stands twice");
-        a->has_potential = true;
-        return bl_read_potential(ctx, r, &a->potential, err);
-    }
+    if ((takes & TAKES_STRUCTURE) && bl_span_is(&key, "structure"))
+        return bl_read_structure_once(r, bl_ctx_quota(ctx), &a->has_structure, &a->structure, err);
+    if ((takes & TAKES_POTENTIAL) && bl_span_is(&key, "potential"))
+        return bl_read_potential_once(ctx, r, &a->has_potential, &a->potential, err);
     bl_reader_at(r, "forces");
     if ((takes & TAKES_WANTS) && bl_span_is(&key, "forces")) return bl_read_bool(r, &a->forces);
     bl_reader_at(r, "virial");
@@ -100,12 +110,6 @@ void bl_write_keyed_six(struct bl_writer *w, const char *key, const double v[6],
     bl_write_end(w);
 }
 
-void bl_write_keyed_float(struct bl_writer *w, const char *key, double value)
-{
-    bl_write_atom(w, key);
-    bl_write_float(w, value);
-}
-
 bool bl_has_stress(const struct bl_structure *s) { return s->pbc[0] && s->pbc[1] && s->pbc[2]; }
 
 void bl_write_stress(struct bl_writer *w, const struct bl_structure *s, const double virial[6])
@@ -123,8 +127,7 @@ static void write_energies(struct bl_writer *w, const struct arguments *a, const
     const size_t stress = a->virial && bl_has_stress(s) ? 2 : 0;
     bl_write_map(w, 2 + (size_t)a->forces + (size_t)a->virial + stress + (size_t)a->atom_energies);
     bl_write_keyed_float(w, "energy", e->energy);
-    bl_write_atom(w, "code_path");
-    bl_write_atom(w, bl_engine_code_path());
+    bl_write_keyed_atom(w, "code_path", bl_engine_code_path());
     if (a->virial) bl_write_keyed_six(w, "virial", e->virial, 1);
     if (stress) bl_write_stress(w, s, e->virial);
     if (a->forces) {
@@ -189,8 +192,7 @@ enum bl_status bl_op_crystal_neighbours(struct bl_ctx *ctx, struct bl_reader *ar
     status = bl_neighbours_find(ctx, &a->structure.s, a->cutoff, NULL, &list, err);
     if (status == BL_OK) {
         bl_write_map(result, 5);
-        bl_write_atom(result, "pairs");
-        bl_write_uint(result, list.pairs);
+        bl_write_keyed_uint(result, "pairs", list.pairs);
         write_array(result, "first", list.first, (list.atoms + 1) * sizeof *list.first);
         write_array(result, "other", list.other, list.pairs * sizeof *list.other);
         write_array(result, "shift", list.shift, list.pairs * sizeof *list.shift);

@@ -22,12 +22,14 @@ struct bl_term_structure {
 };
 /* On success the caller clears t->s. */
 enum bl_status bl_read_structure(struct bl_reader *r, struct bl_quota *quota, struct bl_term_structure *t, struct bl_error *err);
+/* An argument that may stand once. The caller clears what is there: *there, or of a potential in any case. */
+enum bl_status bl_read_structure_once(struct bl_reader *r, struct bl_quota *quota, bool *there, struct bl_term_structure *t,
+                                      struct bl_error *err);
 void bl_write_structure(struct bl_writer *w, const struct bl_structure *s, const struct bl_term_structure *foreign);
 
 /* A number above 0, or BL_INVALID about `field`. */
 enum bl_status bl_read_positive(struct bl_reader *r, const char *field, double *out, struct bl_error *err);
 /* key => number; key => [six numbers times factor]. */
-void bl_write_keyed_float(struct bl_writer *w, const char *key, double value);
 void bl_write_keyed_six(struct bl_writer *w, const char *key, const double v[6], double factor);
 /* Stress and pressure exist in a cell that is periodic in all directions: stress_gpa, pressure_gpa. */
 bool bl_has_stress(const struct bl_structure *s);
@@ -44,6 +46,8 @@ struct bl_term_potential {
 };
 /* The caller clears, also after an error. */
 enum bl_status bl_read_potential(struct bl_ctx *ctx, struct bl_reader *r, struct bl_term_potential *p, struct bl_error *err);
+enum bl_status bl_read_potential_once(struct bl_ctx *ctx, struct bl_reader *r, bool *there, struct bl_term_potential *p,
+                                      struct bl_error *err);
 void bl_term_potential_clear(struct bl_term_potential *p);
 
 #endif

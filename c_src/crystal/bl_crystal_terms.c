@@ -492,10 +492,8 @@ static void write_columns(struct bl_writer *w, const struct bl_structure *s)
         const struct bl_column *c = &s->columns[i];
         bl_write_text(w, c->name);
         bl_write_map(w, 3);
-        bl_write_atom(w, "type");
-        bl_write_atom(w, c->type == BL_VALUE_REAL ? "real" : c->type == BL_VALUE_INT ? "integer" : "boolean");
-        bl_write_atom(w, "width");
-        bl_write_uint(w, c->width);
+        bl_write_keyed_atom(w, "type", c->type == BL_VALUE_REAL ? "real" : c->type == BL_VALUE_INT ? "integer" : "boolean");
+        bl_write_keyed_uint(w, "width", c->width);
         bl_write_atom(w, "data");
         bl_write_binary(w, c->value.bools, s->atoms * c->width * (c->type == BL_VALUE_BOOL ? 1 : 8));
         bl_write_end(w);
@@ -532,16 +530,13 @@ void bl_write_symmetry(struct bl_writer *w, const struct bl_symmetry *y)
 {
     bl_write_map(w, 1 + (size_t)(y->number > 0) + (size_t)(y->name[0] != '\0') + (size_t)(y->hall[0] != '\0'));
     if (y->number > 0) {
-        bl_write_atom(w, "number");
-        bl_write_uint(w, y->number);
+        bl_write_keyed_uint(w, "number", y->number);
     }
     if (y->name[0]) {
-        bl_write_atom(w, "name");
-        bl_write_text(w, y->name);
+        bl_write_keyed_text(w, "name", y->name);
     }
     if (y->hall[0]) {
-        bl_write_atom(w, "hall");
-        bl_write_text(w, y->hall);
+        bl_write_keyed_text(w, "hall", y->hall);
     }
     bl_write_atom(w, "operations");
     bl_write_list(w, y->count);

@@ -108,19 +108,13 @@ static void write_report(struct bl_writer *w, const struct bl_report *x)
     static const char *const sources[] = {"none", "option", "operations", "magnetic", "hall", "name", "number", "refused"};
     const bool expected = x->expected >= 0;
     bl_write_map(w, 5 + (size_t)expected);
-    bl_write_atom(w, "block");
-    bl_write_text(w, x->block);
-    bl_write_atom(w, "symmetry_from");
-    bl_write_atom(w, sources[x->source]);
-    bl_write_atom(w, "rows");
-    bl_write_uint(w, x->rows);
-    bl_write_atom(w, "positions");
-    bl_write_uint(w, x->positions);
-    bl_write_atom(w, "occupancy");
-    bl_write_float(w, x->occupancy);
+    bl_write_keyed_text(w, "block", x->block);
+    bl_write_keyed_atom(w, "symmetry_from", sources[x->source]);
+    bl_write_keyed_uint(w, "rows", x->rows);
+    bl_write_keyed_uint(w, "positions", x->positions);
+    bl_write_keyed_float(w, "occupancy", x->occupancy);
     if (expected) {
-        bl_write_atom(w, "expected_occupancy");
-        bl_write_float(w, x->expected);
+        bl_write_keyed_float(w, "expected_occupancy", x->expected);
     }
     bl_write_end(w);
 }
@@ -128,8 +122,7 @@ static void write_report(struct bl_writer *w, const struct bl_report *x)
 static void write_parsed(struct bl_writer *w, const struct bl_parsed *p)
 {
     bl_write_map(w, 3 + (size_t)(p->format == BL_FORMAT_CIF));
-    bl_write_atom(w, "format");
-    bl_write_atom(w, bl_format_name(p->format));
+    bl_write_keyed_atom(w, "format", bl_format_name(p->format));
     if (p->format == BL_FORMAT_CIF) {
         bl_write_atom(w, "reports");
         bl_write_list(w, p->count);

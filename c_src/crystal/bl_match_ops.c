@@ -37,8 +37,7 @@ static void write_match(struct bl_writer *w, const struct bl_match *m)
 {
     const bool equal = m->why == BL_MATCH_EQUAL;
     bl_write_map(w, equal ? 5 : 3);
-    bl_write_atom(w, "equal");
-    bl_write_bool(w, equal);
+    bl_write_keyed_bool(w, "equal", equal);
     bl_write_atom(w, "primitive_atoms");
     bl_write_tuple(w, 2);
     bl_write_uint(w, m->primitive_atoms[0]);

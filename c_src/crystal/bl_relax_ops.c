@@ -165,19 +165,12 @@ static enum bl_status read_argument(struct bl_ctx *ctx, struct bl_reader *r, uns
     bl_reader_at(r, "arguments");
     enum bl_status status = bl_read_atom(r, &key);
     if (status != BL_OK) return status;
-    if ((takes & TAKES_STRUCTURE) && bl_span_is(&key, "structure")) {
-        if (a->has_structure) return bl_fail_invalid(err, "structure", "stands twice");
-        status = bl_read_structure(r, bl_ctx_quota(ctx), &a->structure, err);
-        a->has_structure = status == BL_OK;
-        return status;
-    }
+    if ((takes & TAKES_STRUCTURE) && bl_span_is(&key, "structure"))
+        return bl_read_structure_once(r, bl_ctx_quota(ctx), &a->has_structure, &a->structure, err);
     bl_reader_at(r, "structures");
     if ((takes & TAKES_STRUCTURES) && bl_span_is(&key, "structures")) return bl_read_raw(r, &a->structures);
-    if (bl_span_is(&key, "potential")) {
-        if (a->has_potential) return bl_fail_invalid(err, "potential", "stands twice");
-        a->has_potential = true;
-        return bl_read_potential(ctx, r, &a->potential, err);
-    }
+    if (bl_span_is(&key, "potential"))
+        return bl_read_potential_once(ctx, r, &a->has_potential, &a->potential, err);
     if (takes & TAKES_RELAX) return read_relax(r, a, &key, err);
     if (takes & TAKES_VERIFY) return read_verify(r, a, &key, err);
     return read_elastic(r, &a->verify.elastic_options, &key, err);
@@ -224,21 +217,16 @@ static void write_relaxed(struct bl_writer *w, const struct bl_term_structure *t
     bl_write_keyed_float(w, "energy_before", x->energy_before);
     bl_write_keyed_float(w, "max_force", x->max_force);
     bl_write_keyed_float(w, "max_force_before", x->max_force_before);
-    bl_write_atom(w, "steps");
-    bl_write_uint(w, x->steps);
-    bl_write_atom(w, "converged");
-    bl_write_bool(w, x->reason == BL_RELAX_CONVERGED);
-    bl_write_atom(w, "reason");
-    bl_write_atom(w, bl_relax_reason_name(x->reason));
-    bl_write_atom(w, "cell_relaxed");
-    bl_write_bool(w, x->cell_relaxed);
+    bl_write_keyed_uint(w, "steps", x->steps);
+    bl_write_keyed_bool(w, "converged", x->reason == BL_RELAX_CONVERGED);
+    bl_write_keyed_atom(w, "reason", bl_relax_reason_name(x->reason));
+    bl_write_keyed_bool(w, "cell_relaxed", x->cell_relaxed);
     if (x->cell_relaxed) bl_write_keyed_float(w, "max_stress", x->max_stress_gpa);
     if (loaded) {
         bl_write_keyed_float(w, "enthalpy", x->enthalpy);
         bl_write_keyed_float(w, "enthalpy_before", x->enthalpy_before);
     }
-    bl_write_atom(w, "code_path");
-    bl_write_atom(w, bl_engine_code_path());
+    bl_write_keyed_atom(w, "code_path", bl_engine_code_path());
     bl_write_keyed_six(w, "virial", x->virial, 1);
     if (stress) bl_write_stress(w, &t->s, x->virial);
     bl_write_end(w);
@@ -274,10 +262,8 @@ static void write_elastic(struct bl_writer *w, const struct bl_elastic *e)
 {
     if (!e->known) {
         bl_write_map(w, 2);
-        bl_write_atom(w, "known");
-        bl_write_bool(w, false);
-        bl_write_atom(w, "why");
-        bl_write_text(w, e->why);
+        bl_write_keyed_bool(w, "known", false);
+        bl_write_keyed_text(w, "why", e->why);
         bl_write_end(w);
         return;
     }
@@ -292,16 +278,13 @@ static void write_elastic(struct bl_writer *w, const struct bl_elastic *e)
     enum { ALWAYS = 4, ALL = sizeof numbers / sizeof *numbers };
     const size_t count = e->has_moduli ? ALL : ALWAYS;
     bl_write_map(w, 7 + count);
-    bl_write_atom(w, "known");
-    bl_write_bool(w, true);
-    bl_write_atom(w, "stable");
-    bl_write_bool(w, e->stable);
+    bl_write_keyed_bool(w, "known", true);
+    bl_write_keyed_bool(w, "stable", e->stable);
     write_matrix(w, "relaxed", e->relaxed);
     write_matrix(w, "clamped", e->clamped);
     bl_write_keyed_six(w, "eigenvalues", e->eigenvalues, 1);
     bl_write_keyed_six(w, "stress_gpa", e->stress_gpa, 1);
-    bl_write_atom(w, "steps");
-    bl_write_uint(w, e->steps);
+    bl_write_keyed_uint(w, "steps", e->steps);
     for (size_t i = 0; i < count; i++) bl_write_keyed_float(w, numbers[i].key, numbers[i].value);
     bl_write_end(w);
 }
@@ -310,12 +293,9 @@ static void write_gate(struct bl_writer *w, const struct bl_gate *g)
 {
     const bool run = g->pass != BL_GATE_NOT_RUN, why = g->why[0] != '\0';
     bl_write_map(w, 4 + (run ? 2u : 0u) + (why ? 1u : 0u));
-    bl_write_atom(w, "name");
-    bl_write_atom(w, bl_gate_name(g->name));
-    bl_write_atom(w, "quantity");
-    bl_write_text(w, g->quantity);
-    bl_write_atom(w, "unit");
-    bl_write_text(w, g->unit);
+    bl_write_keyed_atom(w, "name", bl_gate_name(g->name));
+    bl_write_keyed_text(w, "quantity", g->quantity);
+    bl_write_keyed_text(w, "unit", g->unit);
     bl_write_atom(w, "pass");
     if (run) bl_write_bool(w, g->pass == BL_GATE_PASSED);
     else bl_write_atom(w, "unknown");
@@ -324,8 +304,7 @@ static void write_gate(struct bl_writer *w, const struct bl_gate *g)
         bl_write_keyed_float(w, "threshold", g->threshold);
     }
     if (why) {
-        bl_write_atom(w, "why");
-        bl_write_text(w, g->why);
+        bl_write_keyed_text(w, "why", g->why);
     }
     bl_write_end(w);
 }
@@ -334,12 +313,9 @@ static void write_verified(struct bl_writer *w, const struct arguments *a, const
 {
     const bool stress = bl_has_stress(&a->structure.s), elastic = v->elastic.known || v->elastic.why[0];
     bl_write_map(w, 6 + (stress ? 1u : 0u) + (elastic ? 1u : 0u));
-    bl_write_atom(w, "verdict");
-    bl_write_atom(w, bl_verdict_name(v->verdict));
-    bl_write_atom(w, "passed");
-    bl_write_bool(w, v->passed);
-    bl_write_atom(w, "code_path");
-    bl_write_atom(w, bl_engine_code_path());
+    bl_write_keyed_atom(w, "verdict", bl_verdict_name(v->verdict));
+    bl_write_keyed_bool(w, "passed", v->passed);
+    bl_write_keyed_atom(w, "code_path", bl_engine_code_path());
     bl_write_keyed_float(w, "energy", v->energy);
     bl_write_keyed_float(w, "max_force", v->max_force);
     if (stress) bl_write_keyed_float(w, "max_stress", v->max_stress_gpa);
@@ -506,10 +482,8 @@ static enum bl_status relax_all(struct batch *b, size_t total, size_t *failed, s
 static void write_batch(struct bl_writer *w, const struct item *items, size_t count, size_t failed)
 {
     bl_write_map(w, 3);
-    bl_write_atom(w, "done");
-    bl_write_uint(w, count);
-    bl_write_atom(w, "failed");
-    bl_write_uint(w, failed);
+    bl_write_keyed_uint(w, "done", count);
+    bl_write_keyed_uint(w, "failed", failed);
     bl_write_atom(w, "results");
     bl_write_list(w, count);
     for (size_t i = 0; i < count; i++) {

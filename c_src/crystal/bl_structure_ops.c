@@ -81,12 +81,7 @@ static enum bl_status read_argument(struct bl_reader *r, struct bl_quota *quota,
     bl_reader_at(r, "arguments");
     enum bl_status status = bl_read_atom(r, &key);
     if (status != BL_OK) return status;
-    if (bl_span_is(&key, "structure")) {
-        if (a->has_structure) return bl_fail_invalid(err, "structure", "stands twice");
-        status = bl_read_structure(r, quota, &a->structure, err);
-        a->has_structure = status == BL_OK;
-        return status;
-    }
+    if (bl_span_is(&key, "structure")) return bl_read_structure_once(r, quota, &a->has_structure, &a->structure, err);
     bl_reader_at(r, "symprec");
     if ((takes & TAKES_SYMPREC) && bl_span_is(&key, "symprec")) return bl_read_number(r, &a->symprec);
     bl_reader_at(r, "tolerance");
@@ -134,18 +129,6 @@ static enum bl_status arguments_read(struct bl_ctx *ctx, struct bl_reader *r, un
     return status;
 }
 
-static void write_text(struct bl_writer *w, const char *key, const char *text)
-{
-    bl_write_atom(w, key);
-    bl_write_text(w, text);
-}
-
-static void write_uint(struct bl_writer *w, const char *key, uint64_t value)
-{
-    bl_write_atom(w, key);
-    bl_write_uint(w, value);
-}
-
 static void write_row(struct bl_writer *w, const double v[3])
 {
     bl_write_tuple(w, 3);
@@ -156,12 +139,12 @@ static void write_row(struct bl_writer *w, const double v[3])
 static void write_found(struct bl_writer *w, const struct bl_symmetry_found *f)
 {
     bl_write_map(w, 11);
-    write_uint(w, "number", f->number);
-    write_uint(w, "hall_number", f->hall_number);
-    write_text(w, "name", f->name);
-    write_text(w, "hall", f->hall);
-    write_text(w, "choice", f->choice);
-    write_text(w, "point_group", f->point_group);
+    bl_write_keyed_uint(w, "number", f->number);
+    bl_write_keyed_uint(w, "hall_number", f->hall_number);
+    bl_write_keyed_text(w, "name", f->name);
+    bl_write_keyed_text(w, "hall", f->hall);
+    bl_write_keyed_text(w, "choice", f->choice);
+    bl_write_keyed_text(w, "point_group", f->point_group);
     bl_write_atom(w, "wyckoff");
     bl_write_binary(w, f->wyckoff, f->atoms);
     bl_write_atom(w, "equivalent");

@@ -64,17 +64,11 @@ enum bl_status bl_pool_read_config(struct bl_reader *r, struct bl_pool_config *c
     return status;
 }
 
-static void number(struct bl_writer *w, const char *key, uint64_t value)
-{
-    bl_write_atom(w, key);
-    bl_write_uint(w, value);
-}
-
 static void histogram(struct bl_writer *w, const char *key, uint64_t sum_ns, const uint64_t counts[40])
 {
     bl_write_atom(w, key);
     bl_write_map(w, 2);
-    number(w, "sum_us", sum_ns / 1000);
+    bl_write_keyed_uint(w, "sum_us", sum_ns / 1000);
     bl_write_atom(w, "counts");
     bl_write_list(w, 40);
     for (int i = 0; i < 40; i++) bl_write_uint(w, counts[i]);
@@ -89,22 +83,19 @@ static void write_host(struct bl_remote *remote, struct bl_writer *w)
     bl_remote_info(remote, &i);
     bl_write_atom(w, "host");
     bl_write_map(w, 13);
-    bl_write_atom(w, "state");
-    bl_write_atom(w, state_names[i.state]);
-    bl_write_atom(w, "why");
-    bl_write_text(w, i.why);
-    bl_write_atom(w, "sandbox");
-    bl_write_bool(w, i.host.sandbox != 0);
-    number(w, "pid", i.pid);
-    number(w, "starts", i.starts);
-    number(w, "tasks", i.in_host);
-    number(w, "argument_bytes", i.in_host_bytes);
-    number(w, "memory", i.host.memory_bytes);
-    number(w, "memory_peak", i.host.memory_peak_bytes);
-    number(w, "running", i.host.running);
-    number(w, "behind", i.host.behind);
-    number(w, "queued", i.host.queued);
-    number(w, "threads", i.host.threads);
+    bl_write_keyed_atom(w, "state", state_names[i.state]);
+    bl_write_keyed_text(w, "why", i.why);
+    bl_write_keyed_bool(w, "sandbox", i.host.sandbox != 0);
+    bl_write_keyed_uint(w, "pid", i.pid);
+    bl_write_keyed_uint(w, "starts", i.starts);
+    bl_write_keyed_uint(w, "tasks", i.in_host);
+    bl_write_keyed_uint(w, "argument_bytes", i.in_host_bytes);
+    bl_write_keyed_uint(w, "memory", i.host.memory_bytes);
+    bl_write_keyed_uint(w, "memory_peak", i.host.memory_peak_bytes);
+    bl_write_keyed_uint(w, "running", i.host.running);
+    bl_write_keyed_uint(w, "behind", i.host.behind);
+    bl_write_keyed_uint(w, "queued", i.host.queued);
+    bl_write_keyed_uint(w, "threads", i.host.threads);
     bl_write_end(w);
 }
 
@@ -134,10 +125,10 @@ void bl_pool_write_info(struct bl_pool *pool, struct bl_writer *w)
     enum { NUMBERS = sizeof numbers / sizeof numbers[0] };
     bl_write_map(w, NUMBERS + 3 + (bl_pool_remote(pool) ? 1 : 0));
     if (bl_pool_remote(pool)) write_host(bl_pool_remote(pool), w);
-    for (size_t i = 0; i < NUMBERS; i++) number(w, numbers[i].key, numbers[i].value);
+    for (size_t i = 0; i < NUMBERS; i++) bl_write_keyed_uint(w, numbers[i].key, numbers[i].value);
     bl_write_atom(w, "queued");
     bl_write_map(w, BL_PRIORITY_COUNT);
-    for (int i = 0; i < BL_PRIORITY_COUNT; i++) number(w, class_names[i], s.queued[i]);
+    for (int i = 0; i < BL_PRIORITY_COUNT; i++) bl_write_keyed_uint(w, class_names[i], s.queued[i]);
     bl_write_end(w);
     histogram(w, "wait", s.wait_ns_sum, s.wait_histogram);
     histogram(w, "run", s.run_ns_sum, s.run_histogram);

@@ -10,6 +10,7 @@
  */
 #include <sys/auxv.h>
 
+#include "bl_load.h"
 #include "bl_sfv.h"
 
 static uint64_t mix(uint64_t a, uint64_t b)
@@ -18,24 +19,11 @@ static uint64_t mix(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static inline uint64_t load_64(const char *from)
-{
-    uint64_t word;
-    memcpy(&word, from, sizeof word);
-    return word;
-}
-static inline uint64_t load_32(const char *from)
-{
-    uint32_t word;
-    memcpy(&word, from, sizeof word);
-    return word;
-}
-
 /* Up to eight bytes; together with the length no two are alike. */
 static inline uint64_t load_up_to_8(const char *from, size_t bytes)
 {
-    if (bytes == 8) return load_64(from);
-    if (bytes >= 4) return load_32(from) << 32 | load_32(from + bytes - 4);
+    if (bytes == 8) return bl_load64(from);
+    if (bytes >= 4) return bl_load32(from) << 32 | bl_load32(from + bytes - 4);
     if (bytes == 0) return 0;
     return (uint64_t)(uint8_t)from[0] << 16 | (uint64_t)(uint8_t)from[bytes / 2] << 8 | (uint8_t)from[bytes - 1];
 }
@@ -43,7 +31,7 @@ static inline uint64_t load_up_to_8(const char *from, size_t bytes)
 static uint32_t hash_of(const struct bl_sfv_keys *keys, const char *key, size_t len)
 {
     uint64_t hash = keys->secret[0] ^ len;
-    for (; len > 8; key += 8, len -= 8) hash = mix(hash ^ load_64(key), keys->secret[1]);
+    for (; len > 8; key += 8, len -= 8) hash = mix(hash ^ bl_load64(key), keys->secret[1]);
     hash = mix(hash ^ load_up_to_8(key, len), keys->secret[1]);
     return (uint32_t)(hash ^ hash >> 32);
 }

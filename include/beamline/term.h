@@ -158,6 +158,12 @@ BL_API void bl_write_span(struct bl_writer *w, const struct bl_span *span);
 BL_API void bl_write_tuple(struct bl_writer *w, size_t arity);
 BL_API void bl_write_list(struct bl_writer *w, size_t length);
 BL_API void bl_write_map(struct bl_writer *w, size_t pairs); /* keys must differ */
+/* A key of a map and its value. */
+BL_API void bl_write_keyed_atom(struct bl_writer *w, const char *key, const char *value);
+BL_API void bl_write_keyed_bool(struct bl_writer *w, const char *key, bool value);
+BL_API void bl_write_keyed_uint(struct bl_writer *w, const char *key, uint64_t value);
+BL_API void bl_write_keyed_float(struct bl_writer *w, const char *key, double value);
+BL_API void bl_write_keyed_text(struct bl_writer *w, const char *key, const char *value);
 BL_API void bl_write_end(struct bl_writer *w);
 /* One term already encoded (no version byte), for instance from bl_read_raw. Not checked. */
 BL_API void bl_write_raw(struct bl_writer *w, const struct bl_span *encoded);

@@ -46,72 +46,47 @@
 
 %% The request of POST /v1/relaxations, its body aside.
 -spec relaxation(input(), limits()) -> {ok, plan()} | {error, beamline_service_problem:reason()}.
-relaxation(#{query := Query} = Input, Limits) ->
-    try
-        identity = encoding(maps:get(content_encoding, Input, undefined)),
-        Params = params(Query),
-        unused([<<"symprec">>, <<"symmetry">> | ?VERIFY_KEYS], Params),
-        Plan = #{
-            format => format(Params, maps:get(content_type, Input, undefined)),
-            output => one_of(<<"output">>, Params, [poscar, extxyz, cif, lammps], same),
-            parse => parse_options(Params),
-            potential => potential(Params),
-            relax => given(relax(Params)),
-            verify => given([elastic(Params)]),
-            priority => one_of(<<"priority">>, Params, [low, normal, high, critical], priority(Input)),
-            timeout => bounded(<<"timeout">>, Params, maps:get(timeout, Limits), maps:get(max_timeout, Limits)),
-            progress => progress(Params)
-        },
-        {ok, memory_limit(Params, maps:get(max_memory_limit, Limits), Plan)}
-    catch
-        throw:Reason -> {error, Reason}
-    end.
+relaxation(Input, Limits) ->
+    plan(Input, Limits, [<<"symprec">>, <<"symmetry">> | ?VERIFY_KEYS], fun(Params) ->
+        #{output => output(Params), potential => potential(Params), relax => given(relax(Params)), verify => given([elastic(Params)])}
+    end).
 
 %% The request of POST /v1/stability, its body aside: the gates on a structure as it is.
 -spec stability(input(), limits()) -> {ok, plan()} | {error, beamline_service_problem:reason()}.
-stability(#{query := Query} = Input, Limits) ->
+stability(Input, Limits) ->
+    Unused = [<<"symprec">>, <<"symmetry">>, <<"output">>, <<"level">>, <<"method">>, <<"cell">>, <<"max_steps">>],
+    plan(Input, Limits, Unused, fun(Params) ->
+        #{work => stability, output => same, potential => potential(Params),
+          verify => maps:merge(#{elastic => true}, given(verify(Params)))}
+    end).
+
+%% The request of POST /v1/structures/Work, its body aside.
+-spec structure(inspect | convert | symmetry, input(), limits()) -> {ok, plan()} | {error, beamline_service_problem:reason()}.
+structure(Work, Input, Limits) ->
+    plan(Input, Limits, ?KEYS -- (?FILE_KEYS ++ ?TASK_KEYS ++ keys(Work)), fun(Params) ->
+        Symprec = given([{symprec, positive(<<"symprec">>, Params, undefined)}]),
+        Symprec#{work => Work, output => output(Params), symmetry => one_of(<<"symmetry">>, Params, [true, false], false)}
+    end).
+
+%% What all requests have, the Unused keys refused, and what is the Work's own.
+plan(#{query := Query} = Input, Limits, Unused, Own) ->
     try
         identity = encoding(maps:get(content_encoding, Input, undefined)),
         Params = params(Query),
-        unused([<<"symprec">>, <<"symmetry">>, <<"output">>, <<"level">>, <<"method">>, <<"cell">>, <<"max_steps">>], Params),
-        Plan = #{
-            work => stability,
-            format => format(Params, maps:get(content_type, Input, undefined)),
-            output => same,
-            parse => parse_options(Params),
-            potential => potential(Params),
-            verify => maps:merge(#{elastic => true}, given(verify(Params))),
+        unused(Unused, Params),
+        File = #{format => format(Params, maps:get(content_type, Input, undefined)), parse => parse_options(Params)},
+        Task = #{
             priority => one_of(<<"priority">>, Params, [low, normal, high, critical], priority(Input)),
             timeout => bounded(<<"timeout">>, Params, maps:get(timeout, Limits), maps:get(max_timeout, Limits)),
             progress => progress(Params)
         },
+        Plan = maps:merge(maps:merge(File, Own(Params)), Task),
         {ok, memory_limit(Params, maps:get(max_memory_limit, Limits), Plan)}
     catch
         throw:Reason -> {error, Reason}
     end.
 
-%% The request of POST /v1/structures/Work, its body aside.
--spec structure(inspect | convert | symmetry, input(), limits()) -> {ok, plan()} | {error, beamline_service_problem:reason()}.
-structure(Work, #{query := Query} = Input, Limits) ->
-    try
-        identity = encoding(maps:get(content_encoding, Input, undefined)),
-        Params = params(Query),
-        unused(?KEYS -- (?FILE_KEYS ++ ?TASK_KEYS ++ keys(Work)), Params),
-        Plan = #{
-            work => Work,
-            format => format(Params, maps:get(content_type, Input, undefined)),
-            output => one_of(<<"output">>, Params, [poscar, extxyz, cif, lammps], same),
-            parse => parse_options(Params),
-            symmetry => one_of(<<"symmetry">>, Params, [true, false], false),
-            priority => one_of(<<"priority">>, Params, [low, normal, high, critical], normal),
-            timeout => bounded(<<"timeout">>, Params, maps:get(timeout, Limits), maps:get(max_timeout, Limits)),
-            progress => 100
-        },
-        Symprec = maps:from_list([{symprec, V} || V <- [positive(<<"symprec">>, Params, undefined)], V =/= undefined]),
-        {ok, memory_limit(Params, maps:get(max_memory_limit, Limits), maps:merge(Plan, Symprec))}
-    catch
-        throw:Reason -> {error, Reason}
-    end.
+output(Params) -> one_of(<<"output">>, Params, [poscar, extxyz, cif, lammps], same).
 
 keys(inspect) -> [];
 keys(convert) -> [<<"output">>, <<"symmetry">>];
