@@ -89,7 +89,7 @@ static inline uint64_t wasm_self(ErlNifEnv *env)
     return enif_self(env, &pid) ? (uint64_t)pid.pid : 0;
 }
 /* Takes an idle guest, or one that waits for an import of a call of this process. */
-enum wasm_entered wasm_enter(struct wasm_guest *guest, uint64_t self);
+enum wasm_entered wasm_enter(ErlNifEnv *env, struct wasm_guest *guest);
 /* Leaves it as it was entered. */
 void wasm_leave(struct wasm_guest *guest, enum wasm_entered entered);
 /* Leaves it idle, and tells the next who waits. */

@@ -240,8 +240,7 @@ static ERL_NIF_TERM begin(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[], s
     struct bl_wasm_guest *g = guest->core;
     struct bl_error err;
     ERL_NIF_TERM answer;
-    const uint64_t self = wasm_self(env);
-    const enum wasm_entered entered = wasm_enter(guest, self);
+    const enum wasm_entered entered = wasm_enter(env, guest);
     if (entered > WASM_PARKED) return wasm_not_entered(env, entered, name, again, argc, argv);
     if (!find_function(r)) {
         wasm_leave(guest, entered);
@@ -261,7 +260,7 @@ static ERL_NIF_TERM begin(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[], s
     }
     if (entered == WASM_PARKED) {
         bl_wasm_call_nest(g, &r->function, r->timeout_ns);
-    } else if (bl_wasm_call_begin(g, &r->function, self, r->timeout_ns, &err) != BL_OK) {
+    } else if (bl_wasm_call_begin(g, &r->function, wasm_self(env), r->timeout_ns, &err) != BL_OK) {
         wasm_leave_idle(guest);
         return wasm_fail_error(env, &err);
     }
@@ -303,7 +302,7 @@ ERL_NIF_TERM wasm_call_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
 static enum wasm_entered enter_import(ErlNifEnv *env, struct wasm_guest *guest, uint64_t token)
 {
     struct bl_wasm_guest *g = guest->core;
-    const enum wasm_entered entered = wasm_enter(guest, wasm_self(env));
+    const enum wasm_entered entered = wasm_enter(env, guest);
     if (entered == WASM_PARKED && g->token != token) {
         bl_wasm_leave(g, BL_WASM_PARKED);
         return WASM_BUSY;

@@ -160,7 +160,7 @@ ERL_NIF_TERM wasm_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     struct wasm_instance *with = wasm_get_instance(env, argv[3]);
     if (!with || with->guest->core->engine != m->engine) return enif_make_badarg(env);
     if (__atomic_load_n(&with->core->closed, __ATOMIC_SEQ_CST)) return wasm_fail(env, am.closed_);
-    const enum wasm_entered entered = wasm_enter(with->guest, wasm_self(env));
+    const enum wasm_entered entered = wasm_enter(env, with->guest);
     if (entered == WASM_PARKED) wasm_leave(with->guest, entered);
     if (entered != WASM_IDLE)
         return wasm_not_entered(env, entered == WASM_PARKED ? WASM_BUSY : entered, "start", wasm_start, argc, argv);
@@ -228,7 +228,7 @@ ERL_NIF_TERM wasm_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     struct bl_wasm_guest *g = in->guest->core;
     const struct bl_wasm_statistics *s = &g->statistics;
     const ERL_NIF_TERM state = state_term(in);
-    const enum wasm_entered entered = wasm_enter(in->guest, wasm_self(env));
+    const enum wasm_entered entered = wasm_enter(env, in->guest);
     if (entered <= WASM_PARKED) {
         look(in);
         wasm_leave(in->guest, entered);

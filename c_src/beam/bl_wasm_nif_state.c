@@ -41,17 +41,17 @@ static bool visit(ErlNifEnv *env, const ERL_NIF_TERM argv[], uint8_t kind, struc
     v->in = wasm_get_instance(env, argv[0]);
     if (!v->in) return *answer = enif_make_badarg(env), false;
     const struct bl_wasm_binary *b = &v->in->core->module->binary;
-    if (enif_inspect_binary(env, argv[1], &text))
-        i = bl_wasm_module_export(v->in->core->module, (const char *)text.data, text.size);
-    else if (argv[1] == am.undefined_ && kind == WASMTIME_MEMORY)
+    if (argv[1] == am.undefined_ && kind == WASMTIME_MEMORY)
         i = v->in->memory;
+    else if (enif_inspect_binary(env, argv[1], &text))
+        i = bl_wasm_module_export(v->in->core->module, (const char *)text.data, text.size);
     else
         return *answer = enif_make_badarg(env), false;
     if (i < 0 || b->exports[i].kind != kind) return *answer = fail_invalid(env, "name", "no such export of this kind"), false;
     if (__atomic_load_n(&v->in->core->closed, __ATOMIC_SEQ_CST)) return *answer = wasm_fail(env, am.closed_), false;
     v->name = &b->exports[i];
     v->g = v->in->guest->core;
-    v->entered = wasm_enter(v->in->guest, wasm_self(env));
+    v->entered = wasm_enter(env, v->in->guest);
     if (v->entered > WASM_PARKED) return *answer = wasm_not_entered(env, v->entered, name, again, argc, argv), false;
     const wasmtime_extern_t *item = bl_wasm_instance_item(v->in->core, (size_t)i);
     if (!item) return wasm_leave(v->in->guest, v->entered), *answer = enif_make_badarg(env), false;
