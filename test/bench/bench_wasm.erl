@@ -254,6 +254,7 @@ kernels(Library) ->
 
 kernels(Library, Wasm, Bytes) ->
     G = guest(Bytes, #{}),
+    ok = slice_overhead(G, Library, Wasm),
     [begin
          ok = line(Name, "us", "bare C API", 1.05, fun() ->
              {Us, {ok, [_]}} = timer:tc(fun() -> beamline_wasm:call(G, list_to_binary(Name), [N]) end),
@@ -266,3 +267,15 @@ kernels(Library, Wasm, Bytes) ->
          end, floor => fun() -> hd(beamline_bench:program("bench_wasm", ["native", Name, integer_to_list(N)])) end})
      end || {Name, N} <- [{"fib", 30}, {"lcg", 10_000_000}, {"matmul", 10}, {"sieve", 2_000_000}]],
     ok = beamline_wasm:stop(G).
+
+%% What each slice adds to a computation, beside a NIF that gives its scheduler back and does nothing else.
+slice_overhead(G, Library, Wasm) ->
+    N = 10_000_000,
+    Slices = fun() -> #{slices := S} = beamline_wasm:info(G), S end,
+    beamline_bench:compare(#{name => "wasm/slice_overhead", unit => "ns", better => lower, against => "NIF that yields", rounds => 21,
+                             value => fun() ->
+        Before = Slices(),
+        {Us, {ok, [_]}} = timer:tc(fun() -> beamline_wasm:call(G, <<"lcg">>, [N]) end),
+        Bare = hd(beamline_bench:program("bench_wasm", [Library, Wasm, "lcg", integer_to_list(N)])),
+        1000 * (Us - Bare) / (Slices() - Before)
+    end, floor => fun() -> beamline_bench:mean_us(1, fun() -> floor_nif_wasm:yields(1000) end) end}).

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Floors of the lines wasm/call_*, import, read64, write64: NIFs with the same terms in and out, and no guest.
+ * Floors of the lines wasm/call_*, import, slice_overhead, read64, write64: NIFs with the same terms in and out, and no guest.
  */
 #include <erl_nif.h>
 #include <string.h>
@@ -52,6 +52,17 @@ static ERL_NIF_TERM copy(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     return term;
 }
 
+/* (N) -> 0: gives its scheduler back so many times */
+static ERL_NIF_TERM yields(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    unsigned n;
+    if (!enif_get_uint(env, argv[0], &n)) return enif_make_badarg(env);
+    if (n == 0) return argv[0];
+    const ERL_NIF_TERM left = enif_make_uint(env, n - 1);
+    enif_consume_timeslice(env, 100);
+    return enif_schedule_nif(env, "yields", 0, yields, argc, &left);
+}
+
 static int load(ErlNifEnv *env, void **data, ERL_NIF_TERM info)
 {
     (void)data, (void)info;
@@ -61,5 +72,6 @@ static int load(ErlNifEnv *env, void **data, ERL_NIF_TERM info)
     return type == NULL;
 }
 
-static ErlNifFunc functions[] = {{"new", 0, new_handle, 0}, {"add", 3, add, 0}, {"empty", 1, empty, 0}, {"copy", 1, copy, 0}};
+static ErlNifFunc functions[] = {{"new", 0, new_handle, 0}, {"add", 3, add, 0}, {"empty", 1, empty, 0}, {"copy", 1, copy, 0},
+                                  {"yields", 1, yields, 0}};
 ERL_NIF_INIT(floor_nif_wasm, functions, load, NULL, NULL, NULL)

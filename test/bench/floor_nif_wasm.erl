@@ -3,8 +3,8 @@
 %% @doc Loads floor_nif_wasm.c.
 -module(floor_nif_wasm).
 
--export([load/0, new/0, add/3, empty/1, copy/1]).
--nifs([new/0, add/3, empty/1, copy/1]).
+-export([load/0, new/0, add/3, empty/1, copy/1, yields/1]).
+-nifs([new/0, add/3, empty/1, copy/1, yields/1]).
 
 -spec load() -> ok.
 load() ->
@@ -21,3 +21,5 @@ add(_, _, _) -> erlang:nif_error(not_loaded).
 empty(_) -> erlang:nif_error(not_loaded).
 -spec copy(non_neg_integer()) -> binary().
 copy(_) -> erlang:nif_error(not_loaded).
+-spec yields(non_neg_integer()) -> 0.
+yields(_) -> erlang:nif_error(not_loaded).
