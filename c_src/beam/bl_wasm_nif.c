@@ -51,10 +51,10 @@ static void guest_gone(ErlNifEnv *env, void *object)
     (void)env;
     if (!guest->core) return;
     bl_wasm_guest_close(guest->core);
-    bl_wasm_guest_unref(guest->core);
     wasm_waiters_closed(guest);
     wasm_funs_free(guest);
     enif_mutex_destroy(guest->lock);
+    bl_wasm_guest_unref(guest->core);
 }
 
 /* A caller died. It may have been replaced as caller long ago. */
