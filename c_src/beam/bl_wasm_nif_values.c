@@ -240,8 +240,7 @@ static ERL_NIF_TERM make_any(ErlNifEnv *env, struct wasm_guest *guest, uint32_t 
     struct wasm_reference r = {0};
     int32_t n = 0;
     wt.wasmtime_anyref_from_raw(context, raw, &r.root);
-    if (wt.wasmtime_anyref_is_i31(context, &r.root)) {
-        wt.wasmtime_anyref_i31_get_s(context, &r.root, &n);
+    if (wt.wasmtime_anyref_i31_get_s(context, &r.root, &n)) { /* version 50 says of all references that they are i31 */
         wt.wasmtime_anyref_unroot(&r.root);
         return wasm_pair(env, am.i31_, enif_make_int(env, n));
     }

@@ -197,7 +197,6 @@ typedef void wasmtime_async_fn(void *env, wasmtime_caller_t *caller, const wasmt
     F(void, wasmtime_anyref_from_raw, (wasmtime_context_t *, uint32_t, wasmtime_ref_t *)) \
     F(uint32_t, wasmtime_anyref_to_raw, (wasmtime_context_t *, const wasmtime_ref_t *)) \
     F(void, wasmtime_anyref_from_i31, (wasmtime_context_t *, uint32_t, wasmtime_ref_t *)) \
-    F(bool, wasmtime_anyref_is_i31, (wasmtime_context_t *, const wasmtime_ref_t *)) \
     F(bool, wasmtime_anyref_i31_get_s, (wasmtime_context_t *, const wasmtime_ref_t *, int32_t *)) \
     F(bool, wasmtime_anyref_is_struct, (wasmtime_context_t *, const wasmtime_ref_t *)) \
     F(bool, wasmtime_anyref_is_array, (wasmtime_context_t *, const wasmtime_ref_t *)) \
