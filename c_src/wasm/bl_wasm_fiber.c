@@ -18,7 +18,7 @@ enum {
     RESERVE = 32 << 10, /* of the fiber's stack, for the host's own frames */
     INTERVAL_LEAST = 500,
     INTERVAL_FIRST = 10000,
-    INTERVAL_MOST = 50000,
+    INTERVAL_MOST = 100000,
     POLL_NS = 60000,          /* what one poll should take */
     BULK_BYTES = 256 << 10,   /* a bulk instruction of more than that (1 fuel a byte) is not for a normal scheduler */
     LONG_NS = 1000000,

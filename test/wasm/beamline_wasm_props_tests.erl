@@ -1,6 +1,6 @@
 %% SPDX-License-Identifier: Apache-2.0
 %% Random trees of calls between guest and Erlang, with work, traps, throws, cancels and kills at random places, against
-%% a model in a few lines; the same trees on the fiber and, where they are short, on the direct path.
+%% a model in a few lines; random code on the plain way of the C API, on the resident fiber and on the direct path.
 -module(beamline_wasm_props_tests).
 
 -include_lib("proper/include/proper.hrl").
@@ -119,21 +119,109 @@ spin(Us) ->
     End = erlang:monotonic_time(microsecond) + Us,
     (fun Wait() -> case erlang:monotonic_time(microsecond) < End of true -> Wait(); false -> ok end end)().
 
-%% The same function body with and without a loop in it: on the fiber and on the scheduler's own stack.
-direct_path_and_fiber_agree_test_() ->
-    Body = <<"(i64.rotl (i64.xor (i64.mul (local.get 0) (i64.const 6364136223846793005)) (i64.extend_i32_s (local.get 1))) (i64.const 13))
-        (f64.div (f64.convert_i64_s (local.get 0)) (local.get 2)) (i32.div_s (local.get 1) (i32.const 3)) (f32.demote_f64 (local.get 2))">>,
-    Wat = fun(Loop) -> ["(func (export \"", case Loop of "" -> "direct"; _ -> "fiber" end,
-        "\") (param i64 i32 f64) (result i64 f64 i32 f32)", Loop, Body, ")"] end,
-    {timeout, 60, fun() ->
-        M = wasm_fixture:module(["(module ", Wat(""), Wat("(loop)"), ")"]),
-        ?assertEqual([<<"direct">>], beamline_wasm:module_info(M, short)),
-        {ok, G} = beamline_wasm:start(M),
-        Property = ?FORALL({A, B, C}, {integer(-(1 bsl 63), (1 bsl 63) - 1), integer(-(1 bsl 31), (1 bsl 31) - 1), float()},
-            beamline_wasm:call(G, <<"direct">>, [A, B, C], #{floats => bits}) =:= beamline_wasm:call(G, <<"fiber">>, [A, B, C],
-                #{floats => bits})),
-        ?assert(proper:quickcheck(Property, options()))
+%%% Three ways to run the same code: the plain way of the C API (reference_tool.c), on the resident fiber, which a loop
+%%% needs, and on the scheduler's own stack.
+
+-define(TYPES, [i32, i64, f32, f64]).
+
+all_ways_agree_test_() ->
+    {timeout, 240, fun() ->
+        ok = wasm_fixture:start(),
+        Property = ?FORALL({Bodies, Calls}, {[body(T) || T <- ?TYPES], non_empty(list([bits(T) || T <- ?TYPES]))},
+            begin
+                Wat = iolist_to_binary(["(module ", function("direct", "", Bodies), function("fiber", "(loop)", Bodies), ")"]),
+                Module = wasm_fixture:module(Wat),
+                {ok, G} = beamline_wasm:start(Module),
+                Plain = plainly(Wat, Calls),
+                [Fiber, Direct] = [[called(G, Way, Call) || Call <- Calls] || Way <- [<<"fiber">>, <<"direct">>]],
+                Short = beamline_wasm:module_info(Module, short) =:= [<<"direct">>],
+                ok = beamline_wasm:stop(G),
+                ?WHENFAIL(io:format("~s~n~p~n~p~n~p~n", [Wat, Plain, Fiber, Direct]),
+                          aggregate([Short], Plain =:= Fiber andalso Plain =:= Direct))
+            end),
+        ?assert(proper:quickcheck(Property, [{numtests, ?RUNS div 4} | options()]))
     end}.
+
+function(Name, Loop, Bodies) ->
+    ["(func (export \"", Name, "\") (param i32 i64 f32 f64) (result i32 i64 f32 f64) ", Loop, Bodies, ")"].
+
+%% Bits of a number: any, and those where things happen.
+bits(i32) -> frequency([{2, bits(32)}, {3, oneof([0, 1, 2, 16#7fffffff, 16#80000000, 16#ffffffff])}]);
+bits(i64) -> frequency([{2, bits(64)}, {3, oneof([0, 1, 3, 1 bsl 63 - 1, 1 bsl 63, 1 bsl 64 - 1])}]);
+bits(f32) -> frequency([{2, bits(32)}, {3, oneof([0, 16#3f800000, 16#7f800000, 16#80000000, 16#7fc00000, 1, 16#4f000000])}]);
+bits(f64) -> frequency([{2, bits(64)}, {3, oneof([0, 16#3ff0000000000000, 16#7ff0000000000000, 1 bsl 63, 16#7ff8000000000000, 1,
+                                                  16#43e0000000000000])}]);
+bits(N) when is_integer(N) -> integer(0, 1 bsl N - 1).
+
+%% An expression of the type, as text.
+body(Type) -> ?SIZED(Size, body(Type, Size div 4)).
+
+body(Type, 0) -> leaf(Type);
+body(Type, Size) ->
+    Part = fun(T) -> ?LAZY(body(T, Size div 2)) end,
+    frequency([{1, leaf(Type)}] ++
+        [{6, ?LET({Op, A, B}, {oneof(binary_ops(Type)), Part(Type), Part(Type)}, ["(", atom_to_list(Type), ".", Op, " ", A, B, ")"])}] ++
+        [{3, ?LET({Op, From}, oneof(unary_ops(Type)), ?LET(A, Part(From), ["(", Op, " ", A, ")"]))}] ++
+        [{1, ?LET({A, B, C}, {Part(Type), Part(Type), Part(i32)}, ["(select ", A, B, C, ")"])},
+         {1, ?LET({C, A, B}, {Part(i32), Part(Type), Part(Type)},
+                  ["(if (result ", atom_to_list(Type), ") ", C, "(then ", A, ") (else ", B, "))"])}]).
+
+leaf(Type) ->
+    Local = ["(local.get ", integer_to_list(length(lists:takewhile(fun(T) -> T =/= Type end, ?TYPES))), ")"],
+    Constant = case Type of
+        i32 -> ?LET(N, bits(i32), ["(i32.const ", integer_to_list(N), ")"]);
+        i64 -> ?LET(N, bits(i64), ["(i64.const ", integer_to_list(N), ")"]);
+        f32 -> ?LET(N, bits(f32), ["(f32.reinterpret_i32 (i32.const ", integer_to_list(N), "))"]);
+        f64 -> ?LET(N, bits(f64), ["(f64.reinterpret_i64 (i64.const ", integer_to_list(N), "))"])
+    end,
+    oneof([Local, Constant]).
+
+binary_ops(Type) when Type =:= i32; Type =:= i64 ->
+    ["add", "sub", "mul", "div_s", "div_u", "rem_s", "rem_u", "and", "or", "xor", "shl", "shr_s", "shr_u", "rotl", "rotr"];
+binary_ops(_) ->
+    ["add", "sub", "mul", "div", "min", "max", "copysign"].
+
+%% And what each takes.
+unary_ops(Type) -> [{[atom_to_list(Type), ".", Op], Type} || Op <- own_ops(Type)] ++ converting_ops(Type).
+
+own_ops(i32) -> ["clz", "ctz", "popcnt", "eqz", "extend8_s", "extend16_s"];
+own_ops(i64) -> ["clz", "ctz", "popcnt", "extend8_s", "extend32_s"];
+own_ops(_) -> ["abs", "neg", "ceil", "floor", "trunc", "nearest", "sqrt"].
+
+converting_ops(i32) ->
+    [{"i32.wrap_i64", i64}, {"i64.eqz", i64}, {"i32.trunc_f32_s", f32}, {"i32.trunc_f64_u", f64}, {"i32.trunc_sat_f64_s", f64},
+     {"i32.reinterpret_f32", f32}];
+converting_ops(i64) ->
+    [{"i64.extend_i32_s", i32}, {"i64.extend_i32_u", i32}, {"i64.trunc_f64_s", f64}, {"i64.trunc_f32_u", f32},
+     {"i64.trunc_sat_f32_u", f32}, {"i64.reinterpret_f64", f64}];
+converting_ops(f32) ->
+    [{"f32.convert_i32_s", i32}, {"f32.convert_i64_u", i64}, {"f32.demote_f64", f64}, {"f32.reinterpret_i32", i32}];
+converting_ops(f64) ->
+    [{"f64.convert_i32_u", i32}, {"f64.convert_i64_s", i64}, {"f64.promote_f32", f32}, {"f64.reinterpret_i64", i64}].
+
+called(Guest, Way, [I32, I64, F32, F64]) ->
+    case beamline_wasm:call(Guest, Way, [I32, I64, {f32, F32}, {f64, F64}], #{floats => bits}) of
+        {ok, [A, B, {f32, C}, {f64, D}]} -> seen([A band (1 bsl 32 - 1), B band (1 bsl 64 - 1), C, D]);
+        {error, {trap, #{code := Code}}} -> {trap, Code}
+    end.
+
+%% Which of the many NaN it is may differ.
+seen([A, B, C, D]) ->
+    [A, B, if C band 16#7fffffff > 16#7f800000 -> nan; true -> C end, if D band (1 bsl 63 - 1) > 16#7ff0000000000000 -> nan; true -> D end].
+
+plainly(Wat, Calls) ->
+    {ok, #{path := Library}} = beamline_wasm:library(),
+    Folder = beamline_test:scratch_dir("reference_path"),
+    [Source, Input] = [filename:join(Folder, Name) || Name <- ["module.wat", "calls"]],
+    ok = file:write_file(Source, Wat),
+    ok = file:write_file(Input, [io_lib:format("~b ~b ~b ~b~n", Call) || Call <- Calls]),
+    Tool = beamline_test:source_file("_build/c/san/test/wasm/reference_tool"),
+    filelib:is_regular(Tool) orelse beamline_test:skip("not built: reference_tool (make test builds it)"),
+    Said = os:cmd(lists:join(" ", ["ASAN_OPTIONS=detect_leaks=0", Tool, binary_to_list(Library), Source, "direct", "<", Input])),
+    [answer(string:lexemes(Line, " ")) || Line <- string:lexemes(Said, "\n")].
+
+answer(["trap", Code]) -> {trap, lists:nth(list_to_integer(Code) - 5, [integer_overflow, integer_division_by_zero, bad_conversion_to_integer])};
+answer(Numbers) -> seen([list_to_integer(N) || N <- Numbers]).
 
 options() ->
     _ = beamline_test:seed(),
