@@ -23,6 +23,7 @@ struct property {
     enum bl_value_type type;
     uint32_t width;
     double *reals;       /* TO_REALS */
+    size_t reals_at;     /* offset of their pointer in bl_structure */
     size_t column_index; /* TO_COLUMN */
     struct bl_token name;
 };
@@ -332,6 +333,14 @@ static struct bl_token next_field(struct bl_token *rest)
     return field;
 }
 
+/* Another name of the same quantity stood before. */
+static bool is_taken(const struct frame *f, const struct known *k)
+{
+    for (size_t i = 0; i + 1 < f->property_count; i++)
+        if (f->properties[i].target == TO_REALS && f->properties[i].reals_at == k->offset) return true;
+    return false;
+}
+
 static enum bl_status add_property(struct frame *f, struct bl_token name, char type, uint32_t width, struct bl_error *err)
 {
     if (f->property_count == COLUMNS_MAX) return bl_fail_limit(err, "columns", COLUMNS_MAX, COLUMNS_MAX + 1);
@@ -345,12 +354,16 @@ static enum bl_status add_property(struct frame *f, struct bl_token name, char t
         if (f->properties[i].name.len == name.len && memcmp(f->properties[i].name.p, name.p, name.len) == 0)
             return bl_fail_invalid(err, "Properties", "%.*s stands twice (line %u)", (int)(name.len < 40 ? name.len : 40), name.p,
                     f->t->line);
+    p->reals_at = k ? k->offset : 0;
     if (p->target == TO_NOTHING)
         bl_warn(&f->r->out->warnings, "the text column %.*s is left out", (int)(name.len < 40 ? name.len : 40), name.p);
+    if (p->target == TO_REALS && is_taken(f, k)) {
+        bl_warn(&f->r->out->warnings, "a second column for the same quantity, %.*s, is kept under its name", (int)(name.len < 40 ? name.len : 40),
+                name.p);
+        p->target = TO_COLUMN;
+    }
     if (p->target == TO_REALS) {
         double **slot = (double **)(void *)((char *)f->s + k->offset);
-        if (*slot && *slot != f->s->positions) return bl_fail_invalid(err, "Properties", "two columns for one quantity (line %u)",
-                f->t->line);
         const enum bl_status status = bl_structure_add(f->s, slot, width, sizeof(double), err);
         if (status != BL_OK) return status;
         p->reals = *slot;

@@ -115,6 +115,19 @@ TEST(pbc_has_many_spellings)
     }
 }
 
+TEST(a_quantity_under_two_names_is_read_once_and_kept_once)
+{
+    const struct bl_structure *s = read_ok("1\nProperties=species:S:1:pos:R:3:masses:R:1:mass:R:1:positions:R:3\nC 1 2 3 12.5 13.5 4 5 6\n", 1);
+    CHECK_NEAR(s->masses[0], 12.5, 0);
+    CHECK_NEAR(s->positions[2], 3, 0);
+    CHECK_INT(s->column_count, 2);
+    CHECK_TEXT(s->columns[0].name, "mass");
+    CHECK_NEAR(s->columns[0].value.reals[0], 13.5, 0);
+    CHECK_NEAR(s->columns[1].value.reals[2], 6, 0);
+    CHECK_INT(parsed.warnings.count, 2);
+    done();
+}
+
 TEST(properties_say_what_the_columns_are)
 {
     const struct bl_structure *s =
