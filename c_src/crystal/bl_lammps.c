@@ -8,10 +8,10 @@
  *     T atom types
  *     xlo xhi xlo xhi  (and y, z)  [xy xz yz xy xz yz]      or  ax ay az avec  (b, c), origin
  *
- *     Masses | Atoms # style | Velocities | other sections
+ *     Atom Type Labels | Masses | Atoms # style | Velocities | other sections
  *
- * Types are numbers: their species come from comments behind the masses, else from the masses,
- * else they are asked for. Lengths and velocities are taken as the units "metal": angstrom and
+ * Types are numbers, or labels: their species come from comments behind the masses, else from labels that
+ * are elements, else from the masses, else they are asked for. Lengths and velocities are taken as the units "metal": angstrom and
  * angstrom/ps.
  */
 #include <ctype.h>
@@ -23,12 +23,18 @@
 
 enum { TYPES_MAX = 1024 };
 
-/* Where type, charge and position stand in a row of Atoms, counted behind the number of the atom. */
+/* Where type, charge and position stand in a row of Atoms, counted behind the number of the atom, and how many words come
+ * behind the position, before the image flags. The order is that of the manual's page read_data. */
 static const struct style {
     const char *name;
-    int type, charge, position; /* charge -1: none */
+    int type, charge, position, behind; /* charge -1: none; behind -1: any number, so that there are no image flags */
 } styles[] = {
-    {"atomic", 0, -1, 1}, {"charge", 0, 1, 2}, {"bond", 1, -1, 2}, {"angle", 1, -1, 2}, {"molecular", 1, -1, 2}, {"full", 1, 2, 3},
+    {"atomic", 0, -1, 1, 0},    {"charge", 0, 1, 2, 0},     {"bond", 1, -1, 2, 0},      {"angle", 1, -1, 2, 0},
+    {"molecular", 1, -1, 2, 0}, {"full", 1, 2, 3, 0},       {"body", 0, -1, 3, 0},      {"dielectric", 1, 2, 3, 8},
+    {"dipole", 0, 1, 2, 3},     {"dpd", 0, -1, 2, 0},       {"edpd", 0, -1, 3, 0},      {"electron", 0, 1, 4, 0},
+    {"ellipsoid", 0, -1, 3, 0}, {"hybrid", 0, -1, 1, -1},   {"line", 1, -1, 4, 0},      {"mdpd", 0, -1, 2, 0},
+    {"peri", 0, -1, 3, 0},      {"smd", 0, -1, 9, 0},       {"sph", 0, -1, 4, 0},       {"sphere", 0, -1, 3, 0},
+    {"spin", 0, -1, 1, 4},      {"tdpd", 0, -1, 1, -1},     {"tri", 1, -1, 4, 0},       {"wavepacket", 0, 1, 7, 0},
 };
 
 struct lammps {
@@ -38,9 +44,9 @@ struct lammps {
     struct bl_warnings *warnings;
     size_t atoms, types;
     double low[3], high[3], tilt[3], vectors[3][3], origin[3];
-    bool has_bounds[3], has_vectors[3], has_atoms;
+    bool has_bounds[3], has_vectors[3], has_atoms, has_labels;
     double masses[TYPES_MAX];
-    struct bl_token names[TYPES_MAX];
+    struct bl_token names[TYPES_MAX], labels[TYPES_MAX]; /* behind the masses; of the section Atom Type Labels */
     uint32_t species[TYPES_MAX];
     /* Number of an atom to its place; numbers may come in any order. */
     uint64_t *ids;
@@ -86,6 +92,22 @@ static enum bl_status integer(struct lammps *l, int64_t low, int64_t high, int64
     bl_text_blanks(&at);
     if (bl_token_integer(word(l->t), out) && *out >= low && *out <= high) return BL_OK;
     return bl_text_expected(&at, err, "%s from %lld to %lld", what, (long long)low, (long long)high);
+}
+
+/* The number of an atom type, or its label. */
+static enum bl_status read_type(struct lammps *l, size_t *type, struct bl_error *err)
+{
+    struct bl_text at = *l->t;
+    int64_t n;
+    bl_text_blanks(&at);
+    const struct bl_token w = word(l->t);
+    if (bl_token_integer(w, &n) && n >= 1 && n <= (int64_t)l->types) {
+        *type = (size_t)n - 1;
+        return BL_OK;
+    }
+    for (*type = 0; w.len > 0 && *type < l->types; ++*type)
+        if (l->labels[*type].len == w.len && memcmp(l->labels[*type].p, w.p, w.len) == 0) return BL_OK;
+    return bl_text_expected(&at, err, "an atom type from 1 to %zu%s", l->types, l->has_labels ? ", or its label" : "");
 }
 
 /* ---- header ------------------------------------------------------------------------------- */
@@ -169,19 +191,34 @@ static enum bl_status read_header(struct lammps *l, struct bl_error *err)
 static enum bl_status read_masses(struct lammps *l, struct bl_error *err)
 {
     for (size_t i = 0; i < l->types; i++, bl_text_next_line(l->t)) {
-        int64_t type;
+        size_t type;
         double mass;
         skip_blank_lines(l->t);
-        enum bl_status status = integer(l, 1, (int64_t)l->types, &type, "an atom type", err);
+        enum bl_status status = read_type(l, &type, err);
         if (status == BL_OK) status = number(l, &mass, "a mass", err);
         if (status != BL_OK) return status;
-        if (!(mass > 0)) return bl_fail_invalid(err, "Masses", "the mass of type %d is %g", (int)type, mass);
-        l->masses[type - 1] = mass;
+        if (!(mass > 0)) return bl_fail_invalid(err, "Masses", "the mass of type %zu is %g", type + 1, mass);
+        l->masses[type] = mass;
         struct bl_token rest = bl_text_rest(l->t);
         if (rest.len > 1 && *rest.p == '#') {
             struct bl_text at = {.p = rest.p + 1, .end = rest.p + rest.len, .line_start = rest.p, .line = 1};
-            l->names[type - 1] = bl_text_word(&at);
+            l->names[type] = bl_text_word(&at);
         }
+    }
+    return BL_OK;
+}
+
+static enum bl_status read_labels(struct lammps *l, struct bl_error *err)
+{
+    l->has_labels = true;
+    for (size_t i = 0; i < l->types; i++, bl_text_next_line(l->t)) {
+        int64_t type;
+        skip_blank_lines(l->t);
+        const enum bl_status status = integer(l, 1, (int64_t)l->types, &type, "an atom type", err);
+        if (status != BL_OK) return status;
+        const struct bl_token label = word(l->t);
+        if (label.len == 0) return bl_text_expected(l->t, err, "the label of the atom type");
+        l->labels[type - 1] = label;
     }
     return BL_OK;
 }
@@ -194,7 +231,7 @@ static enum bl_status find_style(struct lammps *l, struct bl_token remark, struc
     for (size_t i = 0; name.len > 0 && i < sizeof styles / sizeof *styles; i++)
         if (is_word(name, styles[i].name)) l->style = &styles[i];
     if (l->style) return BL_OK;
-    if (asked) return bl_fail_unsupported(err, "atom style: atomic, charge, bond, angle, molecular or full");
+    if (asked) return bl_fail_unsupported(err, "atom style");
     struct bl_text at = *l->t;
     skip_blank_lines(&at);
     int words = 0;
@@ -210,22 +247,27 @@ static enum bl_status find_style(struct lammps *l, struct bl_token remark, struc
 
 static enum bl_status read_atom(struct lammps *l, size_t i, struct bl_error *err)
 {
-    int64_t id, type;
+    int64_t id;
+    size_t type;
     double v[3], charge = 0;
+    const struct style *s = l->style;
     enum bl_status status = integer(l, 1, INT64_MAX / 2, &id, "the number of an atom", err);
-    if (status == BL_OK && l->style->type == 1) word(l->t); /* of the molecule */
-    if (status == BL_OK) status = integer(l, 1, (int64_t)l->types, &type, "an atom type", err);
-    if (status == BL_OK && l->style->charge >= 0) status = number(l, &charge, "a charge", err);
+    for (int column = 0; status == BL_OK && column < s->position; column++) {
+        if (column == s->type) status = read_type(l, &type, err);
+        else if (column == s->charge) status = number(l, &charge, "a charge", err);
+        else if (word(l->t).len == 0) status = bl_text_expected(l->t, err, "the columns of atom style %s", s->name);
+    }
     for (int k = 0; status == BL_OK && k < 3; k++) status = number(l, &v[k], "three numbers of a position", err);
     if (status != BL_OK) return status;
     double image[3];
-    int images = 0;
+    int images = s->behind < 0 ? 4 : 0;
+    for (int k = 0; k < s->behind; k++) word(l->t);
     while (images < 3 && bl_token_number(word(l->t), &image[images])) images++;
     if (images == 3) /* which periodic image the atom is in */
         for (int k = 0; k < 3; k++)
             for (int c = 0; c < 3; c++) v[c] += image[k] * l->s->cell[k][c];
     l->ids[i] = (uint64_t)id;
-    l->s->types[i] = (uint32_t)(type - 1);
+    l->s->types[i] = (uint32_t)type;
     for (int c = 0; c < 3; c++) l->s->positions[3 * i + (size_t)c] = v[c] - l->origin[c];
     if (l->s->charges) l->s->charges[i] = charge;
     return BL_OK;
@@ -290,7 +332,7 @@ static bool begins_section(const struct bl_text *t)
 static enum bl_status read_section(struct lammps *l, struct bl_error *err)
 {
     struct bl_text title = *l->t;
-    const struct bl_token name = word(&title);
+    const struct bl_token name = word(&title), kind = word(&title);
     bl_text_blanks(&title);
     struct bl_token remark = bl_text_rest(&title);
     if (remark.len > 0 && *remark.p == '#') {
@@ -300,6 +342,7 @@ static enum bl_status read_section(struct lammps *l, struct bl_error *err)
         remark.len = 0;
     }
     bl_text_next_line(l->t);
+    if (is_word(name, "Atom") && is_word(kind, "Type")) return read_labels(l, err);
     if (is_word(name, "Masses")) return read_masses(l, err);
     if (is_word(name, "Velocities")) return read_velocities(l, err);
     if (is_word(name, "Atoms")) {
@@ -327,6 +370,14 @@ static unsigned element_of_mass(double mass)
     return best;
 }
 
+/* A label that is an element's symbol; 0: none. */
+static unsigned element_of_label(struct bl_token label)
+{
+    for (unsigned z = 1; z < BL_ELEMENT_COUNT; z++)
+        if (is_word(label, bl_elements[z].symbol)) return z;
+    return 0;
+}
+
 static enum bl_status name_type(struct lammps *l, size_t type, struct bl_error *err)
 {
     const struct bl_parse_options *o = l->r->options;
@@ -337,7 +388,9 @@ static enum bl_status name_type(struct lammps *l, size_t type, struct bl_error *
     }
     const struct bl_symbol symbol = bl_symbol_of(l->names[type]);
     if (l->names[type].len > 0 && symbol.known) return bl_structure_species(l->s, symbol.text, strlen(symbol.text), &l->species[type], err);
-    const unsigned z = element_of_mass(l->masses[type]);
+    const unsigned z = element_of_mass(l->masses[type]), labelled = element_of_label(l->labels[type]);
+    if (labelled > 0 && (z == labelled || l->masses[type] == 0))
+        return bl_structure_species(l->s, bl_elements[labelled].symbol, strlen(bl_elements[labelled].symbol), &l->species[type], err);
     if (z == 0) return bl_fail_invalid(err, "species",
             "nothing says what atom type %zu is: give the option species with %zu symbols", type + 1,
             l->types);

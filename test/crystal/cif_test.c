@@ -348,6 +348,23 @@ TEST(lammps_data_is_read)
     done();
 }
 
+TEST(lammps_types_may_have_labels)
+{
+    static const char *const text =
+        HEAD "\nAtom Type Labels\n\n1 bead\n2 Au\n\nMasses\n\nbead 63.546\nAu 196.97\n\nAtoms # dipole\n\n1 Au 0.5 1 2 3 7 8 9 1 0 0\n"
+             "2 bead 0 0 0 0 1 1 1\n";
+    REQUIRE(OK(read_with(text, strlen(text), NULL, 0)));
+    const struct bl_structure *s = &parsed.frames[0];
+    CHECK_TEXT(s->species[s->types[0]], "Au");
+    CHECK_TEXT(s->species[s->types[1]], "Cu"); /* by its mass: its label is no element */
+    CHECK_NEAR(s->positions[0], 5, 0); /* three words of a dipole stand before the image */
+    CHECK_NEAR(s->positions[3], 0, 0);
+    done();
+    refused(HEAD "\nAtom Type Labels\n\n1 C\n\nAtoms # atomic\n\n1 C 0 0 0\n", BL_SYNTAX, 13, 1, "an atom type");
+    refused(HEAD "\nAtom Type Labels\n\n1 C\n2 N\n\nAtoms # atomic\n\n1 O 0 0 0\n", BL_SYNTAX, 16, 3, "its label");
+    refused(HEAD "\nAtom Type Labels\n\n1 C\n2 CN\n\nAtoms # atomic\n\n1 C 0 0 0\n2 CN 0 0 0\n", BL_INVALID, 0, 0, "species");
+}
+
 TEST(lammps_data_that_leaves_something_open_is_refused)
 {
     refused(HEAD "\nAtoms # atomic\n\n1 1 0 0 0\n2 2 1 1 1\n", BL_INVALID, 0, 0, "species");
