@@ -26,7 +26,7 @@ static enum bl_status take_atoms(const struct bl_structure *s, double tolerance,
             if (!(fabs(atom->f[k]) < 1e6)) return bl_fail_invalid(err, "positions", "atom %zu is a million cells away", i + 1);
         atom->type = s->types[i];
         atom->occupancy = s->occupancies ? s->occupancies[i] : 1;
-        atom->tolerance = tolerance > 0 ? tolerance : 0.02;
+        atom->tolerance = atom->image_tolerance = tolerance > 0 ? tolerance : 0.02;
     }
     return BL_OK;
 }

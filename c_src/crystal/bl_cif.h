@@ -66,7 +66,8 @@ enum cif_item {
 struct cif_atom {
     double f[3]; /* fractional, as it stands */
     double occupancy;
-    double tolerance; /* angstrom: what the digits leave open */
+    double tolerance;       /* angstrom: what the digits leave open */
+    double image_tolerance; /* at least that: of the atom and its own images */
     uint32_t type;
     uint32_t multiplicity; /* as the file says; 0: it does not */
     int32_t group, assembly; /* of disorder; 0: none */

@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <math.h>
 #include <string.h>
+#include <strings.h>
 
 #include "bl_cif.h"
 
@@ -91,6 +92,14 @@ static size_t element_letters(const struct cif_reading *c, struct bl_token word,
     return islower((unsigned char)word.p[1]) || halogen ? 2 : 1;
 }
 
+/* The oxygen of water, as mineralogists label it: "Wat1", and "WA2" where there is no tungsten. */
+static bool is_water(const struct cif_reading *c, struct bl_token word)
+{
+    enum { OXYGEN = 8, TUNGSTEN = 74 };
+    if (word.len < 2 || word.len > 3 || strncasecmp(word.p, "wat", word.len) != 0) return false;
+    return word.len == 3 || (c->formula_elements[OXYGEN] && !c->formula_elements[TUNGSTEN]);
+}
+
 /* "D" and "T" keep their names. */
 static void put_symbol(const char *p, size_t letters, struct bl_symbol *out)
 {
@@ -100,7 +109,7 @@ static void put_symbol(const char *p, size_t letters, struct bl_symbol *out)
     out->known = true;
 }
 
-/* Not an element: as it stands, without the digits behind ("Wat1"). */
+/* Not an element: as it stands, without the digits behind. */
 static void put_unknown(struct bl_token word, struct bl_symbol *out)
 {
     const size_t n = word.len < BL_SYMBOL_SIZE ? word.len : BL_SYMBOL_SIZE - 1;
@@ -119,9 +128,11 @@ static enum named symbol_of_row(const struct cif_reading *c, size_t row, struct 
     for (int k = 0; k < 2; k++) {
         if (!sources[k]) continue;
         const struct bl_token word = leading_letters(sources[k]->p, sources[k]->len);
+        const bool water = is_water(c, word);
         const size_t letters = element_letters(c, word, k == 1);
-        if (letters == 0) continue;
-        put_symbol(word.p, letters, out);
+        if (letters == 0 && !water) continue;
+        put_symbol(water ? "O" : word.p, water ? 1 : letters, out);
+        if (water) bl_warn(c->warnings, "%.*s is taken as the oxygen of water", (int)word.len, word.p);
         return k == 0 ? BY_TYPE : BY_LABEL;
     }
     const struct cif_value *any = type ? type : label;
@@ -227,6 +238,8 @@ static enum bl_status read_position(struct cif_reading *c, enum cif_item first, 
     return BL_OK;
 }
 
+static const double LEAST = 0.02, MOST = 0.1; /* angstrom */
+
 /* Mates of a rounded special position (0.333 for a third) lie apart by about a unit of the last
  * decimal. What has many decimals must agree within the least distance that a merge is safe for. */
 static double tolerance_of(const struct cif_reading *c, int places)
@@ -235,7 +248,7 @@ static double tolerance_of(const struct cif_reading *c, int places)
     for (int k = 0; k < 3; k++) longest = fmax(longest, bl_dot(c->cell[k], c->cell[k]));
     static const double units[] = {1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5};
     const double unit = sqrt(longest) * (places < 6 ? units[places] : 1e-6);
-    return unit < 0.02 ? 0.02 : unit > 0.1 ? 0.1 : unit;
+    return unit < LEAST ? LEAST : unit > MOST ? MOST : unit;
 }
 
 static int32_t group_number(const struct cif_value *v)
@@ -333,9 +346,11 @@ static enum bl_status read_row(struct cif_reading *c, size_t row, struct left_ou
     }
     for (int k = 0; k < 3; k++)
         if (!(fabs(atom.f[k]) < 1e6)) return bl_fail_invalid(err, "positions", "atom %zu is a million cells away", c->atom_count + 1);
-    atom.tolerance = tolerance_of(c, places);
     status = read_occupancy(c, row, &atom, err);
     if (status != BL_OK) return status;
+    atom.tolerance = tolerance_of(c, places);
+    /* Where more than half an atom stands there is no room for its image beside it. */
+    atom.image_tolerance = atom.occupancy > 0.5 ? MOST : atom.tolerance;
     const struct cif_value *v;
     double number;
     if ((v = bl_cif_item(c, CIF_HYDROGENS, row)) && bl_cif_number(v, &number, NULL) && number > 0) out->hydrogens += number;

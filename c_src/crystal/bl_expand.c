@@ -2,9 +2,9 @@
  *
  * The atoms of a whole cell from its asymmetric unit.
  *
- * Images of a row that fall together within its tolerance (angstrom) are one atom on a special
- * position, put at their mean. A row that is an image of an earlier one of the same element is
- * redundant and dropped; different elements, and parts of one element listed at the same place,
+ * Images of a row that fall together within its own tolerance (angstrom) are one atom on a special
+ * position, put at their mean. A row that is an image of earlier ones of the same element is
+ * redundant and dropped, unless their occupancies leave room for it; these, and different elements,
  * share the position.
  */
 #include <math.h>
@@ -188,7 +188,7 @@ static enum bl_status special_images(struct expansion *x, const struct cif_atom 
         }
         image(&x->maps[i], atom->f, to);
         size_t e = first;
-        while (e < o->count && !together(x, o->f + 3 * e, to, atom->tolerance)) e++;
+        while (e < o->count && !together(x, o->f + 3 * e, to, atom->image_tolerance)) e++;
         double *at = o->f + 3 * e;
         if (e == o->count) {
             memcpy(at, to, sizeof to);
@@ -206,27 +206,28 @@ static enum bl_status special_images(struct expansion *x, const struct cif_atom 
     return BL_OK;
 }
 
+/* What stands where an image of a row would be put. */
 struct found {
     uint32_t row;
-    bool redundant, shares;
+    bool shares;
+    double occupancy; /* of entries of its element */
 };
 
-/* Does the row, or an image of it, stand here already? */
 static bool look(const struct expansion *x, size_t entry, void *arg)
 {
     struct found *f = arg;
     const struct cif_atom *mine = &x->c->atoms[f->row], *other = &x->c->atoms[x->out->row[entry]];
     f->shares = true;
-    if (mine->type != other->type) return false;
-    double a[3], b[3];
-    for (int k = 0; k < 3; k++) {
-        a[k] = into_cell(mine->f[k]);
-        b[k] = into_cell(other->f[k]);
-    }
-    /* Listed at one place with occupancies that leave room for each other: parts of one site. */
-    const bool parts = together(x, a, b, mine->tolerance) && mine->occupancy + other->occupancy <= 1.0 + 1e-3;
-    f->redundant = !parts;
-    return f->redundant;
+    if (mine->type == other->type) f->occupancy += other->occupancy;
+    return false;
+}
+
+/* Rows whose occupancies leave room for each other are parts of one site; what has no room was listed twice. Occupancies that
+ * were refined apart may add up to a little more than 1. */
+static bool is_redundant(const struct found *f, const struct cif_atom *atom)
+{
+    const double MOST = 1.02;
+    return f->occupancy > 0 && f->occupancy + atom->occupancy > MOST;
 }
 
 static enum bl_status expand_row(struct expansion *x, uint32_t row)
@@ -237,14 +238,14 @@ static enum bl_status expand_row(struct expansion *x, uint32_t row)
     for (int k = 0; k < 3; k++) f[k] = into_cell(atom->f[k]);
     struct found found = {.row = row};
     grid_visit(x, f, atom->tolerance, look, &found);
-    if (found.redundant) {
+    if (is_redundant(&found, atom)) {
         o->redundant++;
         return BL_OK;
     }
     const size_t first = o->count;
     enum bl_status status = reserve(x, x->count);
     if (status != BL_OK) return status;
-    if (x->is_group && general_images(x, f, atom->tolerance, first)) o->count += x->count;
+    if (x->is_group && general_images(x, f, atom->image_tolerance, first)) o->count += x->count;
     else status = special_images(x, atom, first);
     if (status != BL_OK) return status;
     const size_t most = x->c->r->limits->max_atoms;

@@ -135,7 +135,7 @@ TEST(elements_come_from_types_or_labels)
     static const struct {
         const char *label, *type, *symbol;
     } rows[] = {{"X1", "Fe3+", "Fe"}, {"X", "CL1-", "Cl"}, {"CL1", ".", "Cl"}, {"O1W", "?", "O"}, {"D1", "D", "D"}, {"Ca1", "?", "Ca"},
-                {"C1A", "?", "C"},    {"H", "H0+", "H"},   {"Wat", "Wat", "W"}};
+                {"C1A", "?", "C"},    {"H", "H0+", "H"},   {"Wat", "Wat", "O"}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char text[600];
         snprintf(text, sizeof text, "data_x\n_chemical_formula_sum 'Fe Cl O C Ca D H'\n" CUBE("9")
