@@ -80,9 +80,9 @@ static size_t different(const struct bl_symop *ops, size_t count)
     return n;
 }
 
-/* A list that is not a group is completed when that gives an ordinary one; else it stands as it is. */
+/* A list that is not a group is completed when that gives an ordinary one; else it stands as it is. `remark` says so. */
 static enum bl_status group_of(const struct cif_reading *c, struct bl_symop *ops, size_t count, struct bl_symmetry *out,
-        struct bl_error *err)
+        char remark[BL_WARNING_SIZE], struct bl_error *err)
 {
     struct bl_error why;
     struct bl_symmetry s;
@@ -94,12 +94,12 @@ static enum bl_status group_of(const struct cif_reading *c, struct bl_symop *ops
     const size_t listed = different(ops, count);
     if (status == BL_OK && (s.count == listed || s.count <= 192)) {
         if (s.count != listed)
-            bl_warn(c->warnings, "the %zu listed operations are not a group: completed to %zu", listed, s.count);
+            snprintf(remark, BL_WARNING_SIZE, "the %zu listed operations are not a group: completed to %zu", listed, s.count);
         *out = s;
         return BL_OK;
     }
     if (status == BL_OK) bl_symmetry_clear(&s);
-    bl_warn(c->warnings, "the %zu listed operations are not a group: applied as they are", listed);
+    snprintf(remark, BL_WARNING_SIZE, "the %zu listed operations are not a group: applied as they are", listed);
     struct bl_symop *copy = bl_alloc_array(c->r->out->quota, count + 1, sizeof *copy, err);
     if (!copy) return bl_alloc_status(err);
     copy[0] = bl_symop_identity();
@@ -125,19 +125,19 @@ static void name_group(const struct cif_reading *c, struct bl_symmetry *s)
     if (number && bl_token_integer((struct bl_token){number->p, number->len}, &n) && n >= 1 && n <= 230) s->number = (uint16_t)n;
 }
 
-static enum bl_status from_operations(const struct cif_reading *c, bool magnetic, struct bl_symmetry *out, struct bl_error *err)
+static enum bl_status from_operations(const struct cif_reading *c, bool magnetic, struct bl_symmetry *out,
+        char remark[BL_WARNING_SIZE], struct bl_error *err)
 {
     struct bl_symop *ops;
     size_t count;
     enum bl_status status = read_operations(c, magnetic ? CIF_MAGNETIC_OPERATION : CIF_OPERATION, &ops, &count, err);
     if (status != BL_OK) return status;
     if (magnetic) status = with_centrings(c, &ops, &count, err);
-    if (status == BL_OK) status = group_of(c, ops, count, out, err);
+    if (status == BL_OK) status = group_of(c, ops, count, out, remark, err);
     bl_free(ops);
     if (status != BL_OK) return status;
     if (magnetic) bl_warn(c->warnings, "magnetic symmetry: moments and time reversal are left out");
     else name_group(c, out);
-    if (!fits(c, out)) bl_warn(c->warnings, "the operations do not fit the shape of the cell");
     return BL_OK;
 }
 
@@ -288,6 +288,42 @@ static enum bl_status choose_named(struct candidates *k, struct bl_symmetry *out
     return listed_only(out, k->c->r->out->quota, err);
 }
 
+/* The one setting of the symbol that fits the cell. */
+static bool settled_by_name(struct candidates *k, struct bl_symmetry *out)
+{
+    struct bl_error ignored;
+    size_t named = 0;
+    const struct cif_value *name = bl_cif_item(k->c, CIF_NAME, 0);
+    enum bl_status status = name ? by_name(k, name, &named, &ignored) : BL_INVALID;
+    if (status == BL_OK && k->count > 1) status = let_counts_decide(k, &ignored);
+    const bool settled = status == BL_OK && k->count == 1;
+    if (settled) *out = k->found[--k->count];
+    while (k->count > 0) drop(k, k->count - 1);
+    return settled;
+}
+
+/* The operations of the file; where they are wrong, that is no group and nothing for this cell, or not to be read, and the
+ * symbol is clear, the symbol's. */
+static enum bl_status listed_operations(const struct cif_reading *c, bool magnetic, struct candidates *k, struct bl_symmetry *out,
+        enum bl_symmetry_source *source, struct bl_error *err)
+{
+    char remark[BL_WARNING_SIZE] = "";
+    struct bl_symmetry named;
+    *source = magnetic ? BL_SYMMETRY_MAGNETIC : BL_SYMMETRY_OPERATIONS;
+    const enum bl_status status = from_operations(c, magnetic, out, remark, err);
+    const bool misfit = status == BL_OK && !fits(c, out), wrong = status == BL_SYNTAX || (misfit && remark[0]);
+    if (wrong && !magnetic && settled_by_name(k, &named)) {
+        if (status == BL_OK) bl_symmetry_clear(out);
+        bl_warn(c->warnings, "the listed operations are wrong: those of %s are used", named.name);
+        *out = named;
+        *source = BL_SYMMETRY_NAME;
+        return BL_OK;
+    }
+    if (status == BL_OK && remark[0]) bl_warn(c->warnings, "%s", remark);
+    if (misfit) bl_warn(c->warnings, "the operations do not fit the shape of the cell");
+    return status;
+}
+
 static enum bl_status choose(const struct cif_reading *c, struct candidates *k, struct bl_symmetry *out, enum bl_symmetry_source *source,
         struct bl_error *err)
 {
@@ -301,14 +337,9 @@ static enum bl_status choose(const struct cif_reading *c, struct candidates *k, 
         return bl_fail_invalid(err, "setting", "the operations of \"%.40s\" do not fit the shape of the cell", setting);
     }
     for (size_t i = 0; i < bl_cif_rows(c, CIF_OPERATION); i++) {
-        if (!bl_cif_item(c, CIF_OPERATION, i)) continue;
-        *source = BL_SYMMETRY_OPERATIONS;
-        return from_operations(c, false, out, err);
+        if (bl_cif_item(c, CIF_OPERATION, i)) return listed_operations(c, false, k, out, source, err);
     }
-    if (bl_cif_rows(c, CIF_MAGNETIC_OPERATION) > 0) {
-        *source = BL_SYMMETRY_MAGNETIC;
-        return from_operations(c, true, out, err);
-    }
+    if (bl_cif_rows(c, CIF_MAGNETIC_OPERATION) > 0) return listed_operations(c, true, k, out, source, err);
     const struct cif_value *hall = bl_cif_item(c, CIF_HALL, 0);
     if (hall && bl_symmetry_from_hall(hall->p, hall->len, quota, out, NULL) == BL_OK) {
         *source = BL_SYMMETRY_HALL;

@@ -321,6 +321,33 @@ TEST(symmetry_that_is_broken_is_not_written)
     done();
 }
 
+TEST(operations_that_are_wrong_give_way_to_a_clear_symbol)
+{
+    static const char *const lists[] = {"x,-y,-z\n-x+1/2,y+1/2,-z+1/2\nx+1/2,-y+1/2,z+1/2\n", /* no group of this cell */
+                                        "1-x,-y,x\n"};                                          /* no rotation at all */
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        char text[900];
+        snprintf(text, sizeof text, "data_x\n" MONOCLINIC NAMED("P 1 21/n 1") "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n%s" SITES "C1 .1 .2 .3\n",
+                 lists[i]);
+        const struct bl_structure *s = read_ok(text);
+        CHECK_INT(s->atoms, 4);
+        CHECK_INT(parsed.warnings.count, 2); /* and that elements come from labels */
+        done();
+    }
+    refused("data_x\n" MONOCLINIC "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n1-x,-y,x\n" SITES "C1 .1 .2 .3\n", BL_SYNTAX, 11, 1, "a rotation");
+}
+
+TEST(mates_share_a_place_when_their_occupancies_leave_room)
+{
+    const struct bl_structure *s = read_ok("data_x\n" CUBE("9") NAMED("P -1") OCCUPIED "O1 .1 .2 .3 .5\nO2 .9 .8 .7 .5\nO3 .1 .2 .3 .1\n");
+    CHECK_INT(s->atoms, 4); /* O3 has no room */
+    CHECK_INT(parsed.reports[0].positions, 2);
+    done();
+    s = read_ok("data_x\n" CUBE("9") NAMED("P -1") OCCUPIED "H1 .004 0 0 1\nH2 .504 .5 .5 .5\n");
+    CHECK_INT(s->atoms, 3); /* two whole H1 0.07 angstrom apart are one */
+    done();
+}
+
 /* ---- LAMMPS data -------------------------------------------------------------------------------- */
 
 #define HEAD "title\n\n2 atoms\n2 atom types\n0 4 xlo xhi\n0 4 ylo yhi\n0 4 zlo zhi\n"
