@@ -123,7 +123,7 @@ static ERL_NIF_TERM go_on(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_guest
 /* Version 45 charges nothing for bulk instructions, so nothing tells that a large one comes. */
 static bool all_may_be_heavy(void) { return bl_wasmtime_loaded()->major == 45; }
 
-static ERL_NIF_TERM run_slice(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_guest *guest, unsigned flags, bool first)
+static ERL_NIF_TERM run_slice(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_guest *guest, unsigned flags)
 {
     struct bl_wasm_guest *g = guest->core;
     if (all_may_be_heavy()) {
@@ -131,7 +131,7 @@ static ERL_NIF_TERM run_slice(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_g
         g->heavy = true;
         return go_on(env, handle, guest, flags, false);
     }
-    const enum bl_wasm_event event = bl_wasm_call_slice(g, SLICE_NS, first);
+    const enum bl_wasm_event event = bl_wasm_call_slice(g, SLICE_NS);
     if (event == BL_WASM_RETURN) return returned(env, guest, flags);
     if (event == BL_WASM_IMPORT) return imported(env, guest, flags);
     const uint64_t now = bl_now_ns();
@@ -147,7 +147,7 @@ static ERL_NIF_TERM run_dirty(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_g
 {
     struct bl_wasm_guest *g = guest->core;
     for (int i = 0; i < DIRTY_SLICES; i++) {
-        const enum bl_wasm_event event = bl_wasm_call_slice(g, DIRTY_SLICE_NS, false);
+        const enum bl_wasm_event event = bl_wasm_call_slice(g, DIRTY_SLICE_NS);
         if (event == BL_WASM_RETURN) return returned(env, guest, flags);
         if (event == BL_WASM_IMPORT) return imported(env, guest, flags);
         const uint64_t now = bl_now_ns();
@@ -168,7 +168,7 @@ static ERL_NIF_TERM step(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[], bo
     struct bl_wasm_guest *g = in->guest->core;
     const bool taken = bl_wasm_take(g, BL_WASM_YIELDED);
     if (taken && g->call_number == number)
-        return dirty ? run_dirty(env, argv[0], in->guest, flags) : run_slice(env, argv[0], in->guest, flags, false);
+        return dirty ? run_dirty(env, argv[0], in->guest, flags) : run_slice(env, argv[0], in->guest, flags);
     if (taken) bl_wasm_leave(g, BL_WASM_YIELDED); /* it is another call's already */
     if (!taken && __atomic_load_n(&g->call_number, __ATOMIC_SEQ_CST) == number) /* somebody is looking in */
         return enif_schedule_nif(env, "call", dirty ? ERL_NIF_DIRTY_JOB_CPU_BOUND : 0, dirty ? step_dirty : step_normal, argc, argv);
@@ -272,7 +272,7 @@ static ERL_NIF_TERM begin(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[], s
         wasm_leave_idle(guest);
         return wasm_fail_error(env, &err);
     }
-    return run_slice(env, argv[0], guest, r->flags, true);
+    return run_slice(env, argv[0], guest, r->flags);
 }
 
 /* (Instance, Name | Function, Args, Timeout, Flags) -> {ok, Results} | {import, Token, Id, Args} | {badarg, Position, Expected}
@@ -357,7 +357,7 @@ ERL_NIF_TERM wasm_resume(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     }
     memcpy(g->import_values, g->values, s->results * sizeof g->values[0]);
     bl_wasm_call_answer(g, BL_WASM_RESULTS);
-    return run_slice(env, argv[0], in->guest, flags, true);
+    return run_slice(env, argv[0], in->guest, flags);
 }
 
 /* (Instance, Token, Flags) -> as call: the call around this import fails */
@@ -374,7 +374,7 @@ ERL_NIF_TERM wasm_refuse(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (entered != WASM_PARKED) return import_is_gone(env, g, entered);
     if (too_late(g, &why)) return ended(env, in->guest, why);
     bl_wasm_call_answer(g, BL_WASM_REFUSE);
-    return run_slice(env, argv[0], in->guest, flags, true);
+    return run_slice(env, argv[0], in->guest, flags);
 }
 
 /* (Instance) -> boolean(): whether there was a call. Any process. */

@@ -22,6 +22,7 @@ enum {
     POLL_NS = 60000,          /* what one poll should take */
     BULK_BYTES = 256 << 10,   /* a bulk instruction of more than that (1 fuel a byte) is not for a normal scheduler */
     LONG_NS = 1000000,
+    LOOK_TICKS = 1 << 21, /* of the processor: about a millisecond */
     FORGIVEN = 64, /* so many slices that are not long make up for one that was */
 };
 
@@ -265,7 +266,7 @@ static bool bulk_comes(struct bl_wasm_guest *g)
     return used > g->interval + BULK_BYTES;
 }
 
-/* Of the calling thread. Some 200 ns: not for each short call. */
+/* Of the calling thread. Some 200 ns: not for each slice. */
 static uint64_t processor_ns(void)
 {
     struct timespec t;
@@ -273,13 +274,25 @@ static uint64_t processor_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* ns: of the longest poll. Later slices know what of it was processor time: the rest is the kernel's, who gave the
- * processor to somebody else. */
-static void count_slice(struct bl_wasm_guest *g, uint64_t ns, uint64_t processor_begin_ns)
+/* What this thread had worked when it last looked. */
+static __thread struct { uint64_t ticks, processor_ns; } looked;
+
+static void look_now_and_then(uint64_t now)
 {
-    if (ns >= LONG_NS && processor_begin_ns > 0) {
-        const uint64_t worked_ns = processor_ns() - processor_begin_ns;
-        if (worked_ns < ns) ns = worked_ns;
+    if (now - looked.ticks < LOOK_TICKS) return;
+    looked.ticks = now;
+    looked.processor_ns = processor_ns();
+}
+
+/* ns: of the longest poll in a slice that began at `begin`. Only the thread's work counts; the rest is the kernel's, who gave
+ * the processor to somebody else. */
+static void count_slice(struct bl_wasm_guest *g, uint64_t ns, uint64_t begin)
+{
+    if (ns >= LONG_NS) {
+        /* Since it looked; what came before the slice was work at most. */
+        const uint64_t worked = processor_ns() - looked.processor_ns, before = bl_wasm_ticks_ns(begin - looked.ticks);
+        const uint64_t inside = worked > before ? worked - before : 0;
+        if (inside < ns) ns = inside;
     }
     g->statistics.slices++;
     if (ns > g->statistics.longest_slice_ns) g->statistics.longest_slice_ns = ns;
@@ -288,7 +301,7 @@ static void count_slice(struct bl_wasm_guest *g, uint64_t ns, uint64_t processor
         return;
     }
     g->statistics.slices_over_1ms++;
-    if (processor_begin_ns > 0) g->long_slices++;
+    g->long_slices++;
 }
 
 /* The fiber itself ended: only after an error of the library. */
@@ -305,7 +318,7 @@ static void fiber_ended(struct bl_wasm_guest *g)
     g->event = BL_WASM_RETURN;
 }
 
-enum bl_wasm_event bl_wasm_call_slice(struct bl_wasm_guest *g, uint64_t budget_ns, bool first)
+enum bl_wasm_event bl_wasm_call_slice(struct bl_wasm_guest *g, uint64_t budget_ns)
 {
     if (!start_fiber(g)) {
         g->error = wt.wasmtime_error_new("there could be no fiber");
@@ -313,7 +326,8 @@ enum bl_wasm_event bl_wasm_call_slice(struct bl_wasm_guest *g, uint64_t budget_n
         g->request = BL_WASM_NO_REQUEST;
         return g->event = BL_WASM_RETURN;
     }
-    const uint64_t processor_begin_ns = first ? 0 : processor_ns(), begin = bl_wasm_ticks();
+    const uint64_t begin = bl_wasm_ticks();
+    look_now_and_then(begin);
     uint64_t from = begin, now, budget = 0, longest = 0;
     g->heavy = false;
     g->event = BL_WASM_NONE;
@@ -333,7 +347,7 @@ enum bl_wasm_event bl_wasm_call_slice(struct bl_wasm_guest *g, uint64_t budget_n
         from = now;
     }
     g->ticks += now - begin;
-    count_slice(g, longest, processor_begin_ns);
+    count_slice(g, longest, begin);
     if (g->event == BL_WASM_IMPORT) {
         g->depth++;
         g->statistics.imports++;

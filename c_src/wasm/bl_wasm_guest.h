@@ -177,9 +177,8 @@ BL_API enum bl_status bl_wasm_call_begin(struct bl_wasm_guest *guest, const stru
 BL_API void bl_wasm_call_settle(struct bl_wasm_guest *guest, uint64_t now_ns);
 /* Begins a nested one: an import waits. */
 BL_API void bl_wasm_call_nest(struct bl_wasm_guest *guest, const struct bl_wasm_function *function, uint64_t timeout_ns);
-/* Lets the fiber run until something happens, or for about budget_ns. BL_WASM_RETURN also when there could be no fiber (then error).
- * first: of a call, or after an import: cheaper, and what the kernel took away is not told from the guest's own time. */
-BL_API enum bl_wasm_event bl_wasm_call_slice(struct bl_wasm_guest *guest, uint64_t budget_ns, bool first);
+/* Lets the fiber run until something happens, or for about budget_ns. BL_WASM_RETURN also when there could be no fiber (then error). */
+BL_API enum bl_wasm_event bl_wasm_call_slice(struct bl_wasm_guest *guest, uint64_t budget_ns);
 /* What an import waits for: its results are in import_values; or it fails, which unwinds the call around it. */
 BL_API void bl_wasm_call_answer(struct bl_wasm_guest *guest, enum bl_wasm_request request);
 /* Ends all calls under way; nobody runs. They count as ended by `why`. The state stays with the caller of this. */
