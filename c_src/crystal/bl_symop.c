@@ -249,12 +249,27 @@ static enum bl_status add(struct group *g, const struct bl_symop *op, struct bl_
 
 static bool has(const struct group *g, const struct bl_symop *op) { return g->count > 0 && g->table[slot_of(g, op)]; }
 
+/* Numbers of axes in an operation are digits. An operation of infinite order (a shear) soon has larger ones, and must
+ * not seem to close where they run over. */
+static bool stays_small(const struct bl_symop *a, const struct bl_symop *b)
+{
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++) {
+            int sum = 0;
+            for (int k = 0; k < 3; k++) sum += a->rot[i][k] * b->rot[k][j];
+            if (sum > 9 || sum < -9) return false;
+        }
+    return true;
+}
+
 /* Each element times each generator, until nothing new comes. */
 static enum bl_status close_group(struct group *g, const struct bl_symop *generators, size_t count, struct bl_error *err)
 {
     enum bl_status status = BL_OK;
     for (size_t i = 0; status == BL_OK && i < g->count; i++) {
         for (size_t k = 0; status == BL_OK && k < count; k++) {
+            if (!stays_small(&g->ops[i], &generators[k]))
+                return bl_fail_limit(err, "symmetry operations", BL_SYMOPS_MAX, BL_SYMOPS_MAX + 1);
             const struct bl_symop product = bl_symop_multiply(&g->ops[i], &generators[k]);
             status = add(g, &product, err);
         }

@@ -454,6 +454,18 @@ TEST(all_settings_that_spglib_lists_are_known)
     }
 }
 
+TEST(operations_of_infinite_order_do_not_close)
+{
+    static const char *const texts[] = {"x,y-x,z+0.25", "x+y,y,z", "2x+y,x+y,z", "x+9y,y,z"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct bl_symop op;
+        struct bl_symmetry group;
+        struct bl_error why;
+        REQUIRE(bl_symop_parse(texts[i], strlen(texts[i]), &op, &why) == BL_OK);
+        CHECK_INT(bl_symmetry_from_ops(&op, 1, NULL, &group, &why), BL_LIMIT);
+    }
+}
+
 TEST(every_name_of_a_setting_finds_it)
 {
     for (unsigned number = 1; number <= 230; number++) {
