@@ -9,6 +9,7 @@
  *             phi = 27.2 0.529 Z_i Z_j / r; several files are brought onto one grid
  */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "bl_table.h"
@@ -244,26 +245,30 @@ static enum bl_status common_grid(const struct funcfl *files, size_t count, stru
 
 static double charge_at(const struct funcfl *f, double r) { return interpolate(f->charge, f->grid.points, r / f->grid.dr); }
 
-static void fill(struct bl_table *out, const struct funcfl *files, double *buffer)
+static enum bl_status fill(struct bl_ctx *ctx, struct bl_table *out, const struct funcfl *files, double *buffer, struct bl_error *err)
 {
     struct bl_eam_table *t = &out->eam;
     const size_t wide = 4 * (t->points - 1);
     double *pair = t->pair;
     for (size_t i = 0; i < out->elements; i++) {
         const struct funcfl *f = &files[i];
+        enum bl_status status = bl_ctx_check(ctx, err);
         for (size_t m = 0; m < t->rho_points; m++)
             buffer[m] = interpolate(f->embed, f->grid.rho_points, (double)m * t->drho / f->grid.drho);
         bl_spline_make(buffer, t->rho_points, t->embed + i * 4 * (t->rho_points - 1));
         for (size_t m = 0; m < t->points; m++) buffer[m] = interpolate(f->density, f->grid.points, (double)m * t->dr / f->grid.dr);
         bl_spline_make(buffer, t->points, t->density + i * wide);
-        for (size_t j = 0; j <= i; j++, pair += wide) {
+        for (size_t j = 0; status == BL_OK && j <= i; j++, pair += wide) {
+            status = bl_ctx_check(ctx, err);
             for (size_t m = 0; m < t->points; m++) {
                 const double r = (double)m * t->dr;
                 buffer[m] = 27.2 * 0.529 * charge_at(f, r) * charge_at(&files[j], r);
             }
             bl_spline_make(buffer, t->points, pair);
         }
+        if (status != BL_OK) return status;
     }
+    return BL_OK;
 }
 
 static enum bl_status join(struct bl_table_reader *r, const struct funcfl *files, size_t count, struct bl_error *err)
@@ -274,9 +279,16 @@ static enum bl_status join(struct bl_table_reader *r, const struct funcfl *files
     if (status != BL_OK) return status;
     double *buffer = bl_alloc_array(r->quota, g.points > g.rho_points ? g.points : g.rho_points, sizeof *buffer, err);
     if (!buffer) return bl_alloc_status(err);
-    fill(r->out, files, buffer);
+    status = fill(r->ctx, r->out, files, buffer, err);
     bl_free(buffer);
-    return BL_OK;
+    return status;
+}
+
+/* A line and a column say little without the file. */
+static void name_file(struct bl_error *err, size_t i)
+{
+    const size_t len = strlen(err->text);
+    snprintf(err->text + len, sizeof err->text - len, " (file %zu)", i + 1);
 }
 
 enum bl_status bl_funcfl_read(struct bl_table_reader *r, const struct bl_table_file *files, size_t count, struct bl_error *err)
@@ -288,6 +300,7 @@ enum bl_status bl_funcfl_read(struct bl_table_reader *r, const struct bl_table_f
     for (size_t i = 0; status == BL_OK && i < count; i++) {
         bl_text_init(&r->text, files[i].data, files[i].len);
         status = read_funcfl(r, &read[i], err);
+        if (count > 1 && (status == BL_SYNTAX || status == BL_INVALID)) name_file(err, i);
     }
     if (status == BL_OK) status = join(r, read, count, err);
     for (size_t i = 0; i < count; i++) bl_free(read[i].embed);

@@ -97,6 +97,23 @@ TEST(errors_name_line_and_column)
     }
 }
 
+TEST(an_error_in_one_of_several_files_names_the_file)
+{
+    static const char good[] = "Cu\n29 63 3.6 fcc\n5 0.1 5 0.1 3\n0 0 0 0 0\n0 0 0 0 0\n0 0 0 0 0\n";
+    static const char bad[] = "Ni\n28 58 3.5 fcc\n5 0.1 5 0.1 3\n0 0 0 x 0\n0 0 0 0 0\n0 0 0 0 0\n";
+    const struct bl_table_file files[] = {{good, sizeof good - 1}, {bad, sizeof bad - 1}}, same[] = {files[0], files[0]};
+    struct bl_error err;
+    struct bl_table *table;
+    CHECK_INT(bl_table_read(NULL, BL_TABLE_FUNCFL, files, 2, &table, &err), BL_SYNTAX);
+    CHECK_INT(err.line, 4);
+    CHECK_INT(err.column, 7);
+    CHECK(strstr(err.text, "(file 2)") != NULL);
+    CHECK_INT(bl_table_read(NULL, BL_TABLE_FUNCFL, same, 2, &table, &err), BL_INVALID);
+    CHECK(strstr(err.text, "(file 2)") != NULL);
+    CHECK_INT(bl_table_read(NULL, BL_TABLE_FUNCFL, files + 1, 1, &table, &err), BL_SYNTAX);
+    CHECK(!strstr(err.text, "(file"));
+}
+
 TEST(numbers_that_make_no_sense_are_refused_when_an_engine_is_made)
 {
     static const struct {
