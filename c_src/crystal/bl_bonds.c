@@ -106,7 +106,7 @@ enum bl_status bl_bonds_compute(struct bl_ctx *ctx, struct bl_engine *e, struct 
 {
     enum bl_status status = bl_lanes_ready(ctx, e->quota, &b->lanes, err);
     if (status != BL_OK) return status;
-    struct run run = {centres, {.search = &e->search, .parameters = parameters, .want = want, .quota = e->quota}};
+    struct run run = {centres, {.ctx = ctx, .search = &e->search, .parameters = parameters, .want = want, .quota = e->quota}};
     run.job.forces = out->forces;
     run.job.atom_energies = out->atom_energies;
     run.job.sums = e->sums;

@@ -178,12 +178,17 @@ static enum bl_status copy_images(void *arg, size_t begin, size_t end, unsigned 
 }
 
 /* One array of `size` bytes per atom, image after image. */
-static enum bl_status repeat(struct bl_structure *to, void *slot, const void *from, size_t atoms, size_t size, struct bl_error *err)
+static enum bl_status repeat(struct bl_ctx *ctx, struct bl_structure *to, void *slot, const void *from, size_t atoms, size_t size,
+                             struct bl_error *err)
 {
     if (!from) return BL_OK;
-    const enum bl_status status = bl_structure_add(to, slot, 1, size, err);
+    enum bl_status status = bl_structure_add(to, slot, 1, size, err);
     char *out = *(char **)slot;
-    for (size_t i = 0; status == BL_OK && atoms > 0 && i < to->atoms; i += atoms) memcpy(out + i * size, from, atoms * size);
+    size_t work = 0;
+    for (size_t i = 0; status == BL_OK && atoms > 0 && i < to->atoms; i += atoms) {
+        status = bl_poll_work(ctx, &work, atoms, err);
+        memcpy(out + i * size, from, atoms * size);
+    }
     return status;
 }
 
@@ -198,13 +203,16 @@ static enum bl_status fill_supercell(struct bl_ctx *ctx, const struct bl_structu
     copying.shift = bl_alloc_array(out->quota, images, sizeof *copying.shift, err);
     if (!copying.shift) return bl_alloc_status(err);
     size_t n = 0;
+    enum bl_status status = BL_OK;
     for (int64_t i = 0; i < h[0][0]; i++)
         for (int64_t j = 0; j < h[1][1]; j++)
-            for (int64_t k = 0; k < h[2][2]; k++, n++)
+            for (int64_t k = 0; status == BL_OK && k < h[2][2]; k++, n++) {
+                status = bl_poll(ctx, n, err);
                 for (int c = 0; c < 3; c++)
                     copying.shift[n][c] = (double)i * s->cell[0][c] + (double)j * s->cell[1][c] + (double)k * s->cell[2][c];
+            }
     const size_t grain = s->atoms < 4096 ? 4096 / (s->atoms + 1) + 1 : 1;
-    const enum bl_status status = bl_parallel_for(ctx, images, grain, copy_images, &copying, err);
+    if (status == BL_OK) status = bl_parallel_for(ctx, images, grain, copy_images, &copying, err);
     bl_free(copying.shift);
     return status;
 }
@@ -227,12 +235,12 @@ enum bl_status bl_structure_supercell(struct bl_ctx *ctx, const struct bl_struct
     for (size_t k = 0; status == BL_OK && k < s->species_count; k++)
         status = bl_structure_species(&made, s->species[k], strlen(s->species[k]), &index, err);
     if (status == BL_OK) status = fill_supercell(ctx, s, matrix, images, &made, err);
-    if (status == BL_OK) status = repeat(&made, &made.velocities, s->velocities, s->atoms, 3 * sizeof(double), err);
-    if (status == BL_OK) status = repeat(&made, &made.forces, s->forces, s->atoms, 3 * sizeof(double), err);
-    if (status == BL_OK) status = repeat(&made, &made.masses, s->masses, s->atoms, sizeof(double), err);
-    if (status == BL_OK) status = repeat(&made, &made.charges, s->charges, s->atoms, sizeof(double), err);
-    if (status == BL_OK) status = repeat(&made, &made.occupancies, s->occupancies, s->atoms, sizeof(double), err);
-    if (status == BL_OK) status = repeat(&made, &made.fixed, s->fixed, s->atoms, 1, err);
+    if (status == BL_OK) status = repeat(ctx, &made, &made.velocities, s->velocities, s->atoms, 3 * sizeof(double), err);
+    if (status == BL_OK) status = repeat(ctx, &made, &made.forces, s->forces, s->atoms, 3 * sizeof(double), err);
+    if (status == BL_OK) status = repeat(ctx, &made, &made.masses, s->masses, s->atoms, sizeof(double), err);
+    if (status == BL_OK) status = repeat(ctx, &made, &made.charges, s->charges, s->atoms, sizeof(double), err);
+    if (status == BL_OK) status = repeat(ctx, &made, &made.occupancies, s->occupancies, s->atoms, sizeof(double), err);
+    if (status == BL_OK) status = repeat(ctx, &made, &made.fixed, s->fixed, s->atoms, 1, err);
     if (status != BL_OK) {
         bl_structure_clear(&made);
         return status;

@@ -13,6 +13,21 @@ static inline enum bl_status bl_alloc_status(const struct bl_error *err) { retur
 /* 1 eV per cubic angstrom in GPa (CODATA 2018: 1 eV = 1.602176634e-19 J). */
 #define BL_GPA 160.2176634
 
+/* Loops over atoms that no bl_parallel_for cuts look at the context after so many: well below a millisecond. */
+enum { BL_POLL_ATOMS = 8192 };
+static inline enum bl_status bl_poll(struct bl_ctx *ctx, size_t i, struct bl_error *err)
+{
+    return i % BL_POLL_ATOMS == BL_POLL_ATOMS - 1 ? bl_ctx_check(ctx, err) : BL_OK;
+}
+/* The same where turns are of different length: *work counts up to as many. */
+static inline enum bl_status bl_poll_work(struct bl_ctx *ctx, size_t *work, size_t more, struct bl_error *err)
+{
+    *work += more;
+    if (*work < 4 * BL_POLL_ATOMS) return BL_OK;
+    *work = 0;
+    return bl_ctx_check(ctx, err);
+}
+
 void bl_cross(const double a[3], const double b[3], double out[3]);
 double bl_dot(const double a[3], const double b[3]);
 

@@ -47,7 +47,7 @@ enum bl_status bl_eam_compute(struct bl_ctx *ctx, struct bl_engine *e, unsigned 
         if (status == BL_OK) m->slope_room = e->search.sites + e->search.sites / 16 + 1;
     }
     if (status != BL_OK) return status;
-    struct run run = {e->kernels->eam_densities, {.search = &e->search, .tables = &m->tables, .want = want, .quota = e->quota}};
+    struct run run = {e->kernels->eam_densities, {.ctx = ctx, .search = &e->search, .tables = &m->tables, .want = want, .quota = e->quota}};
     run.job.forces = out->forces;
     run.job.atom_energies = out->atom_energies;
     run.job.sums = e->sums;

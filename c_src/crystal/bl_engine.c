@@ -89,15 +89,17 @@ void bl_engine_stats(const struct bl_engine *e, struct bl_engine_stats *out)
 
 /* Has some atom moved more than half the slack since the list was made? NaN counts as moved. Homes were wrapped
  * by the same cells then and now, which the map takes along. */
-static bool moved_too_far(const struct bl_engine *e)
+static enum bl_status moved_too_far(struct bl_ctx *ctx, const struct bl_engine *e, bool *out, struct bl_error *err)
 {
     const struct bl_search *s = &e->search;
-    const double limit = 0.25 * e->slack * e->slack;
-    if (!(e->slack >= 0)) return true;
-    for (size_t h = 0; h < s->atoms; h++) {
+    const double reach = 0.5 * e->slack - s->blur, limit = reach * reach;
+    *out = !(reach >= 0);
+    for (size_t h = 0; !*out && h < s->atoms; h++) {
         const size_t home = s->home[h];
         const double *now = s->xyzt + 4 * home;
-        double x = s->x[home], y = s->y[home], z = s->z[home];
+        double x = s->origin[0] + (double)s->x[home], y = s->origin[1] + (double)s->y[home], z = s->origin[2] + (double)s->z[home];
+        const enum bl_status status = bl_poll(ctx, h, err);
+        if (status != BL_OK) return status;
         if (e->strained) {
             const double at[3] = {x, y, z};
             x = at[0] * e->affine[0][0] + at[1] * e->affine[1][0] + at[2] * e->affine[2][0];
@@ -105,9 +107,9 @@ static bool moved_too_far(const struct bl_engine *e)
             z = at[0] * e->affine[0][2] + at[1] * e->affine[1][2] + at[2] * e->affine[2][2];
         }
         const double dx = now[0] - x, dy = now[1] - y, dz = now[2] - z;
-        if (!(dx * dx + dy * dy + dz * dz <= limit)) return true;
+        *out = !(dx * dx + dy * dy + dz * dz <= limit);
     }
-    return false;
+    return BL_OK;
 }
 
 /* Under the map A a pair at distance d beyond cut-off and skin stays beyond (1 - |A - 1|) d, less what
@@ -146,9 +148,11 @@ enum bl_status bl_engine_set_cell(struct bl_engine *e, double cell[3][3], struct
 static enum bl_status refresh(struct bl_ctx *ctx, struct bl_engine *e, const double *positions, struct bl_error *err)
 {
     if (e->built && (e->rebuild_every == 0 || ++e->since_rebuild < e->rebuild_every)) {
-        const enum bl_status status = bl_search_move_homes(ctx, &e->search, &e->lattice, positions, err);
+        bool moved = false;
+        enum bl_status status = bl_search_move_homes(ctx, &e->search, &e->lattice, positions, err);
+        if (status == BL_OK && e->rebuild_every == 0) status = moved_too_far(ctx, e, &moved, err);
         if (status != BL_OK) return status;
-        if (e->rebuild_every > 0 || !moved_too_far(e)) return bl_search_move_images(ctx, &e->search, err);
+        if (!moved) return bl_search_move_images(ctx, &e->search, err);
     }
     e->built = false; /* until it has succeeded */
     const enum bl_status status = bl_search_build(ctx, &e->search, &e->lattice, positions, e->tags, e->atoms, e->cutoff + e->skin, err);

@@ -42,13 +42,40 @@ static void decide(struct bl_gate *g, bool pass, const char *why, ...)
 
 /* ---- geometry ---------------------------------------------------------------------- */
 
-/* The distance two species must keep: half the sum of their covalent radii. */
-static double allowed_distance(const struct bl_structure *s, uint32_t a, uint32_t b, double given)
+/* Half the covalent radius of each species, or half the distance that was given: two of them are the distance two
+ * species must keep. To be freed. */
+static enum bl_status allowances(struct bl_quota *quota, const struct bl_structure *s, double given, double **out, double *largest,
+                                 struct bl_error *err)
 {
-    if (given > 0) return given;
-    const double ra = bl_elements[bl_element_number(s->species[a])].radius_angstrom;
-    const double rb = bl_elements[bl_element_number(s->species[b])].radius_angstrom;
-    return 0.5 * ((ra > 0 ? ra : 0) + (rb > 0 ? rb : 0));
+    double *half = bl_alloc_array(quota, s->species_count, sizeof *half, err);
+    if (!half) return bl_alloc_status(err);
+    *largest = 0;
+    for (size_t a = 0; a < s->species_count; a++) {
+        half[a] = given > 0 ? 0.5 * given : 0.5 * fmax(bl_elements[bl_element_number(s->species[a])].radius_angstrom, 0);
+        *largest = fmax(*largest, 2 * half[a]);
+    }
+    *out = half;
+    return BL_OK;
+}
+
+/* The pair that is closest by its own measure: the value, and its atoms from 1. */
+static enum bl_status closest(struct bl_ctx *ctx, const struct bl_structure *s, const struct bl_neighbours *list, const double *half,
+                              double *value, size_t at[2], struct bl_error *err)
+{
+    size_t work = 0;
+    for (size_t i = 0; i < s->atoms; i++) {
+        for (uint64_t k = list->first[i]; k < list->first[i + 1]; k++) {
+            const size_t j = list->other[k];
+            const enum bl_status status = bl_poll_work(ctx, &work, 1, err);
+            if (status != BL_OK) return status;
+            const double r = sqrt(bl_dot(list->vector[k], list->vector[k])), allowed = half[s->types[i]] + half[s->types[j]];
+            if (!(allowed > 0) || !(r / allowed < *value)) continue;
+            *value = r / allowed;
+            at[0] = i + 1;
+            at[1] = j + 1;
+        }
+    }
+    return BL_OK;
 }
 
 /* Every pair is compared with its own allowance: value is the smallest ratio. */
@@ -63,29 +90,24 @@ static enum bl_status gate_geometry(struct bl_ctx *ctx, const struct bl_structur
         decide(g, false, "%s: %s", why.subject, why.text);
         return BL_OK;
     }
-    double largest = 0;
-    for (uint32_t a = 0; a < s->species_count; a++) largest = fmax(largest, allowed_distance(s, a, a, o->min_distance));
+    double largest = 0, *half = NULL;
+    enum bl_status status = allowances(bl_ctx_quota(ctx), s, o->min_distance, &half, &largest, err);
+    if (status != BL_OK) return status;
     if (!(largest > 0)) {
         g->pass = BL_GATE_NOT_RUN;
         snprintf(g->why, sizeof g->why, "no covalent radius is known for these species: give min_distance");
+        bl_free(half);
         return BL_OK;
     }
     struct bl_neighbours list;
-    const enum bl_status status = bl_neighbours_find(ctx, s, 2 * largest, NULL, &list, err);
-    if (status != BL_OK) return status;
     size_t at[2] = {0, 0};
-    for (size_t i = 0; i < s->atoms; i++) {
-        for (uint64_t k = list.first[i]; k < list.first[i + 1]; k++) {
-            const size_t j = list.other[k];
-            const double r = sqrt(bl_dot(list.vector[k], list.vector[k])), allowed = allowed_distance(s, s->types[i], s->types[j],
-                    o->min_distance);
-            if (!(allowed > 0) || !(r / allowed < g->value)) continue;
-            g->value = r / allowed;
-            at[0] = i + 1;
-            at[1] = j + 1;
-        }
+    status = bl_neighbours_find(ctx, s, 2 * largest, NULL, &list, err);
+    if (status == BL_OK) {
+        status = closest(ctx, s, &list, half, &g->value, at, err);
+        bl_neighbours_clear(&list);
     }
-    bl_neighbours_clear(&list);
+    bl_free(half);
+    if (status != BL_OK) return status;
     decide(g, g->value >= g->threshold, "atoms %zu and %zu are too close", at[0], at[1]);
     /* Nobody within twice the allowance: at least that. */
     if (!isfinite(g->value)) g->value = 2;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The inner loops, compiled once for any CPU and once for AVX2 from bl_kernels.inc.
+ * The inner loops, each compiled once for any CPU (bl_<what>_portable.c) and once for AVX2 (bl_<what>_avx2.c) from
+ * bl_<what>.inc.
  *
  * Both do the same operations in the same order on four numbers at a time, without fused
  * multiply-add, so their results are the same bits. A block of homes is the unit of work;
@@ -28,6 +29,7 @@ struct bl_morse_row {
     double depth, alpha, r0, cutoff2, shift;
 };
 struct bl_pair_job {
+    struct bl_ctx *ctx;
     const struct bl_search *search;
     const void *table; /* rows of parameters, species x species */
     size_t species;
@@ -47,6 +49,7 @@ struct bl_partials {
     size_t used, capacity;
 };
 struct bl_bonds_job {
+    struct bl_ctx *ctx;
     const struct bl_search *search;
     const void *parameters; /* struct bl_sw_tables, ... */
     unsigned want;
@@ -97,6 +100,7 @@ struct bl_eam_tables {
     double per_dr, per_drho, rho_max;
 };
 struct bl_eam_job {
+    struct bl_ctx *ctx;
     const struct bl_search *search;
     const struct bl_eam_tables *tables;
     unsigned want;
@@ -107,19 +111,31 @@ struct bl_eam_job {
     struct bl_quota *quota;
 };
 
-typedef void bl_pair_fn(const struct bl_pair_job *job, size_t block);
+typedef enum bl_status bl_pair_fn(const struct bl_pair_job *job, size_t block, struct bl_error *err);
 typedef enum bl_status bl_centres_fn(const struct bl_bonds_job *job, size_t block, unsigned lane, struct bl_error *err);
-
 typedef enum bl_status bl_eam_fn(const struct bl_eam_job *job, size_t block, unsigned lane, struct bl_error *err);
+
+bl_pair_fn bl_lj_block_portable, bl_lj_block_avx2, bl_morse_block_portable, bl_morse_block_avx2;
+bl_centres_fn bl_sw_centres_portable, bl_sw_centres_avx2, bl_tersoff_centres_portable, bl_tersoff_centres_avx2;
+bl_eam_fn bl_eam_densities_portable, bl_eam_densities_avx2, bl_eam_forces_portable, bl_eam_forces_avx2;
 
 struct bl_kernels {
     const char *name;
+    bl_filter_fn *filter;
+    bl_ranks_fn *ranks;
     bl_pair_fn *lj, *morse;
     bl_centres_fn *sw_centres, *tersoff_centres;
     bl_eam_fn *eam_densities, *eam_forces;
 };
-extern const struct bl_kernels bl_kernels_portable, bl_kernels_avx2;
+/* What the CPU has, unless bl_engine_allow_simd(false). */
 const struct bl_kernels *bl_kernels_choose(void);
+
+/* The compiler that can be asked for AVX2 function by function. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define BL_BUILD_AVX2 1
+#else
+#define BL_BUILD_AVX2 0
+#endif
 
 /* Room for the partials of one more centre with so many neighbours in its cut-off. */
 enum bl_status bl_partials_room(struct bl_quota *quota, struct bl_partials *p, size_t neighbours, struct bl_error *err);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
-#include <stdlib.h>
 
-#include "bl_search.h"
+#include "bl_kernels.h"
 
 void bl_neighbours_clear(struct bl_neighbours *list)
 {
@@ -18,15 +17,42 @@ void bl_neighbours_clear(struct bl_neighbours *list)
 /* An image's number orders shifts: shifts to one atom differ from those of its images by the same wrap. */
 static int64_t key_of(const struct bl_search *s, uint32_t site) { return (int64_t)((uint64_t)s->atom[site] << 32 | s->image[site]); }
 
-static int compare_keys(const void *x, const void *y)
+/* A key and its site. */
+struct entry {
+    int64_t key;
+    uint32_t site;
+};
+
+static void merge(const struct entry *a, size_t n, const struct entry *b, size_t m, struct entry *out)
 {
-    const int64_t a = *(const int64_t *)x, b = *(const int64_t *)y;
-    return (a > b) - (a < b);
+    size_t i = 0, k = 0;
+    while (i < n || k < m) *out++ = k == m || (i < n && a[i].key < b[k].key) ? a[i++] : b[k++];
+}
+
+/* Merging from pairs up, so that a long row can be given up; where the result stands is answered. */
+static enum bl_status sort_entries(struct bl_ctx *ctx, struct entry *list, struct entry *other, size_t n, struct entry **out,
+                                   struct bl_error *err)
+{
+    size_t work = 0;
+    for (size_t width = 1; width < n; width *= 2) {
+        for (size_t at = 0; at < n; at += 2 * width) {
+            const size_t left = n - at < width ? n - at : width, right = n - at - left < width ? n - at - left : width;
+            const enum bl_status status = bl_poll_work(ctx, &work, left + right, err);
+            if (status != BL_OK) return status;
+            merge(list + at, left, list + at + left, right, other + at);
+        }
+        struct entry *made = other;
+        other = list;
+        list = made;
+    }
+    *out = list;
+    return BL_OK;
 }
 
 enum { RANKED_MAX = 192 }; /* beyond it, sorting by comparisons is quicker */
 
 struct fill_job {
+    struct bl_ctx *ctx;
     const struct bl_search *s;
     struct bl_neighbours *list;
     bl_ranks_fn *ranks;
@@ -35,8 +61,9 @@ struct fill_job {
 };
 
 struct row_scratch {
-    int64_t *keys; /* longest + 4, and where they are sorted as pairs of key and site twice that */
+    int64_t *keys;
     uint32_t *ranks, *sites;
+    struct entry *entries; /* twice the longest row, where that is long */
 };
 
 static void put(const struct fill_job *job, size_t i, uint32_t home, uint32_t site, uint64_t at)
@@ -50,46 +77,52 @@ static void put(const struct fill_job *job, size_t i, uint32_t home, uint32_t si
     }
 }
 
-static void fill_row(const struct fill_job *job, const struct row_scratch *x, size_t i)
+static enum bl_status fill_row(const struct fill_job *job, const struct row_scratch *x, size_t i, size_t *work, struct bl_error *err)
 {
     const struct bl_search *s = job->s;
     const uint32_t h = s->rank[i], home = s->home[h];
     uint32_t *const sites = x->sites;
     const size_t n = s->row_length[h];
+    enum bl_status status = bl_poll_work(job->ctx, work, n < RANKED_MAX ? n * (n / 16 + 1) : 16 * n, err);
+    if (status != BL_OK) return status;
     bl_search_row(s, h, sites);
     const uint64_t at = job->list->first[i];
     if (n <= RANKED_MAX) {
         for (size_t k = 0; k < n; k++) x->keys[k] = key_of(s, sites[k]);
         job->ranks(x->keys, n, x->ranks);
         for (size_t k = 0; k < n; k++) put(job, i, home, sites[k], at + x->ranks[k]);
-        return;
+        return BL_OK;
     }
-    for (size_t k = 0; k < n; k++) {
-        x->keys[2 * k] = key_of(s, sites[k]);
-        x->keys[2 * k + 1] = sites[k];
-    }
-    qsort(x->keys, n, 2 * sizeof *x->keys, compare_keys);
-    for (size_t k = 0; k < n; k++) put(job, i, home, (uint32_t)x->keys[2 * k + 1], at + k);
+    struct entry *sorted = NULL;
+    for (size_t k = 0; k < n; k++) x->entries[k] = (struct entry){key_of(s, sites[k]), sites[k]};
+    status = sort_entries(job->ctx, x->entries, x->entries + job->longest, n, &sorted, err);
+    for (size_t k = 0; status == BL_OK && k < n; k++) put(job, i, home, sorted[k].site, at + k);
+    return status;
 }
 
 static enum bl_status fill_body(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err)
 {
     const struct fill_job *job = arg;
     (void)lane;
-    struct row_scratch x = {.keys = bl_alloc_array(job->quota, 2 * job->longest + 4, sizeof *x.keys, err)};
-    if (x.keys) x.ranks = bl_alloc_array(job->quota, 2 * job->longest, sizeof *x.ranks, err);
-    x.sites = x.ranks ? x.ranks + job->longest : NULL;
-    const enum bl_status status = x.keys && x.ranks ? BL_OK : bl_alloc_status(err);
-    for (size_t i = begin; status == BL_OK && i < end; i++) fill_row(job, &x, i);
+    struct row_scratch x = {.sites = bl_alloc_array(job->quota, job->longest, sizeof *x.sites, err)};
+    if (x.sites) x.keys = bl_alloc_array(job->quota, RANKED_MAX + 4, sizeof *x.keys, err);
+    if (x.keys) x.ranks = bl_alloc_array(job->quota, RANKED_MAX, sizeof *x.ranks, err);
+    if (x.ranks && job->longest > RANKED_MAX) x.entries = bl_alloc_array(job->quota, job->longest, 2 * sizeof *x.entries, err);
+    const bool ready = x.ranks && (x.entries || job->longest <= RANKED_MAX);
+    enum bl_status status = ready ? BL_OK : bl_alloc_status(err);
+    size_t work = 0;
+    for (size_t i = begin; status == BL_OK && i < end; i++) status = fill_row(job, &x, i, &work, err);
+    bl_free(x.sites);
     bl_free(x.keys);
     bl_free(x.ranks);
+    bl_free(x.entries);
     return status;
 }
 
 static enum bl_status collect(struct bl_ctx *ctx, const struct bl_search *s, struct bl_neighbours *out, struct bl_error *err)
 {
     struct bl_neighbours list = {.atoms = s->atoms, .pairs = s->neighbours};
-    struct fill_job job = {.s = s, .list = &list, .ranks = bl_simd_avx2() ? bl_ranks_avx2 : bl_ranks_portable, .quota = s->quota};
+    struct fill_job job = {.ctx = ctx, .s = s, .list = &list, .ranks = bl_kernels_choose()->ranks, .quota = s->quota};
     enum bl_status status = bl_search_room(s->quota, &list.first, s->atoms + 1, sizeof *list.first, err);
     if (status == BL_OK) status = bl_search_room(s->quota, &list.other, list.pairs, sizeof *list.other, err);
     if (status == BL_OK) status = bl_search_room(s->quota, &list.shift, list.pairs, sizeof *list.shift, err);
@@ -97,6 +130,7 @@ static enum bl_status collect(struct bl_ctx *ctx, const struct bl_search *s, str
     uint64_t at = 0;
     for (size_t i = 0; status == BL_OK && i < s->atoms; i++) {
         const size_t n = s->row_length[s->rank[i]];
+        status = bl_poll(ctx, i, err);
         list.first[i] = at;
         at += n;
         job.longest = n > job.longest ? n : job.longest;

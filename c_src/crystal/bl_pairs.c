@@ -44,17 +44,17 @@ struct run {
 static enum bl_status body(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err)
 {
     const struct run *run = arg;
+    enum bl_status status = BL_OK;
     (void)lane;
-    (void)err;
-    for (size_t block = begin; block < end; block++) run->fn(&run->job, block);
-    return BL_OK;
+    for (size_t block = begin; status == BL_OK && block < end; block++) status = run->fn(&run->job, block, err);
+    return status;
 }
 
 enum bl_status bl_pairs_compute(struct bl_ctx *ctx, struct bl_engine *e, bl_pair_fn *fn, unsigned want, struct bl_energies *out,
                                 struct bl_error *err)
 {
     const struct pair_model *m = e->model;
-    struct run run = {fn, {.search = &e->search, .table = m->table, .species = e->species, .want = want}};
+    struct run run = {fn, {.ctx = ctx, .search = &e->search, .table = m->table, .species = e->species, .want = want}};
     run.job.forces = out->forces;
     run.job.atom_energies = out->atom_energies;
     run.job.sums = e->sums;

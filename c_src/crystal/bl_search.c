@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "bl_search.h"
+#include "bl_kernels.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,7 +25,7 @@ void bl_search_clear(struct bl_search *s)
 size_t bl_search_bytes(const struct bl_search *s)
 {
     size_t bytes = s->atom_room * (sizeof *s->wrap + sizeof *s->rank) +
-                   s->site_room * (2 * sizeof(uint32_t) + 7 * sizeof(double)) + s->home_room * 3 * sizeof(uint32_t) +
+                   s->site_room * (2 * sizeof(uint32_t) + 4 * sizeof(double) + 3 * sizeof(float)) + s->home_room * 3 * sizeof(uint32_t) +
                    s->bin_room * sizeof(uint32_t) + s->image_room * (sizeof *s->image_shift + 4 * sizeof(double));
     return bytes + s->block_room * sizeof *s->blocks + bl_search_list_bytes(s);
 }
@@ -58,18 +58,20 @@ static enum bl_status room_for_atoms(struct bl_search *s, size_t n, struct bl_er
     return status;
 }
 
+enum { BEYOND = 8 }; /* the search reads up to 7 beyond the last */
+
 static enum bl_status room_for_sites(struct bl_search *s, size_t n, struct bl_error *err)
 {
     if (n <= s->site_room && s->atom) return BL_OK;
     s->site_room = 0;
-    const size_t room = n + n / 64 + 8; /* numbers of images vary a little; the search reads 3 beyond */
+    const size_t room = n + n / 64 + BEYOND; /* numbers of images vary a little */
     enum bl_status status = bl_search_room(s->quota, &s->atom, room, sizeof *s->atom, err);
     if (status == BL_OK) status = bl_search_room(s->quota, &s->image, room, sizeof *s->image, err);
     if (status == BL_OK) status = bl_search_room(s->quota, &s->xyzt, room, 4 * sizeof(double), err);
-    if (status == BL_OK) status = bl_search_room(s->quota, &s->x, room, sizeof(double), err);
-    if (status == BL_OK) status = bl_search_room(s->quota, &s->y, room, sizeof(double), err);
-    if (status == BL_OK) status = bl_search_room(s->quota, &s->z, room, sizeof(double), err);
-    if (status == BL_OK) s->site_room = room - 4;
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->x, room, sizeof(float), err);
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->y, room, sizeof(float), err);
+    if (status == BL_OK) status = bl_search_room(s->quota, &s->z, room, sizeof(float), err);
+    if (status == BL_OK) s->site_room = room - BEYOND;
     return status;
 }
 
@@ -97,7 +99,8 @@ struct margin {
     int32_t cells;
 };
 
-static enum bl_status plan_images(struct bl_search *s, const struct bl_lattice *l, struct margin m[3], struct bl_error *err)
+static enum bl_status plan_images(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *l, struct margin m[3],
+                                  struct bl_error *err)
 {
     double total = 1;
     for (int k = 0; k < 3; k++) {
@@ -124,6 +127,8 @@ static enum bl_status plan_images(struct bl_search *s, const struct bl_lattice *
         for (int32_t b = -m[1].cells; b <= m[1].cells; b++)
             for (int32_t c = -m[2].cells; c <= m[2].cells; c++, i++) {
                 const double f[3] = {a, b, c};
+                const enum bl_status status = bl_poll(ctx, i, err);
+                if (status != BL_OK) return status;
                 s->image_shift[i][0] = a;
                 s->image_shift[i][1] = b;
                 s->image_shift[i][2] = c;
@@ -151,6 +156,7 @@ static void shift_span(const struct margin *m, double f, int32_t *low, int32_t *
 
 /* What a build looks at. */
 struct source {
+    struct bl_ctx *ctx;
     struct bl_search *s;
     const struct bl_lattice *lattice;
     const double *positions, *tags;
@@ -171,6 +177,8 @@ static enum bl_status wrap_atoms(const struct source *b, struct bl_error *err)
     for (size_t i = 0; i < s->atoms; i++) {
         const double *r = b->positions + 3 * i;
         double f[3];
+        const enum bl_status status = bl_poll(b->ctx, i, err);
+        if (status != BL_OK) return status;
         if (!isfinite(r[0]) || !isfinite(r[1]) || !isfinite(r[2]))
             return bl_fail_invalid(err, "positions", "the position of atom %zu is not finite", i + 1);
         bl_lattice_fractional(b->lattice, r, f);
@@ -204,7 +212,7 @@ struct grid {
 
 /* Bins of half the range: 125 of them hold 2/3 of what 27 of the full range would. Fewer
  * where atoms are sparse, so that memory stays linear in the sites. */
-static void plan_bins(const struct source *b, const struct margin m[3], size_t sites, struct grid *g)
+static enum bl_status plan_bins(const struct source *b, const struct margin m[3], size_t sites, struct grid *g, struct bl_error *err)
 {
     struct bl_search *s = b->s;
     const struct bl_lattice *l = b->lattice;
@@ -216,6 +224,8 @@ static void plan_bins(const struct source *b, const struct margin m[3], size_t s
             high = -INFINITY;
             for (size_t i = 0; i < s->atoms; i++) {
                 double f[3];
+                const enum bl_status status = bl_poll(b->ctx, i, err);
+                if (status != BL_OK) return status;
                 fraction_of(b, i, f);
                 low = fmin(low, f[k]);
                 high = fmax(high, f[k]);
@@ -239,6 +249,7 @@ static void plan_bins(const struct source *b, const struct margin m[3], size_t s
         const double reach = width > 0 ? ceil(s->range / width * (1 + 1e-9)) : 0;
         s->reach[k] = (uint32_t)fmin(reach, bins[k]);
     }
+    return BL_OK;
 }
 
 static uint32_t bin_along(const struct bl_search *s, const struct grid *g, int k, double f)
@@ -255,7 +266,8 @@ struct site {
 };
 typedef void visit_fn(struct bl_search *s, size_t atom, struct site site);
 
-static void visit_sites(const struct source *source, const struct margin m[3], const struct grid *g, size_t i, visit_fn *visit)
+static enum bl_status visit_atom(const struct source *source, const struct margin m[3], const struct grid *g, size_t i, visit_fn *visit,
+                                 size_t *work, struct bl_error *err)
 {
     struct bl_search *s = source->s;
     double f[3];
@@ -266,6 +278,8 @@ static void visit_sites(const struct source *source, const struct margin m[3], c
     for (int32_t a = low[0]; a <= high[0]; a++) {
         const uint32_t bin0 = bin_along(s, g, 0, f[0] + a);
         for (int32_t b = low[1]; b <= high[1]; b++) {
+            const enum bl_status status = bl_poll_work(source->ctx, work, (size_t)(high[2] - low[2] + 1), err);
+            if (status != BL_OK) return status;
             const uint32_t bin1 = bin0 * s->bins[1] + bin_along(s, g, 1, f[1] + b);
             for (int32_t c = low[2]; c <= high[2]; c++) {
                 const uint32_t image = ((uint32_t)(a + m[0].cells) * n1 + (uint32_t)(b + m[1].cells)) * n2 + (uint32_t)(c + m[2].cells);
@@ -273,6 +287,16 @@ static void visit_sites(const struct source *source, const struct margin m[3], c
             }
         }
     }
+    return BL_OK;
+}
+
+static enum bl_status visit_sites(const struct source *source, const struct margin m[3], const struct grid *g, visit_fn *visit,
+                                  struct bl_error *err)
+{
+    enum bl_status status = BL_OK;
+    size_t work = 0;
+    for (size_t i = 0; status == BL_OK && i < source->s->atoms; i++) status = visit_atom(source, m, g, i, visit, &work, err);
+    return status;
 }
 
 static void count_site(struct bl_search *s, size_t atom, struct site site)
@@ -296,6 +320,8 @@ static enum bl_status count_sites(const struct source *b, const struct margin m[
     for (size_t i = 0; i < s->atoms; i++) {
         size_t here = 1;
         double f[3];
+        const enum bl_status status = bl_poll(b->ctx, i, err);
+        if (status != BL_OK) return status;
         fraction_of(b, i, f);
         for (int k = 0; k < 3; k++) {
             int32_t low, high;
@@ -309,8 +335,7 @@ static enum bl_status count_sites(const struct source *b, const struct margin m[
     return BL_OK;
 }
 
-static enum bl_status sort_sites(struct bl_ctx *ctx, const struct source *b, const struct margin m[3], const struct grid *g,
-        struct bl_error *err)
+static enum bl_status sort_sites(const struct source *b, const struct margin m[3], const struct grid *g, struct bl_error *err)
 {
     struct bl_search *s = b->s;
     const size_t bins = (size_t)s->bins[0] * s->bins[1] * s->bins[2];
@@ -321,15 +346,15 @@ static enum bl_status sort_sites(struct bl_ctx *ctx, const struct source *b, con
         s->bin_room = bins + bins / 8 + 2;
     }
     memset(s->bin_start, 0, (bins + 2) * sizeof *s->bin_start);
-    for (size_t i = 0; i < s->atoms; i++) visit_sites(b, m, g, i, count_site);
-    enum bl_status status = bl_ctx_check(ctx, err);
+    enum bl_status status = visit_sites(b, m, g, count_site, err);
     if (status != BL_OK) return status;
     for (size_t k = 0; k < bins; k++) s->bin_start[k + 1] += s->bin_start[k];
-    for (size_t i = 0; i < s->atoms; i++) visit_sites(b, m, g, i, put_site);
+    status = visit_sites(b, m, g, put_site, err);
+    if (status != BL_OK) return status;
     /* Each start has moved to its end: shift back. */
     memmove(s->bin_start + 1, s->bin_start, bins * sizeof *s->bin_start);
     s->bin_start[0] = 0;
-    return bl_ctx_check(ctx, err);
+    return bl_ctx_check(b->ctx, err);
 }
 
 /* ---- positions of sites ----------------------------------------------------------- */
@@ -386,28 +411,62 @@ enum bl_status bl_search_move_images(struct bl_ctx *ctx, struct bl_search *s, st
 }
 
 /* The homes in the order of sites, with their tags. */
-static void list_homes(const struct source *b)
+static enum bl_status list_homes(const struct source *b, struct bl_error *err)
 {
     struct bl_search *s = b->s;
     const uint32_t centre = no_shift(s);
     uint32_t n = 0;
     for (size_t e = 0; e < s->sites; e++) {
+        const enum bl_status status = bl_poll(b->ctx, e, err);
+        if (status != BL_OK) return status;
         if (s->image[e] != centre) continue;
         s->rank[s->atom[e]] = n;
         s->home[n++] = (uint32_t)e;
         s->xyzt[4 * e + 3] = b->tags ? b->tags[s->atom[e]] : 0;
     }
+    return BL_OK;
 }
 
-/* Copies for the search, which reads up to three beyond the last. */
-static void remember_places(struct bl_search *s)
+/* The box around all sites: its middle becomes the origin; how far from it they are. */
+static enum bl_status centre_places(const struct source *b, double *farthest, struct bl_error *err)
 {
+    struct bl_search *s = b->s;
+    double low[3] = {INFINITY, INFINITY, INFINITY}, high[3] = {-INFINITY, -INFINITY, -INFINITY};
     for (size_t e = 0; e < s->sites; e++) {
-        s->x[e] = s->xyzt[4 * e];
-        s->y[e] = s->xyzt[4 * e + 1];
-        s->z[e] = s->xyzt[4 * e + 2];
+        const double *r = s->xyzt + 4 * e;
+        const enum bl_status status = bl_poll(b->ctx, e, err);
+        if (status != BL_OK) return status;
+        for (int c = 0; c < 3; c++) {
+            low[c] = r[c] < low[c] ? r[c] : low[c];
+            high[c] = r[c] > high[c] ? r[c] : high[c];
+        }
     }
-    for (size_t e = s->sites; e < s->sites + 4; e++) s->x[e] = s->y[e] = s->z[e] = 0;
+    *farthest = 0;
+    for (int c = 0; c < 3; c++) {
+        s->origin[c] = low[c] + 0.5 * (high[c] - low[c]);
+        *farthest = fmax(*farthest, fmax(high[c] - s->origin[c], s->origin[c] - low[c]));
+    }
+    return BL_OK;
+}
+
+/* Copies for the search, from the middle of all: half the memory, and off by at most farthest 2^-24 each. Numbers
+ * that do not fit nobody looks at: the filter then takes all. */
+static enum bl_status remember_places(const struct source *b, struct bl_error *err)
+{
+    struct bl_search *s = b->s;
+    double farthest = 0;
+    enum bl_status status = centre_places(b, &farthest, err);
+    s->blur = farthest * 0x1p-22;
+    const double scale = farthest < 1e30 ? 1 : 0;
+    for (size_t e = 0; status == BL_OK && e < s->sites; e++) {
+        const double *r = s->xyzt + 4 * e;
+        status = bl_poll(b->ctx, e, err);
+        s->x[e] = (float)(scale * (r[0] - s->origin[0]));
+        s->y[e] = (float)(scale * (r[1] - s->origin[1]));
+        s->z[e] = (float)(scale * (r[2] - s->origin[2]));
+    }
+    for (size_t e = s->sites; e < s->sites + BEYOND; e++) s->x[e] = s->y[e] = s->z[e] = 0;
+    return status;
 }
 
 /* ---- rows ------------------------------------------------------------------------- */
@@ -416,12 +475,9 @@ struct row_job {
     struct source source;
     struct bl_search *s;
     struct grid grid;
-    bl_filter_fn *filter;
+    bl_filter_fn *choose;
+    struct bl_filter filter;
     uint64_t neighbours; /* atomic */
-};
-
-struct range {
-    uint32_t begin, end;
 };
 
 /* Where candidates of the home in bin b lie: one range per pair of outer bins. */
@@ -430,10 +486,10 @@ struct stencil {
     size_t candidates;
 };
 
-static struct range stencil_range(const struct bl_search *s, const struct stencil *t, uint32_t a, uint32_t b)
+static struct bl_range stencil_range(const struct bl_search *s, const struct stencil *t, uint32_t a, uint32_t b)
 {
     const size_t base = ((size_t)a * s->bins[1] + b) * s->bins[2];
-    return (struct range){s->bin_start[base + t->low[2]], s->bin_start[base + t->high[2] + 1]};
+    return (struct bl_range){s->bin_start[base + t->low[2]], s->bin_start[base + t->high[2] + 1]};
 }
 
 static struct stencil stencil_of(const struct row_job *job, uint32_t atom)
@@ -449,7 +505,7 @@ static struct stencil stencil_of(const struct row_job *job, uint32_t atom)
     }
     for (uint32_t a = t.low[0]; a <= t.high[0]; a++)
         for (uint32_t b = t.low[1]; b <= t.high[1]; b++) {
-            const struct range r = stencil_range(s, &t, a, b);
+            const struct bl_range r = stencil_range(s, &t, a, b);
             t.candidates += r.end - r.begin;
         }
     return t;
@@ -457,7 +513,7 @@ static struct stencil stencil_of(const struct row_job *job, uint32_t atom)
 
 static enum bl_status block_room(struct bl_search *s, struct bl_block *block, size_t need, size_t done, size_t total, struct bl_error *err)
 {
-    if (need <= block->capacity) return BL_OK;
+    if (block->list && need <= block->capacity) return BL_OK; /* a row without neighbours has a place, too */
     /* Of the rows so far, how long will all be? */
     size_t want = done > 0 ? block->used / done * total + block->used / 32 : 0;
     if (want < need) want = need;
@@ -513,24 +569,89 @@ void bl_search_row(const struct bl_search *s, size_t h, uint32_t *sites)
     }
 }
 
-static size_t fill_row(const struct row_job *job, const struct stencil *t, uint32_t self, uint32_t *out)
+/* Every candidate: for numbers that single precision cannot tell apart. */
+static size_t take_all(const struct bl_filter *f, const struct bl_range *ranges, size_t count, const float at[3], uint32_t *out,
+                       bool *unsure)
+{
+    size_t n = 0;
+    (void)f, (void)at;
+    for (size_t k = 0; k < count; k++)
+        for (uint32_t j = ranges[k].begin; j < ranges[k].end; j++) out[n++] = j;
+    *unsure = true;
+    return n;
+}
+
+/* Differences of two places are off by half a blur, sums of their squares by a few units of the last place. */
+static void choose_filter(struct row_job *job)
 {
     const struct bl_search *s = job->s;
-    const double at[3] = {s->x[self], s->y[self], s->z[self]};
-    const double range2 = s->range * s->range;
-    size_t n = 0;
+    const double outer = s->range * (1 + 1e-6) + 2 * s->blur, inner = s->range * (1 - 1e-6) - 2 * s->blur;
+    const bool coarse = !(inner > 0.5 * s->range) || !(s->range > 1e-15) || !(outer < 1e15);
+    job->choose = coarse ? take_all : bl_kernels_choose()->filter;
+    job->filter = (struct bl_filter){s->x, s->y, s->z, coarse ? 0 : (float)(outer * outer * (1 + 1e-6)),
+                                     coarse ? 0 : (float)(inner * inner * (1 - 1e-6))};
+}
+
+/* Those that are in range by their places themselves. */
+static size_t keep_near(const struct bl_search *s, uint32_t self, uint32_t *sites, size_t n)
+{
+    const double *at = s->xyzt + 4 * (size_t)self, range2 = s->range * s->range;
+    size_t kept = 0;
+    for (size_t k = 0; k < n; k++) {
+        const double *r = s->xyzt + 4 * (size_t)sites[k];
+        const double dx = r[0] - at[0], dy = r[1] - at[1], dz = r[2] - at[2];
+        sites[kept] = sites[k];
+        kept += dx * dx + dy * dy + dz * dz < range2;
+    }
+    return kept;
+}
+
+/* Ranges of candidates, handed to the filter many at a time. */
+struct gathering {
+    const struct row_job *job;
+    float at[3];
+    struct bl_range ranges[64];
+    size_t count, candidates;
+    uint32_t *out;
+    size_t found;
+    bool unsure;
+};
+
+static void filter_gathered(struct gathering *g)
+{
+    g->found += g->job->choose(&g->job->filter, g->ranges, g->count, g->at, g->out + g->found, &g->unsure);
+    g->count = g->candidates = 0;
+}
+
+static enum bl_status fill_row(const struct row_job *job, const struct stencil *t, uint32_t self, uint32_t *out, size_t *work,
+                               size_t *found, struct bl_error *err)
+{
+    const struct bl_search *s = job->s;
+    struct gathering g;
+    g.job = job;
+    g.at[0] = s->x[self];
+    g.at[1] = s->y[self];
+    g.at[2] = s->z[self];
+    g.out = out;
+    g.count = g.candidates = g.found = 0;
+    g.unsure = false;
     for (uint32_t a = t->low[0]; a <= t->high[0]; a++) {
         for (uint32_t b = t->low[1]; b <= t->high[1]; b++) {
-            const struct range r = stencil_range(s, t, a, b);
-            if (self < r.begin || self >= r.end) {
-                n += job->filter(s->x, s->y, s->z, r.begin, r.end, at, range2, out + n);
-            } else {
-                n += job->filter(s->x, s->y, s->z, r.begin, self, at, range2, out + n);
-                n += job->filter(s->x, s->y, s->z, self + 1, r.end, at, range2, out + n);
-            }
+            const struct bl_range r = stencil_range(s, t, a, b);
+            const bool own = self >= r.begin && self < r.end;
+            g.ranges[g.count++] = (struct bl_range){r.begin, own ? self : r.end};
+            if (own) g.ranges[g.count++] = (struct bl_range){self + 1, r.end};
+            g.candidates += r.end - r.begin;
+            if (g.count < 63 && g.candidates < BL_POLL_ATOMS) continue;
+            const enum bl_status status = bl_poll_work(job->source.ctx, work, g.candidates, err);
+            if (status != BL_OK) return status;
+            filter_gathered(&g);
         }
     }
-    return n;
+    *work += g.candidates;
+    filter_gathered(&g);
+    *found = g.unsure ? keep_near(s, self, out, g.found) : g.found;
+    return bl_poll_work(job->source.ctx, work, 0, err);
 }
 
 static enum bl_status fill_block(struct row_job *job, size_t index, bool wide, struct bl_scratch *x, bool *too_wide, struct bl_error *err)
@@ -539,6 +660,7 @@ static enum bl_status fill_block(struct row_job *job, size_t index, bool wide, s
     struct bl_block *block = &s->blocks[index];
     const size_t begin = index * BL_BLOCK, end = begin + BL_BLOCK < s->atoms ? begin + BL_BLOCK : s->atoms;
     uint64_t found = 0;
+    size_t work = 0;
     block->used = 0;
     block->wide = wide;
     for (size_t h = begin; h < end; h++) {
@@ -546,7 +668,9 @@ static enum bl_status fill_block(struct row_job *job, size_t index, bool wide, s
         const struct stencil t = stencil_of(job, s->atom[self]);
         enum bl_status status = bl_scratch_room(s->quota, x, t.candidates, 1, err);
         if (status != BL_OK) return status;
-        size_t n = fill_row(job, &t, self, x->site);
+        size_t n = 0;
+        status = fill_row(job, &t, self, x->site, &work, &n, err);
+        if (status != BL_OK) return status;
         found += n;
         s->row_start[h] = (uint32_t)(block->used / group_words(block));
         s->row_length[h] = (uint32_t)n;
@@ -582,14 +706,14 @@ static enum bl_status row_body(void *arg, size_t begin, size_t end, unsigned lan
 enum bl_status bl_search_build(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *lattice, const double *positions,
                                const double *tags, size_t atoms, double range, struct bl_error *err)
 {
-    const struct source source = {s, lattice, positions, tags};
+    const struct source source = {ctx, s, lattice, positions, tags};
     struct margin m[3];
-    struct row_job job = {.source = source, .s = s, .filter = bl_simd_avx2() ? bl_filter_avx2 : bl_filter_portable};
+    struct row_job job = {.source = source, .s = s};
     s->atoms = atoms;
     s->range = range;
     size_t sites = 0;
     enum bl_status status = room_for_atoms(s, atoms, err);
-    if (status == BL_OK) status = plan_images(s, lattice, m, err);
+    if (status == BL_OK) status = plan_images(ctx, s, lattice, m, err);
     if (status == BL_OK) status = wrap_atoms(&source, err);
     if (status == BL_OK) status = count_sites(&source, m, &sites, err);
     if (status == BL_OK) status = room_for_sites(s, sites, err);
@@ -599,14 +723,14 @@ enum bl_status bl_search_build(struct bl_ctx *ctx, struct bl_search *s, const st
     if (status != BL_OK) return status;
     s->sites = sites;
     if (atoms == 0) return BL_OK;
-    plan_bins(&source, m, sites, &job.grid);
-    status = sort_sites(ctx, &source, m, &job.grid, err);
-    if (status != BL_OK) return status;
-    list_homes(&source);
-    status = bl_search_move_homes(ctx, s, lattice, positions, err);
+    status = plan_bins(&source, m, sites, &job.grid, err);
+    if (status == BL_OK) status = sort_sites(&source, m, &job.grid, err);
+    if (status == BL_OK) status = list_homes(&source, err);
+    if (status == BL_OK) status = bl_search_move_homes(ctx, s, lattice, positions, err);
     if (status == BL_OK) status = bl_search_move_images(ctx, s, err);
+    if (status == BL_OK) status = remember_places(&source, err);
     if (status != BL_OK) return status;
-    remember_places(s);
+    choose_filter(&job);
     status = bl_parallel_for(ctx, s->block_count, 1, row_body, &job, err);
     s->neighbours = job.neighbours;
     return status;

@@ -39,7 +39,8 @@ struct bl_search {
     /* Per site. */
     uint32_t *atom, *image;
     double *xyzt;        /* 4 per site: x y z tag (the type) */
-    double *x, *y, *z;   /* of the last build: for the search itself, and to see who has moved */
+    float *x, *y, *z;    /* of the last build, from `origin`: for the search itself, and to see who has moved */
+    double origin[3], blur; /* how far these may be off, with the sums they are put into */
     /* Per home, in the order of bins. */
     uint32_t *home;      /* its site */
     uint32_t *row_start, *row_length; /* in its block's list: the first group; sites, not groups */
@@ -78,18 +79,22 @@ size_t bl_search_list_bytes(const struct bl_search *s); /* of these: rows */
 /* Grows *p to hold `count` elements of `size` bytes; contents are lost. */
 enum bl_status bl_search_room(struct bl_quota *quota, void *p, size_t count, size_t size, struct bl_error *err);
 
-/* Sites begin..end-1 closer than sqrt(range2) to (x, y, z), appended at out; room for 4 more
- * than there are candidates. Returns how many. The arrays may be read 3 elements beyond end. */
-typedef size_t bl_filter_fn(const double *x, const double *y, const double *z, uint32_t begin, uint32_t end, const double at[3],
-                            double range2, uint32_t *out);
-size_t bl_filter_portable(const double *x, const double *y, const double *z, uint32_t begin, uint32_t end, const double at[3],
-                          double range2, uint32_t *out);
-size_t bl_filter_avx2(const double *x, const double *y, const double *z, uint32_t begin, uint32_t end, const double at[3],
-                      double range2, uint32_t *out);
+/* Who lies within the range, by single precision: nobody nearer is missed, all within the inner one are sure. */
+struct bl_filter {
+    const float *x, *y, *z; /* may be read 3 elements beyond the last */
+    float outer2, inner2;
+};
+/* Sites begin..end-1. */
+struct bl_range {
+    uint32_t begin, end;
+};
+/* Sites of the ranges within the outer range of `at`, one after another at out; room for 4 more than there are candidates.
+ * Returns how many; *unsure is set when one of them is not within the inner. */
+typedef size_t bl_filter_fn(const struct bl_filter *f, const struct bl_range *ranges, size_t count, const float at[3], uint32_t *out,
+                            bool *unsure);
+bl_filter_fn bl_filter_portable, bl_filter_avx2;
 /* The place of each key among n that differ; room for n + 3 keys. The work grows with n squared. */
 typedef void bl_ranks_fn(int64_t *keys, size_t n, uint32_t *ranks);
 bl_ranks_fn bl_ranks_portable, bl_ranks_avx2;
-/* What the CPU has, unless bl_engine_allow_simd(false). */
-bool bl_simd_avx2(void);
 
 #endif

@@ -9,7 +9,7 @@ const struct bl_crystal_limits bl_crystal_limits_default = {
     .max_frames = 100000,
     .max_inflated = (size_t)1 << 30,
     .max_images = (size_t)64 << 20,
-    .max_neighbours = (size_t)1 << 28,
+    .max_neighbours = (size_t)1 << 30,
 };
 
 /* ---- life ------------------------------------------------------------------ */

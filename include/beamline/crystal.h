@@ -27,7 +27,7 @@ struct bl_crystal_limits {
     size_t max_images;     /* atoms and their periodic images that a neighbour search may hold */
     size_t max_neighbours; /* pairs that a neighbour list may hold */
 };
-/* 8 Mi atoms, 100,000 frames, 1 GiB inflated, 64 Mi images, 256 Mi neighbours. */
+/* 8 Mi atoms, 100,000 frames, 1 GiB inflated, 64 Mi images, 1 Gi neighbours. */
 BL_API extern const struct bl_crystal_limits bl_crystal_limits_default;
 
 /* ---- elements ------------------------------------------------------------- */

@@ -185,6 +185,37 @@ TEST(a_molecule_needs_no_cell)
     bl_structure_clear(&s);
 }
 
+/* The search looks at single-precision copies first: whatever they cannot tell apart must come out right all the same. */
+TEST(ranges_and_extents_of_any_size_find_the_same_pairs)
+{
+    static const double extents[] = {1e-3, 1, 1e3, 1e5, 1e8, 1e18}, ranges[] = {1e-30, 1e-9, 1e-3, 1, 30, 1e4, 1e20};
+    uint64_t seed = bl_test_seed();
+    for (size_t a = 0; a < sizeof extents / sizeof *extents; a++) {
+        for (size_t b = 0; b < sizeof ranges / sizeof *ranges; b++) {
+            struct bl_structure s;
+            blank(&s, NULL, "Ar", 24);
+            rattle(&s, extents[a], &seed);
+            for (size_t i = 0; i < 3 * s.atoms / 2; i++) /* twins well and hardly within the range, and just beyond it */
+                s.positions[36 + i] = s.positions[i] + (i % 3 == 0 ? (0.5 + (double)(i / 3 % 3) * 0.499999) * ranges[b] : 0);
+            compare(&s, ranges[b]);
+            bl_engine_allow_simd(false);
+            compare(&s, ranges[b]);
+            bl_engine_allow_simd(true);
+            bl_structure_clear(&s);
+        }
+    }
+}
+
+TEST(long_rows_are_sorted_too)
+{
+    struct bl_structure s;
+    uint64_t seed = 9;
+    cubic(&s, NULL, "Cu", 2, 1, fcc_basis, 4);
+    skew(&s, 0.1, &seed);
+    compare(&s, 6); /* some 450 neighbours */
+    bl_structure_clear(&s);
+}
+
 TEST(atoms_far_outside_the_cell_are_wrapped)
 {
     struct bl_structure s;

@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bl_portable.inc"
+#include "bl_near.inc"
+#include "bl_eam.inc"
