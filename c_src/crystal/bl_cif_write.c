@@ -91,12 +91,13 @@ static void print_formula(struct writer *w)
 {
     char text[512];
     size_t n = 0;
-    for (size_t k = 0; k < w->s->species_count && n + 64 < sizeof text; k++) {
-        double count = 0;
-        for (size_t i = 0; i < w->s->atoms; i++)
-            if (w->s->types[i] == k) count += w->s->occupancies ? w->s->occupancies[i] : 1;
-        if (count > 0) n += (size_t)snprintf(text + n, sizeof text - n, "%s%s%.10g", n ? " " : "", w->s->species[k], count);
-    }
+    double *counts = bl_alloc_zero(w->s->quota, w->s->species_count * sizeof *counts, w->p->err);
+    if (!counts) w->p->status = bl_alloc_status(w->p->err);
+    for (size_t i = 0; bl_print_goes_on(w->p, 1) && i < w->s->atoms; i++)
+        counts[w->s->types[i]] += w->s->occupancies ? w->s->occupancies[i] : 1;
+    for (size_t k = 0; counts && k < w->s->species_count && n + 64 < sizeof text; k++)
+        if (counts[k] > 0) n += (size_t)snprintf(text + n, sizeof text - n, "%s%s%.10g", n ? " " : "", w->s->species[k], counts[k]);
+    bl_free(counts);
     if (n == 0) return;
     for (size_t i = 0; i < n; i++)
         if (text[i] == ',') text[i] = '.'; /* a locale's decimal point */
@@ -161,7 +162,7 @@ static void print_atoms(struct writer *w)
                         "_atom_site_occupancy\n");
     if (assembly) bl_print_text(w->p, "_atom_site_disorder_assembly\n");
     if (group) bl_print_text(w->p, "_atom_site_disorder_group\n");
-    for (size_t i = 0, number = 0; i < s->atoms; i++) {
+    for (size_t i = 0, number = 0; w->p->status == BL_OK && i < s->atoms; i++) {
         double f[3];
         if (w->image && w->image[i]) continue;
         bl_lattice_fractional(&w->lattice, s->positions + 3 * i, f);
@@ -215,8 +216,9 @@ static size_t atom_at(const struct writer *w, const struct by_x *sorted, const d
         else high = middle;
     }
     const bool around = x + reach >= 1 || x - reach < 0;
-    for (size_t n = 0, i = around ? 0 : low; n < s->atoms && i < s->atoms && (around || sorted[i].x <= x + reach); n++, i++) {
+    for (size_t i = around ? 0 : low; i < s->atoms && (around || sorted[i].x <= x + reach); i++) {
         double g[3], r[3];
+        if (!bl_print_goes_on(w->p, 4)) return SIZE_MAX;
         bl_lattice_fractional(&w->lattice, s->positions + 3 * (size_t)sorted[i].atom, g);
         for (int k = 0; k < 3; k++) g[k] -= f[k] + rint(g[k] - f[k]);
         bl_lattice_cartesian(&w->lattice, g, r);
@@ -261,14 +263,14 @@ static enum bl_status use_symmetry(struct writer *w, struct bl_error *err)
         bl_free(sorted);
         return bl_alloc_status(err);
     }
-    for (size_t i = 0; i < s->atoms; i++) {
+    for (size_t i = 0; bl_print_goes_on(w->p, 1) && i < s->atoms; i++) {
         double f[3];
         bl_lattice_fractional(&w->lattice, s->positions + 3 * i, f);
         sorted[i] = (struct by_x){wrapped(f[0]), (uint32_t)i};
     }
-    qsort(sorted, s->atoms, sizeof *sorted, compare_x);
+    if (w->p->status == BL_OK) qsort(sorted, s->atoms, sizeof *sorted, compare_x);
     w->symmetry = s->symmetry;
-    if (!mark_orbits(w, sorted)) {
+    if (w->p->status != BL_OK || !mark_orbits(w, sorted)) {
         w->symmetry = NULL;
         bl_free(w->image);
         w->image = NULL;

@@ -106,10 +106,18 @@ enum bl_status bl_lammps_read(struct bl_reader_state *r, struct bl_error *err);
 
 /* The first failure sticks in *err and later calls do nothing. */
 struct bl_printer {
+    struct bl_ctx *ctx; /* looked at now and then */
+    size_t work;
     struct bl_buffer *out;
     struct bl_error *err;
     enum bl_status status;
 };
+/* So much work has been done without printing: false when it is to end. */
+static inline bool bl_print_goes_on(struct bl_printer *p, size_t work)
+{
+    if (p->status == BL_OK) p->status = bl_poll_work(p->ctx, &p->work, work, p->err);
+    return p->status == BL_OK;
+}
 void bl_print_bytes(struct bl_printer *p, const char *bytes, size_t len);
 void bl_print_text(struct bl_printer *p, const char *text);
 void bl_print_number(struct bl_printer *p, double value);

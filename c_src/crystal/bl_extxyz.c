@@ -745,6 +745,6 @@ enum bl_status bl_extxyz_write(const struct bl_structure *s, struct bl_printer *
         if (is_reserved(s->info[i].key)) return bl_fail_invalid(p->err, "info", "the key %s has its own meaning in an XYZ file",
                 s->info[i].key);
     print_header(p, s);
-    for (size_t i = 0; i < s->atoms; i++) print_atom(p, s, i);
+    for (size_t i = 0; p->status == BL_OK && i < s->atoms; i++) print_atom(p, s, i);
     return BL_OK;
 }

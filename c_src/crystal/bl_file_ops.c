@@ -207,7 +207,7 @@ static enum bl_status write_all(struct bl_ctx *ctx, const struct write_arguments
         status = bl_ctx_check(ctx, err);
         if (status == BL_OK) status = bl_read_structure(&r, quota, &t, err);
         if (status != BL_OK) break;
-        status = bl_crystal_write(&t.s, a->format, &a->options, out, err);
+        status = bl_crystal_write(ctx, &t.s, a->format, &a->options, out, err);
         bl_structure_clear(&t.s);
     }
     bl_reader_clear(&r);

@@ -499,13 +499,15 @@ static void print_head(const struct turned *w, const struct bl_write_options *op
     if (tilt[0] != 0 || tilt[1] != 0 || tilt[2] != 0) print_line(p, tilt, 3, " xy xz yz\n");
 }
 
+/* Of each species its first atom's, or the element's. */
 static void print_masses(const struct bl_structure *s, struct bl_printer *p)
 {
+    double *masses = bl_alloc_zero(s->quota, s->species_count * sizeof *masses, p->err);
+    if (!masses) p->status = bl_alloc_status(p->err);
+    for (size_t i = s->atoms; s->masses && bl_print_goes_on(p, 1) && i-- > 0;) masses[s->types[i]] = s->masses[i];
     bl_print_text(p, "\nMasses\n\n");
-    for (size_t k = 0; k < s->species_count; k++) {
-        double mass = bl_elements[bl_element_number(s->species[k])].mass_amu;
-        for (size_t i = s->atoms; s->masses && i-- > 0;)
-            if (s->types[i] == k) mass = s->masses[i];
+    for (size_t k = 0; p->status == BL_OK && k < s->species_count; k++) {
+        const double mass = masses[k] > 0 ? masses[k] : bl_elements[bl_element_number(s->species[k])].mass_amu;
         bl_print_integer(p, (int64_t)k + 1);
         bl_print_text(p, " ");
         bl_print_number(p, mass > 0 ? mass : 1);
@@ -513,6 +515,7 @@ static void print_masses(const struct bl_structure *s, struct bl_printer *p)
         bl_print_text(p, s->species[k]);
         bl_print_text(p, "\n");
     }
+    bl_free(masses);
 }
 
 enum bl_status bl_lammps_write(const struct bl_structure *s, const struct bl_write_options *options, struct bl_printer *p)
@@ -532,7 +535,7 @@ enum bl_status bl_lammps_write(const struct bl_structure *s, const struct bl_wri
     print_head(&w, options, p);
     print_masses(s, p);
     bl_print_text(p, s->charges ? "\nAtoms # charge\n\n" : "\nAtoms # atomic\n\n");
-    for (size_t i = 0; i < s->atoms; i++) {
+    for (size_t i = 0; p->status == BL_OK && i < s->atoms; i++) {
         bl_print_integer(p, (int64_t)i + 1);
         bl_print_text(p, " ");
         bl_print_integer(p, (int64_t)s->types[i] + 1);
@@ -542,7 +545,7 @@ enum bl_status bl_lammps_write(const struct bl_structure *s, const struct bl_wri
         print_line(p, v, 3, "\n");
     }
     if (s->velocities) bl_print_text(p, "\nVelocities\n\n");
-    for (size_t i = 0; s->velocities && i < s->atoms; i++) {
+    for (size_t i = 0; s->velocities && p->status == BL_OK && i < s->atoms; i++) {
         bl_print_integer(p, (int64_t)i + 1);
         bl_print_text(p, " ");
         turn(&w, s->velocities + 3 * i, v);

@@ -506,12 +506,12 @@ static void print_header(struct bl_printer *p, const struct bl_structure *s, con
         print_row(p, s->cell[i]);
         bl_print_text(p, "\n");
     }
-    for (size_t i = 0; i < s->atoms; i = run_end(s, i)) {
+    for (size_t i = 0; p->status == BL_OK && i < s->atoms; i = run_end(s, i)) {
         bl_print_text(p, " ");
         bl_print_text(p, s->species[s->types[i]]);
     }
     bl_print_text(p, "\n");
-    for (size_t i = 0; i < s->atoms; i = run_end(s, i)) {
+    for (size_t i = 0; p->status == BL_OK && i < s->atoms; i = run_end(s, i)) {
         bl_print_text(p, " ");
         bl_print_integer(p, (int64_t)(run_end(s, i) - i));
     }
@@ -530,7 +530,7 @@ enum bl_status bl_poscar_write(const struct bl_structure *s, const struct bl_wri
     const enum bl_status status = bl_lattice_init(&lattice, s, p->err);
     if (status != BL_OK) return status;
     print_header(p, s, options);
-    for (size_t i = 0; i < s->atoms; i++) {
+    for (size_t i = 0; p->status == BL_OK && i < s->atoms; i++) {
         const double *r = s->positions + 3 * i;
         double f[3];
         bl_lattice_fractional(&lattice, r, f);
@@ -539,7 +539,7 @@ enum bl_status bl_poscar_write(const struct bl_structure *s, const struct bl_wri
         bl_print_text(p, "\n");
     }
     if (s->velocities) bl_print_text(p, "\n");
-    for (size_t i = 0; s->velocities && i < s->atoms; i++) {
+    for (size_t i = 0; s->velocities && p->status == BL_OK && i < s->atoms; i++) {
         print_row(p, s->velocities + 3 * i);
         bl_print_text(p, "\n");
     }

@@ -156,7 +156,7 @@ void bl_buffer_clear(struct bl_buffer *b)
 static bool make_room(struct bl_printer *p, size_t len)
 {
     struct bl_buffer *b = p->out;
-    if (p->status != BL_OK) return false;
+    if (!bl_print_goes_on(p, 4)) return false;
     if (b->capacity - b->len >= len) return true;
     struct bl_error err;
     size_t want = b->capacity + b->capacity / 2;
@@ -195,11 +195,11 @@ void bl_print_integer(struct bl_printer *p, int64_t value)
     bl_print_bytes(p, text, (size_t)len);
 }
 
-enum bl_status bl_crystal_write(const struct bl_structure *s, enum bl_format format, const struct bl_write_options *options,
-                                struct bl_buffer *out, struct bl_error *err)
+enum bl_status bl_crystal_write(struct bl_ctx *ctx, const struct bl_structure *s, enum bl_format format,
+                                const struct bl_write_options *options, struct bl_buffer *out, struct bl_error *err)
 {
     static const struct bl_write_options defaults;
-    struct bl_printer p = {.out = out, .err = err, .status = BL_OK};
+    struct bl_printer p = {.ctx = ctx, .out = out, .err = err, .status = BL_OK};
     const size_t before = out->len;
     enum bl_status status = bl_structure_check(s, err);
     if (status == BL_OK && format == BL_FORMAT_POSCAR) status = bl_poscar_write(s, options ? options : &defaults, &p);

@@ -261,8 +261,8 @@ struct bl_write_options {
 /* Appends one structure. Every number reads back as the same double (POSCAR Direct: the
  * fractional numbers do). BL_INVALID: the format cannot hold it (a POSCAR without a cell).
  * Options may be NULL. */
-BL_API enum bl_status bl_crystal_write(const struct bl_structure *s, enum bl_format format, const struct bl_write_options *options,
-                                       struct bl_buffer *out, struct bl_error *err);
+BL_API enum bl_status bl_crystal_write(struct bl_ctx *ctx, const struct bl_structure *s, enum bl_format format,
+                                       const struct bl_write_options *options, struct bl_buffer *out, struct bl_error *err);
 
 /* A number as both readers take it: decimal, exponent e, E, d or D; correctly rounded and
  * independent of the locale. Returns the bytes used, 0 when there is no number. Overflow

@@ -287,7 +287,7 @@ static void round_trip(bool symmetry, size_t rows)
     read_ok(text);
     first = parsed;
     bl_buffer_init(&file, NULL);
-    REQUIRE(OK(bl_crystal_write(&first.frames[0], BL_FORMAT_CIF, &(struct bl_write_options){.symmetry = symmetry}, &file, &err)));
+    REQUIRE(OK(bl_crystal_write(NULL, &first.frames[0], BL_FORMAT_CIF, &(struct bl_write_options){.symmetry = symmetry}, &file, &err)));
     REQUIRE(OK(bl_crystal_parse(NULL, file.data, file.len, NULL, &parsed, &err)));
     CHECK_INT(parsed.reports[0].rows, rows);
     CHECK_INT(parsed.frames[0].atoms, first.frames[0].atoms);
@@ -312,7 +312,7 @@ TEST(symmetry_that_is_broken_is_not_written)
     struct bl_structure *s = read_ok("data_x\n" CUBE("4") NAMED("F m -3 m") SITES "Cu1 0 0 0\n");
     s->positions[0] += 0.5;
     bl_buffer_init(&file, NULL);
-    REQUIRE(OK(bl_crystal_write(s, BL_FORMAT_CIF, &(struct bl_write_options){.symmetry = true}, &file, &err)));
+    REQUIRE(OK(bl_crystal_write(NULL, s, BL_FORMAT_CIF, &(struct bl_write_options){.symmetry = true}, &file, &err)));
     struct bl_parsed again;
     REQUIRE(OK(bl_crystal_parse(NULL, file.data, file.len, NULL, &again, &err)));
     CHECK_INT(again.reports[0].rows, 4);
@@ -367,7 +367,7 @@ TEST(lammps_data_is_read)
     struct bl_buffer file;
     struct bl_parsed again;
     bl_buffer_init(&file, NULL);
-    REQUIRE(OK(bl_crystal_write(s, BL_FORMAT_LAMMPS, NULL, &file, &err)));
+    REQUIRE(OK(bl_crystal_write(NULL, s, BL_FORMAT_LAMMPS, NULL, &file, &err)));
     REQUIRE(OK(bl_crystal_parse(NULL, file.data, file.len, NULL, &again, &err)));
     CHECK_INT(memcmp(again.frames[0].positions, s->positions, 6 * sizeof(double)), 0);
     bl_parsed_clear(&again);

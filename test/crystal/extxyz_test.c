@@ -255,7 +255,7 @@ TEST(everything_is_written_so_that_it_reads_back)
     struct bl_buffer first, second;
     bl_buffer_init(&first, NULL);
     bl_buffer_init(&second, NULL);
-    REQUIRE(OK(bl_crystal_write(&before, BL_FORMAT_EXTXYZ, NULL, &first, &err)));
+    REQUIRE(OK(bl_crystal_write(NULL, &before, BL_FORMAT_EXTXYZ, NULL, &first, &err)));
     REQUIRE(OK(bl_crystal_parse(NULL, first.data, first.len, NULL, &parsed, &err)));
     const struct bl_structure *s = parsed.frames;
     CHECK_BYTES(s->positions, 48, before.positions, 48);
@@ -266,7 +266,7 @@ TEST(everything_is_written_so_that_it_reads_back)
     CHECK_TEXT(info(s, "d")->value.text, "two \"w\\ords\n");
     CHECK_INT(info(s, "g")->rows, 2);
     CHECK_INT(s->info_count, before.info_count);
-    REQUIRE(OK(bl_crystal_write(s, BL_FORMAT_EXTXYZ, NULL, &second, &err)));
+    REQUIRE(OK(bl_crystal_write(NULL, s, BL_FORMAT_EXTXYZ, NULL, &second, &err)));
     CHECK_BYTES(second.data, second.len, first.data, first.len);
     bl_parsed_clear(&parsed);
     bl_buffer_clear(&first);

@@ -296,7 +296,7 @@ TEST(what_is_written_reads_back)
     struct bl_buffer file;
     for (int cartesian = 0; cartesian < 2; cartesian++) {
         bl_buffer_init(&file, NULL);
-        REQUIRE(OK(bl_crystal_write(&before, BL_FORMAT_POSCAR, &(struct bl_write_options){.cartesian = cartesian}, &file, &err)));
+        REQUIRE(OK(bl_crystal_write(NULL, &before, BL_FORMAT_POSCAR, &(struct bl_write_options){.cartesian = cartesian}, &file, &err)));
         REQUIRE(OK(bl_crystal_parse(NULL, file.data, file.len, NULL, &parsed, &err)));
         const struct bl_structure *again = &parsed.frames[0];
         CHECK_BYTES(again->cell, sizeof again->cell, before.cell, sizeof before.cell);

@@ -15,7 +15,7 @@ static void fuzz_round_trip(const struct bl_structure *s)
     struct bl_parsed again;
     struct bl_error err;
     bl_buffer_init(&file, s->quota);
-    if (bl_crystal_write(s, BL_FORMAT_EXTXYZ, NULL, &file, &err) == BL_OK) {
+    if (bl_crystal_write(NULL, s, BL_FORMAT_EXTXYZ, NULL, &file, &err) == BL_OK) {
         FUZZ_CHECK(bl_crystal_parse(NULL, file.data, file.len, &(struct bl_parse_options){.format = BL_FORMAT_EXTXYZ}, &again,
                 &err) == BL_OK);
         FUZZ_CHECK(again.count == 1 && again.frames[0].atoms == s->atoms);
@@ -23,7 +23,7 @@ static void fuzz_round_trip(const struct bl_structure *s)
         bl_parsed_clear(&again);
     }
     file.len = 0;
-    if (bl_crystal_write(s, BL_FORMAT_POSCAR, NULL, &file, &err) == BL_OK) {
+    if (bl_crystal_write(NULL, s, BL_FORMAT_POSCAR, NULL, &file, &err) == BL_OK) {
         enum bl_status status = bl_crystal_parse(NULL, file.data, file.len, &(struct bl_parse_options){.format = BL_FORMAT_POSCAR},
                 &again, &err);
         if (status == BL_OK) {
@@ -33,7 +33,7 @@ static void fuzz_round_trip(const struct bl_structure *s)
     }
     for (int format = BL_FORMAT_CIF; format <= BL_FORMAT_LAMMPS; format++) {
         file.len = 0;
-        if (bl_crystal_write(s, (enum bl_format)format, &(struct bl_write_options){.symmetry = true}, &file, &err) != BL_OK) continue;
+        if (bl_crystal_write(NULL, s, (enum bl_format)format, &(struct bl_write_options){.symmetry = true}, &file, &err) != BL_OK) continue;
         const enum bl_status status = bl_crystal_parse(NULL, file.data, file.len,
                 &(struct bl_parse_options){.format = (enum bl_format)format},
                 &again, &err);
