@@ -34,6 +34,7 @@ static const struct bl_op ops[] = {
     {.name = "crystal_neighbours", .summary = "All pairs within a cut-off.", .run = bl_op_crystal_neighbours},
     {.name = "crystal_relax", .summary = "Moves atoms and cell to a minimum of the energy.", .run = bl_op_crystal_relax},
     {.name = "crystal_relax_batch", .summary = "Relaxes many structures, each for itself.", .run = bl_op_crystal_relax_batch},
+    {.name = "crystal_trajectory", .summary = "Follows the atoms in time at constant energy.", .run = bl_op_crystal_trajectory},
     {.name = "crystal_elastic", .summary = "Elastic constants by finite strain.", .run = bl_op_crystal_elastic},
     {.name = "crystal_verify", .summary = "Runs the gates on a structure.", .run = bl_op_crystal_verify},
 };

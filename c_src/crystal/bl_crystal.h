@@ -47,6 +47,9 @@ enum bl_status bl_right_handed(const struct bl_structure *s, struct bl_lattice *
 void bl_lattice_fractional(const struct bl_lattice *l, const double r[3], double f[3]);
 void bl_lattice_cartesian(const struct bl_lattice *l, const double f[3], double r[3]);
 
+/* Drops the remarks of a file that were about the old positions: energy, free_energy, stress, virial. */
+void bl_drop_stale_info(struct bl_structure *s);
+
 /* bl_structure_allocate without zeroing, for who fills everything. */
 enum bl_status bl_structure_allocate_raw(struct bl_structure *s, size_t atoms, const struct bl_crystal_limits *limits,
                                          struct bl_error *err);

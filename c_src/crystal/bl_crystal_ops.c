@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * crystal_energy and crystal_neighbours: decode the argument map, call the typed API, encode the answer. Keys of an
+ * crystal_energy, crystal_neighbours, crystal_trajectory: decode the argument map, call the typed API, encode the answer. Keys of an
  * option map that nobody knows are errors, so that a misspelt option is not a default.
  */
 #include <math.h>
@@ -17,6 +17,7 @@ struct arguments {
     bool forces, virial, atom_energies;
     /* neighbours */
     double cutoff;
+    struct bl_trajectory_options trajectory;
 };
 
 enum accepted {
@@ -24,6 +25,7 @@ enum accepted {
     TAKES_POTENTIAL = 2,
     TAKES_WANTS = 4,
     TAKES_CUTOFF = 8,
+    TAKES_STEPS = 16,
 };
 
 enum bl_status bl_read_positive(struct bl_reader *r, const char *field, double *out, struct bl_error *err)
@@ -54,6 +56,22 @@ enum bl_status bl_read_potential_once(struct bl_ctx *ctx, struct bl_reader *r, b
     return bl_read_potential(ctx, r, p, err);
 }
 
+static enum bl_status read_steps(struct bl_reader *r, struct bl_trajectory_options *o, const struct bl_span *key, struct bl_error *err)
+{
+    if (bl_span_is(key, "dt")) return bl_read_positive(r, "dt", &o->dt_fs, err);
+    bl_reader_at(r, "steps");
+    if (bl_span_is(key, "steps")) return bl_read_uint(r, &o->steps);
+    bl_reader_at(r, "seed");
+    if (bl_span_is(key, "seed")) return bl_read_uint(r, &o->seed);
+    bl_reader_at(r, "energy_every");
+    if (bl_span_is(key, "energy_every")) return bl_read_uint(r, &o->energy_every);
+    bl_reader_at(r, "temperature");
+    if (!bl_span_is(key, "temperature")) return bl_read_unknown_key(r, key);
+    const enum bl_status status = bl_read_number(r, &o->temperature_kelvin);
+    if (status == BL_OK && o->temperature_kelvin < 0) return bl_fail_invalid(err, "temperature", "a number from 0 on");
+    return status;
+}
+
 static enum bl_status read_argument(struct bl_ctx *ctx, struct bl_reader *r, unsigned takes, struct arguments *a, struct bl_error *err)
 {
     struct bl_span key;
@@ -71,6 +89,7 @@ static enum bl_status read_argument(struct bl_ctx *ctx, struct bl_reader *r, uns
     bl_reader_at(r, "atom_energies");
     if ((takes & TAKES_WANTS) && bl_span_is(&key, "atom_energies")) return bl_read_bool(r, &a->atom_energies);
     if ((takes & TAKES_CUTOFF) && bl_span_is(&key, "cutoff")) return bl_read_positive(r, "cutoff", &a->cutoff, err);
+    if (takes & TAKES_STEPS) return read_steps(r, &a->trajectory, &key, err);
     return bl_read_unknown_key(r, &key);
 }
 
@@ -87,6 +106,7 @@ static enum bl_status arguments_read(struct bl_ctx *ctx, struct bl_reader *r, un
     struct arguments *a = bl_alloc_zero(bl_ctx_quota(ctx), sizeof *a, err);
     if (!a) return bl_alloc_status(err);
     a->forces = a->virial = true;
+    bl_trajectory_options_init(&a->trajectory);
     size_t n;
     bl_reader_at(r, "arguments");
     enum bl_status status = bl_read_map(r, &n);
@@ -200,6 +220,40 @@ enum bl_status bl_op_crystal_neighbours(struct bl_ctx *ctx, struct bl_reader *ar
         bl_write_end(result);
         bl_neighbours_clear(&list);
     }
+    arguments_free(a);
+    return status;
+}
+
+/* ---- crystal_trajectory ---------------------------------------------------------------- */
+
+static void write_trajectory(struct bl_writer *w, const struct arguments *a, const struct bl_trajectory_result *x)
+{
+    bl_write_map(w, 11);
+    bl_write_atom(w, "structure");
+    bl_write_structure(w, &a->structure.s, &a->structure);
+    bl_write_atom(w, "steps");
+    bl_write_uint(w, x->steps);
+    bl_write_atom(w, "code_path");
+    bl_write_atom(w, bl_engine_code_path());
+    bl_write_keyed_float(w, "time", (double)x->steps * a->trajectory.dt_fs);
+    bl_write_keyed_float(w, "energy", x->potential_energy);
+    bl_write_keyed_float(w, "energy_before", x->potential_energy_before);
+    bl_write_keyed_float(w, "kinetic_energy", x->kinetic_energy);
+    bl_write_keyed_float(w, "kinetic_energy_before", x->kinetic_energy_before);
+    bl_write_keyed_float(w, "drift", x->drift);
+    bl_write_keyed_float(w, "temperature", x->temperature_kelvin);
+    bl_write_keyed_six(w, "virial", x->virial, 1);
+    bl_write_end(w);
+}
+
+enum bl_status bl_op_crystal_trajectory(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    struct arguments *a;
+    struct bl_trajectory_result x;
+    enum bl_status status = arguments_read(ctx, args, TAKES_STRUCTURE | TAKES_POTENTIAL | TAKES_STEPS, &a, err);
+    if (status != BL_OK) return status;
+    status = bl_trajectory(ctx, &a->structure.s, &a->potential.potential, &a->trajectory, &x, err);
+    if (status == BL_OK) write_trajectory(result, a, &x);
     arguments_free(a);
     return status;
 }

@@ -9,7 +9,7 @@
 #include "bl_crystal.h"
 
 bl_op_fn bl_op_crystal_parse, bl_op_crystal_write, bl_op_crystal_energy, bl_op_crystal_neighbours, bl_op_crystal_relax,
-        bl_op_crystal_verify, bl_op_crystal_elastic, bl_op_crystal_relax_batch, bl_op_crystal_match,
+        bl_op_crystal_verify, bl_op_crystal_elastic, bl_op_crystal_trajectory, bl_op_crystal_relax_batch, bl_op_crystal_match,
         bl_op_crystal_symmetry, bl_op_crystal_cell, bl_op_crystal_expand, bl_op_crystal_supercell;
 
 /* A structure as it came: what the engine knows in `s`, keys it does not know kept as bytes

@@ -183,20 +183,6 @@ static enum bl_status run(struct bl_landscape *l, const struct bl_relax_options 
     return status;
 }
 
-/* Remarks of the file that were about the old positions. */
-static void drop_stale_info(struct bl_structure *s)
-{
-    static const char *const stale[] = {"energy", "free_energy", "stress", "virial"};
-    size_t kept = 0;
-    for (size_t i = 0; i < s->info_count; i++) {
-        bool drop = false;
-        for (size_t k = 0; k < sizeof stale / sizeof *stale; k++) drop = drop || strcmp(s->info[i].key, stale[k]) == 0;
-        if (drop) bl_free(s->info[i].key);
-        else s->info[kept++] = s->info[i];
-    }
-    s->info_count = kept;
-}
-
 /* What the caller sees changes here and only here. */
 static enum bl_status publish(struct bl_landscape *l, struct bl_structure *s, const struct bl_relax_result *result,
         struct bl_relax_result *out, struct bl_error *err)
@@ -205,7 +191,7 @@ static enum bl_status publish(struct bl_landscape *l, struct bl_structure *s, co
     const enum bl_status status = bl_structure_add(s, &s->forces, 3, sizeof(double), err);
     if (status != BL_OK) return status;
     *out = *result;
-    drop_stale_info(s);
+    bl_drop_stale_info(s);
     if (result->reason != BL_RELAX_NOT_RUN) memcpy(s->positions, l->positions, bytes);
     if (result->cell_relaxed) memcpy(s->cell, l->cell, sizeof s->cell);
     out->loaded = false;

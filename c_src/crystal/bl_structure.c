@@ -385,3 +385,16 @@ void bl_lattice_cartesian(const struct bl_lattice *l, const double f[3], double 
 {
     for (int c = 0; c < 3; c++) r[c] = f[0] * l->vectors[0][c] + f[1] * l->vectors[1][c] + f[2] * l->vectors[2][c];
 }
+
+void bl_drop_stale_info(struct bl_structure *s)
+{
+    static const char *const stale[] = {"energy", "free_energy", "stress", "virial"};
+    size_t kept = 0;
+    for (size_t i = 0; i < s->info_count; i++) {
+        bool drop = false;
+        for (size_t k = 0; k < sizeof stale / sizeof *stale; k++) drop = drop || strcmp(s->info[i].key, stale[k]) == 0;
+        if (drop) bl_free(s->info[i].key);
+        else s->info[kept++] = s->info[i];
+    }
+    s->info_count = kept;
+}

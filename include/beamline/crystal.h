@@ -554,6 +554,33 @@ struct bl_relax_result {
 BL_API enum bl_status bl_relax(struct bl_ctx *ctx, struct bl_structure *s, const struct bl_potential *potential,
                                const struct bl_relax_options *options, struct bl_relax_result *out, struct bl_error *err);
 
+/* ---- trajectories ----------------------------------------------------------------- */
+
+struct bl_trajectory_options {
+    uint64_t steps;            /* default 1,000 */
+    double dt_fs;              /* default 1 */
+    double temperature_kelvin; /* velocities are drawn for it; < 0 (default): those of the structure, at rest without */
+    uint64_t seed;             /* of the drawing; default 1 */
+    uint64_t energy_every;     /* steps between looks at the energy, for `drift`; default 100; 0: at the ends only */
+    const struct bl_engine_options *engine; /* NULL: defaults */
+};
+BL_API void bl_trajectory_options_init(struct bl_trajectory_options *options);
+
+struct bl_trajectory_result {
+    uint64_t steps;
+    double potential_energy_before, kinetic_energy_before, potential_energy, kinetic_energy; /* eV */
+    double drift;              /* eV; largest |difference| of the sum of both from the first, where it was looked at */
+    double temperature_kelvin; /* at the end; of free axes, less three where nothing is fixed */
+    double virial[6];          /* as in bl_energies, without the part of the velocities; of the end */
+};
+/* Newton's equations at constant energy by velocity Verlet, in a cell that stays. Masses are the structure's or the
+ * elements'; fixed axes do not move. Positions (not wrapped), velocities and forces of the end are left in s. On error
+ * the structure is unchanged: BL_INVALID (a mass that is not known; dt so long that an atom moves farther than the
+ * cut-off in one step), and the errors of bl_engine_compute. Progress: step, energy, kinetic_energy, temperature. */
+BL_API enum bl_status bl_trajectory(struct bl_ctx *ctx, struct bl_structure *s, const struct bl_potential *potential,
+                                    const struct bl_trajectory_options *options, struct bl_trajectory_result *out,
+                                    struct bl_error *err);
+
 /* ---- elastic constants --------------------------------------------------------- */
 
 struct bl_elastic_options {

@@ -28,6 +28,7 @@
 -export([transform/2, wrap/1, sort/2, delete/2, substitute/3, merge/2, rattle/3, config/1, pattern/1, pattern/2]).
 -export([energy/2, energy/3, energy/4, neighbours/2, neighbours/3, potentials/0, potentials/1]).
 -export([relax/2, relax/3, relax/4, relax_batch/2, relax_batch/3, relax_batch/4]).
+-export([trajectory/2, trajectory/3, trajectory/4, submit_trajectory/4]).
 -export([verify/2, verify/3, verify/4, aims/2, elastic/2, elastic/3, elastic/4]).
 -export([submit_parse/3, submit_relax/4, submit_relax_batch/4, submit_verify/4, submit_elastic/4, submit_energy/4]).
 
@@ -35,6 +36,7 @@
 -export_type([format/0, parse_options/0, write_options/0, energy_options/0, relax_options/0, verify_options/0]).
 -export_type([report/0, symmetry/0, found_symmetry/0, prototype_parameters/0]).
 -export_type([parsed/0, energies/0, neighbours/0, relaxed/0, batch/0, verified/0, gate/0]).
+-export_type([trajectory_options/0, trajectory/0]).
 -export_type([elastic_options/0, elastic/0, strain/0, match_options/0, match/0]).
 
 %% 1 eV per cubic angstrom in GPa.
@@ -306,6 +308,39 @@
     virial := [float()],
     stress_gpa => [float()],
     pressure_gpa => float()
+}.
+
+-type trajectory_options() :: #{
+    %% default 1,000
+    steps => non_neg_integer(),
+    %% fs, default 1
+    dt => number(),
+    %% kelvin: velocities are drawn for it; default: those of the structure, at rest where it has none
+    temperature => number(),
+    %% of the drawing: the same seed, the same velocities; default 1
+    seed => non_neg_integer(),
+    %% steps between looks at the energy, for `drift'; default 100; 0: at the ends only
+    energy_every => non_neg_integer()
+}.
+
+-type trajectory() :: #{
+    %% with positions (not wrapped), velocities and forces of the end
+    structure := structure(),
+    steps := non_neg_integer(),
+    %% fs
+    time := float(),
+    %% eV, potential
+    energy := float(),
+    energy_before := float(),
+    kinetic_energy := float(),
+    kinetic_energy_before := float(),
+    %% eV: the largest difference of the sum of both from the first, where it was looked at
+    drift := float(),
+    %% kelvin, at the end
+    temperature := float(),
+    code_path := avx2 | portable,
+    %% as in {@type energies()}, at the end, without the part of the velocities
+    virial := [float()]
 }.
 
 -type match_options() :: #{
@@ -893,6 +928,27 @@ batch_arguments(Structures, Potential, Options) when is_list(Structures), is_map
     Options#{structures => Structures, potential => Potential};
 batch_arguments(_, _, _) ->
     error(badarg).
+
+%% @equiv trajectory(Structure, Potential, #{})
+-spec trajectory(structure(), potential()) -> {ok, trajectory()} | {error, beamline_runtime:reason()}.
+trajectory(Structure, Potential) -> trajectory(Structure, Potential, #{}).
+
+%% @equiv trajectory(Structure, Potential, Options, #{})
+-spec trajectory(structure(), potential(), trajectory_options()) -> {ok, trajectory()} | {error, beamline_runtime:reason()}.
+trajectory(Structure, Potential, Options) -> trajectory(Structure, Potential, Options, #{}).
+
+%% @doc Follows the atoms in time at constant energy (velocity Verlet), in a cell that stays. Masses are the
+%% structure's or the elements', fixed axes do not move. `dt' so long that an atom would cross the cut-off in one step is
+%% `{invalid, #{field => dt}}'. Progress messages carry `step', `energy', `kinetic_energy' and `temperature'.
+-spec trajectory(structure(), potential(), trajectory_options(), beamline_runtime:task_options()) ->
+    {ok, trajectory()} | {error, beamline_runtime:reason()}.
+trajectory(Structure, Potential, Options, Task) ->
+    beamline_runtime:call(crystal_trajectory, arguments(Structure, Potential, Options), Task).
+
+%% @doc As {@link trajectory/4}, answered by messages: progress if the task options ask for it.
+-spec submit_trajectory(structure(), potential(), trajectory_options(), beamline_runtime:task_options()) -> {ok, reference()}.
+submit_trajectory(Structure, Potential, Options, Task) ->
+    beamline_runtime:submit(crystal_trajectory, arguments(Structure, Potential, Options), Task).
 
 %% @equiv elastic(Structure, Potential, #{}, #{})
 -spec elastic(structure(), potential()) -> {ok, elastic()} | {error, beamline_runtime:reason()}.
