@@ -212,10 +212,106 @@ static void call_verify(struct bl_writer *w)
     bl_write_end(w);
 }
 
-static const struct sample_call calls[] = {{"crystal_parse", call_parse},           {"crystal_write", call_write},
-        {"crystal_energy", call_energy},
-                                           {"crystal_neighbours", call_neighbours}, {"crystal_relax", call_relax},
-                                                   {"crystal_verify", call_verify}};
+static void call_trajectory(struct bl_writer *w)
+{
+    structure_and(w, 2, write_silicon);
+    bl_write_atom(w, "steps");
+    bl_write_int(w, 3);
+    bl_write_atom(w, "temperature");
+    bl_write_int(w, 300);
+    bl_write_end(w);
+}
+
+static void call_batch(struct bl_writer *w)
+{
+    bl_write_map(w, 3);
+    bl_write_atom(w, "structures");
+    bl_write_list(w, 2);
+    write_crystal(w);
+    write_crystal(w);
+    bl_write_end(w);
+    write_silicon(w);
+    bl_write_atom(w, "max_steps");
+    bl_write_int(w, 3);
+    bl_write_end(w);
+}
+
+static void call_elastic(struct bl_writer *w)
+{
+    structure_and(w, 2, write_silicon);
+    bl_write_atom(w, "strain");
+    bl_write_float(w, 1e-4);
+    bl_write_atom(w, "max_steps");
+    bl_write_int(w, 20);
+    bl_write_end(w);
+}
+
+static void call_match(struct bl_writer *w)
+{
+    structure_and(w, 2, NULL);
+    bl_write_atom(w, "other");
+    write_crystal(w);
+    bl_write_atom(w, "tolerance");
+    bl_write_float(w, 0.2);
+    bl_write_end(w);
+}
+
+static void call_expand(struct bl_writer *w)
+{
+    structure_and(w, 1, NULL);
+    bl_write_atom(w, "setting");
+    bl_write_list(w, 2);
+    bl_write_text(w, "x,y,z");
+    bl_write_text(w, "-x+1/3,-y,-z");
+    bl_write_end(w);
+    bl_write_end(w);
+}
+
+static void call_supercell(struct bl_writer *w)
+{
+    structure_and(w, 1, NULL);
+    bl_write_atom(w, "matrix");
+    bl_write_tuple(w, 3);
+    for (int i = 0; i < 3; i++) {
+        bl_write_tuple(w, 3);
+        for (int c = 0; c < 3; c++) bl_write_int(w, i == c ? 2 : 0);
+        bl_write_end(w);
+    }
+    bl_write_end(w);
+    bl_write_end(w);
+}
+
+static void call_symmetry(struct bl_writer *w)
+{
+    structure_and(w, 0, NULL);
+    bl_write_end(w);
+}
+
+static void call_cell(struct bl_writer *w)
+{
+    structure_and(w, 1, NULL);
+    bl_write_atom(w, "kind");
+    bl_write_atom(w, "niggli");
+    bl_write_end(w);
+}
+
+/* At least one of each operation. */
+static const struct sample_call calls[] = {
+    {"crystal_trajectory", call_trajectory},
+    {"crystal_relax_batch", call_batch},
+    {"crystal_elastic", call_elastic},
+    {"crystal_match", call_match},
+    {"crystal_expand", call_expand},
+    {"crystal_supercell", call_supercell},
+    {"crystal_symmetry", call_symmetry},
+    {"crystal_cell", call_cell},
+    {"crystal_parse", call_parse},
+    {"crystal_write", call_write},
+    {"crystal_energy", call_energy},
+    {"crystal_neighbours", call_neighbours},
+    {"crystal_relax", call_relax},
+    {"crystal_verify", call_verify},
+};
 enum { CALLS = sizeof calls / sizeof *calls };
 
 static void encode(const struct sample_call *call, struct bl_etf_writer *args)
@@ -227,12 +323,36 @@ static void encode(const struct sample_call *call, struct bl_etf_writer *args)
 
 /* ---- tests -------------------------------------------------------------------------------- */
 
+/* spglib may be missing: what needs it is then left out. */
+static bool is_here(const struct sample_call *call, struct bl_etf_writer *args)
+{
+    struct bl_etf_writer result;
+    encode(call, args);
+    bl_etf_writer_init(&result, NULL, false);
+    const enum bl_status status = run(call->name, NULL, args->data, args->len, &result);
+    bl_etf_writer_clear(&result);
+    if (status != BL_UNSUPPORTED) return true;
+    bl_etf_writer_clear(args);
+    printf("    %s is left out: no %s here\n", call->name, err.subject);
+    return false;
+}
+
+TEST(there_is_a_call_of_every_operation)
+{
+    const struct bl_op_table *table = bl_builtin_operations();
+    for (uint32_t i = 0; i < table->count; i++) {
+        size_t k = 0;
+        while (k < CALLS && strcmp(calls[k].name, table->ops[i].name) != 0) k++;
+        CHECK(k < CALLS || strncmp(table->ops[i].name, "crystal_", 8) != 0);
+    }
+}
+
 TEST(every_operation_answers_one_whole_term)
 {
     for (size_t i = 0; i < CALLS; i++) {
         struct bl_etf_writer args, result;
         struct bl_reader r;
-        encode(&calls[i], &args);
+        if (!is_here(&calls[i], &args)) continue;
         bl_etf_writer_init(&result, NULL, false);
         REQUIRE(fine(run(calls[i].name, NULL, args.data, args.len, &result), &err));
         const struct bl_span answer = {.data = result.data, .len = result.len};
@@ -250,19 +370,42 @@ TEST(every_allocation_of_every_operation_may_fail)
 {
     for (size_t i = 0; i < CALLS; i++) {
         struct bl_etf_writer args, result;
-        encode(&calls[i], &args);
+        if (!is_here(&calls[i], &args)) continue;
         for (uint64_t n = 1;; n++) {
             struct bl_quota quota;
             bl_quota_init(&quota, NULL, "memory", 0);
             bl_etf_writer_init(&result, &quota, false);
             bl_quota_fail_nth(&quota, n);
             const enum bl_status status = run(calls[i].name, &quota, args.data, args.len, &result);
+            const bool all_made = quota.fail_countdown != 0; /* no allocation was the n-th */
             bl_quota_fail_nth(&quota, 0);
             bl_etf_writer_clear(&result);
             CHECK_INT(bl_quota_used(&quota), 0);
-            if (status == BL_OK && n > 3) break; /* the first is the context, which is allowed to be missing */
             if (status != BL_OK) CHECK_INT(status, BL_NO_MEMORY);
-            REQUIRE(n < 1000);
+            if (all_made) break;
+            REQUIRE(n < 20000);
+        }
+        bl_etf_writer_clear(&args);
+    }
+}
+
+/* From nothing to what it needs, in small steps: the answer is the limit, and what was held is given back. */
+TEST(every_memory_limit_of_every_operation_is_answered_as_one)
+{
+    for (size_t i = 0; i < CALLS; i++) {
+        struct bl_etf_writer args, result;
+        struct bl_quota quota;
+        if (!is_here(&calls[i], &args)) continue;
+        uint64_t peak = 0;
+        for (uint64_t step = 0; step <= 64; step++) {
+            bl_quota_init(&quota, NULL, "task_memory", step == 0 ? 0 : 1 + peak * (step - 1) / 64);
+            bl_etf_writer_init(&result, &quota, false);
+            const enum bl_status status = run(calls[i].name, &quota, args.data, args.len, &result);
+            if (step == 0) peak = bl_quota_peak(&quota);
+            else if (status != BL_OK) CHECK_INT(status, BL_LIMIT);
+            CHECK(step == 0 || bl_quota_peak(&quota) <= 1 + peak * (step - 1) / 64);
+            bl_etf_writer_clear(&result);
+            CHECK_INT(bl_quota_used(&quota), 0);
         }
         bl_etf_writer_clear(&args);
     }
@@ -293,7 +436,7 @@ TEST(a_memory_limit_is_answered_as_one)
     struct bl_etf_writer args, result;
     struct bl_quota quota;
     bl_quota_init(&quota, NULL, "task_memory", 20000);
-    encode(&calls[3], &args);
+    encode(&(struct sample_call){"crystal_neighbours", call_neighbours}, &args);
     bl_etf_writer_init(&result, &quota, false);
     CHECK_INT(run("crystal_neighbours", &quota, args.data, args.len, &result), BL_LIMIT);
     CHECK_TEXT(err.subject, "task_memory");

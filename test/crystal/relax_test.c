@@ -322,3 +322,63 @@ TEST(a_better_reference_makes_the_energy_gate_fail)
     CHECK_NEAR(v.gates[BL_GATE_ENERGY].value, 0.418025, 1e-6);
     bl_structure_clear(&s);
 }
+
+/* ---- code paths --------------------------------------------------------------------------- */
+
+struct outcome {
+    struct bl_relax_result relaxed;
+    struct bl_verified verified;
+};
+
+static struct outcome relax_and_judge(const struct bl_structure *start, const struct bl_potential *p, enum bl_relax_method method,
+                                      bool simd)
+{
+    struct bl_structure s;
+    struct bl_error err;
+    struct outcome out;
+    struct bl_verify_options o;
+    bl_engine_allow_simd(simd);
+    REQUIRE(OK(bl_structure_copy(&s, start, NULL, &err)));
+    REQUIRE(OK(bl_relax(NULL, &s, p, &(struct bl_relax_options){.level = BL_LEVEL_DEFAULT, .method = method}, &out.relaxed, &err)));
+    bl_verify_options_init(&o);
+    o.elastic = true;
+    o.has_energy_before = true;
+    o.energy_before = out.relaxed.energy_before;
+    REQUIRE(OK(bl_verify(NULL, &s, p, &o, &out.verified, &err)));
+    bl_engine_allow_simd(true);
+    bl_structure_clear(&s);
+    return out;
+}
+
+TEST(whole_relaxations_agree_between_the_code_paths)
+{
+    const struct bl_lj_pair pair = {.epsilon = 0.0104, .sigma = 3.4, .cutoff = 8.5};
+    const struct {
+        const char *symbol;
+        double a;
+        bool diamond;
+        struct bl_potential p;
+    } cases[] = {
+        {"Si", 5.5, true, silicon()},
+        {"Si", 5.5, true, {.type = BL_POTENTIAL_TERSOFF, .set = "silicon"}},
+        {"Cu", 3.7, false, {.type = BL_POTENTIAL_SUTTON_CHEN, .set = "sutton_chen"}},
+        {"Cu", 3.7, false, {.type = BL_POTENTIAL_MORSE, .set = "girifalco_weizer"}},
+        {"Ar", 5.3, false, lennard_jones(&pair)},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int method = BL_METHOD_AUTO; method <= BL_METHOD_CG; method++) {
+            struct bl_structure s;
+            uint64_t seed = 70 + i;
+            if (cases[i].diamond) cubic(&s, NULL, cases[i].symbol, cases[i].a, 1, diamond_basis, 8);
+            else cubic(&s, NULL, cases[i].symbol, cases[i].a, 2, fcc_basis, 4);
+            rattle(&s, 0.1, &seed);
+            const struct outcome a = relax_and_judge(&s, &cases[i].p, (enum bl_relax_method)method, true);
+            const struct outcome b = relax_and_judge(&s, &cases[i].p, (enum bl_relax_method)method, false);
+            CHECK_INT(a.relaxed.reason, b.relaxed.reason);
+            CHECK_NEAR(a.relaxed.energy, b.relaxed.energy, 1e-9 * fabs(b.relaxed.energy));
+            CHECK_INT(a.verified.verdict, b.verified.verdict);
+            CHECK_INT(a.verified.passed, b.verified.passed);
+            for (int g = 0; g < BL_GATE_COUNT; g++) CHECK_INT(a.verified.gates[g].pass, b.verified.gates[g].pass);
+            bl_structure_clear(&s);
+        }
+}
