@@ -10,7 +10,7 @@ export REBAR_COLOR ?= none
 
 # A PART, SUITE, ... given to make reaches the scripts as an environment variable.
 SECS ?= 60
-export SECS PART SUITE DIR FILE ONCE PORT VERBOSE
+export SECS PART LINE SUITE DIR FILE ONCE PORT VERBOSE
 
 # What .ci/setup found: BEAMLINE_DEPS, ERL_LIBS.
 env := . _build/setup/env &&
@@ -58,6 +58,7 @@ chaos: setup-test
 soak: setup-test
 	$(call when_there,test/chaos/soak,there is no soak yet)
 ##   make bench              measure beside a floor or a peer; PART=name: of one part
+##                           LINE=text: only lines with it in their names
 bench: setup-test
 	$(call when_there,test/bench/run,there are no benches yet)
 ##   make conformance        run a public suite: SUITE=sfv|wasm|crystal DIR=path

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Constant-energy trajectories by velocity Verlet, the decks of doc/crystal.md:
+ * Constant-energy trajectories (bl_trajectory), the decks of doc/crystal.md:
  *
  *     bench_crystal lj [steps]     32,000 atoms, fcc, rho* 0.8442, cut-off 2.5, skin 0.3, list made
  *                                  anew every 20 steps, dt 0.005, T* 1.44
  *     bench_crystal sw [steps]     32,768 atoms of silicon, skin 1 angstrom, dt 1 fs, 1000 K
  *     bench_crystal tersoff [steps] the same with Tersoff's potential of 1988
  *     bench_crystal eam|eam_mishin FILE [steps]    32,000 atoms of copper, the table of FILE, skin 1 angstrom, dt 5 fs, 1600 K
+ *     bench_crystal scaling CELLS [steps]   nanoseconds of the LJ melt of CELLS^3 cubes on one thread, and on two
+ *     bench_crystal linear CELLS   picoseconds per atom of a new list and the forces: LJ melt, warm buffers
  *     bench_crystal neighbours CELLS CUTOFF   pairs/s, each in both directions, with vectors and shifts: rattled copper,
  *                                  CELLS x CELLS x CELLS cubes; the best of several times
  *     bench_crystal list CELLS CUTOFF     the same of the engine's own list alone
@@ -19,8 +21,8 @@
  *     bench_crystal memcpy              bytes/s of copying as many, the same way
  *
  * Prints the rate, an integer: atom-steps/s, or atoms/s. With a last word "verbose" also what
- * it was made of, with the relative drift of the energy, which says that the trajectory was a
- * real one. The set-up (first list, first forces) is not timed, as it is not in a LAMMPS loop time.
+ * it was made of, with the drift of the energy, which says that the trajectory was a real one. The set-up (first list,
+ * first forces) is not timed, as it is not in a LAMMPS loop time: it is a trajectory of no steps, taken off.
  */
 #include <math.h>
 #include <stdio.h>
@@ -29,6 +31,7 @@
 #include <time.h>
 
 #include "beamline/crystal.h"
+#include "beamline/runtime.h"
 #include "crystal/bl_cif.h"
 #include "crystal/bl_search.h"
 
@@ -77,47 +80,44 @@ static void lattice(struct bl_structure *s, double a, size_t n, const double (*b
     }
 }
 
-/* Uniform velocities with no drift, scaled to <m v^2> = 3 kT. */
-static double *velocities(size_t atoms, double kt_over_m)
-{
-    double *v = malloc(3 * atoms * sizeof *v), mean[3] = {0}, v2 = 0;
-    for (size_t i = 0; i < 3 * atoms; i++) mean[i % 3] += v[i] = uniform() - 0.5;
-    for (size_t i = 0; i < 3 * atoms; i++) v[i] -= mean[i % 3] / (double)atoms;
-    for (size_t i = 0; i < 3 * atoms; i++) v2 += v[i] * v[i];
-    const double scale = sqrt(3 * (double)atoms * kt_over_m / v2);
-    for (size_t i = 0; i < 3 * atoms; i++) v[i] *= scale;
-    return v;
-}
-
 struct deck {
     const char *name;
     struct bl_structure s;
     struct bl_potential potential;
     struct bl_engine_options options;
-    double dt, kt_over_m, force_to_acceleration;
+    struct bl_trajectory_options run;
 };
+/* Of one atom in reduced units: epsilon = sigma = m = k = 1 where an eV on an amu accelerates by this. */
+static const double reduced_mass = 0.00964853321233100184, reduced_kelvin = 1 / 8.617333262e-5;
 
 static const double fcc[4][3] = {{0, 0, 0}, {0, 0.5, 0.5}, {0.5, 0, 0.5}, {0.5, 0.5, 0}};
 static const double diamond[8][3] = {{0, 0, 0},          {0, 0.5, 0.5},          {0.5, 0, 0.5},          {0.5, 0.5, 0},
                                      {0.25, 0.25, 0.25}, {0.25, 0.75, 0.75}, {0.75, 0.25, 0.75}, {0.75, 0.75, 0.25}};
 static const struct bl_lj_pair reduced = {.epsilon = 1, .sigma = 1, .cutoff = 2.5};
 
-static void lj_deck(struct deck *d)
+static void set_course(struct deck *d, double dt, double temperature)
+{
+    bl_trajectory_options_init(&d->run);
+    d->run.dt_fs = dt;
+    d->run.temperature_kelvin = temperature;
+    d->run.engine = &d->options;
+}
+
+static void lj_deck(struct deck *d, size_t cells)
 {
     struct bl_error err;
     uint32_t index;
-    lattice(&d->s, cbrt(4 / 0.8442), 20, fcc, NULL, 4);
+    lattice(&d->s, cbrt(4 / 0.8442), cells, fcc, NULL, 4);
     must(bl_structure_species(&d->s, "Ar", 2, &index, &err), &err);
+    must(bl_structure_add(&d->s, &d->s.masses, 1, sizeof(double), &err), &err);
+    for (size_t i = 0; i < d->s.atoms; i++) d->s.masses[i] = reduced_mass;
     d->potential = (struct bl_potential){.type = BL_POTENTIAL_LENNARD_JONES, .pairs = &reduced, .pair_count = 1};
     d->options = (struct bl_engine_options){.skin = 0.3, .rebuild_every = 20};
-    d->dt = 0.005;
-    d->kt_over_m = 1.44;
-    d->force_to_acceleration = 1;
+    set_course(d, 0.005, 1.44 * reduced_kelvin);
 }
 
 static void silicon_deck(struct deck *d, bool tersoff)
 {
-    const double mass = 28.0855, ev_per_amu = 9648.533212331; /* angstrom^2/ps^2 */
     struct bl_error err;
     uint32_t index;
     lattice(&d->s, 5.431, 16, diamond, NULL, 8);
@@ -125,16 +125,13 @@ static void silicon_deck(struct deck *d, bool tersoff)
     d->potential = (struct bl_potential){.type = BL_POTENTIAL_STILLINGER_WEBER, .sw = bl_sw_silicon};
     if (tersoff) d->potential = (struct bl_potential){.type = BL_POTENTIAL_TERSOFF, .set = "silicon"};
     d->options = (struct bl_engine_options){.skin = 1.0};
-    d->dt = 0.001;
-    d->force_to_acceleration = ev_per_amu / mass;
-    d->kt_over_m = 8.617333262e-5 * 1000 * ev_per_amu / mass;
+    set_course(d, 1, 1000);
 }
 
 static char *whole_file(const char *path, size_t *size);
 
 static void eam_deck(struct deck *d, const char *path, bool funcfl)
 {
-    const double mass = 63.55, ev_per_amu = 9648.533212331;
     struct bl_error err;
     struct bl_table *table;
     uint32_t index;
@@ -146,50 +143,112 @@ static void eam_deck(struct deck *d, const char *path, bool funcfl)
     must(bl_structure_species(&d->s, "Cu", 2, &index, &err), &err);
     d->potential = (struct bl_potential){.type = BL_POTENTIAL_EAM, .table = table};
     d->options = (struct bl_engine_options){.skin = 1.0};
-    d->dt = 0.005;
-    d->force_to_acceleration = ev_per_amu / mass;
-    d->kt_over_m = 8.617333262e-5 * 1600 * ev_per_amu / mass;
+    set_course(d, 5, 1600);
 }
 
-static double total_energy(struct deck *d, struct bl_engine *e, const double *v, struct bl_energies *now_at)
+/* Seconds of so many steps from the beginning; the deck stays as it is. */
+static double course(struct bl_ctx *ctx, const struct deck *d, uint64_t steps, struct bl_trajectory_result *out)
 {
     struct bl_error err;
-    must(bl_engine_compute(NULL, e, d->s.positions, BL_WANT_FORCES | BL_WANT_ENERGY, now_at, &err), &err);
-    double v2 = 0;
-    for (size_t i = 0; i < 3 * d->s.atoms; i++) v2 += v[i] * v[i];
-    return now_at->energy + 0.5 * v2 / d->force_to_acceleration;
-}
-
-static void run_deck(struct deck *d, int steps)
-{
-    struct bl_error err;
-    struct bl_engine *e;
-    const size_t n = 3 * d->s.atoms;
-    double *const v = velocities(d->s.atoms, d->kt_over_m), *const x = d->s.positions;
-    struct bl_energies now_at = {.forces = malloc(n * sizeof(double))};
-    must(bl_engine_new(NULL, &d->s, &d->potential, &d->options, &e, &err), &err);
-    const double before = total_energy(d, e, v, &now_at), half = 0.5 * d->dt * d->force_to_acceleration;
+    struct bl_structure s;
+    struct bl_trajectory_options run = d->run;
+    run.steps = steps;
+    must(bl_structure_copy(&s, &d->s, NULL, &err), &err);
     const double start = now();
-    for (int step = 0; step < steps; step++) {
-        for (size_t i = 0; i < n; i++) {
-            v[i] += half * now_at.forces[i];
-            x[i] += d->dt * v[i];
-        }
-        must(bl_engine_compute(NULL, e, x, BL_WANT_FORCES, &now_at, &err), &err);
-        for (size_t i = 0; i < n; i++) v[i] += half * now_at.forces[i];
-    }
-    const double seconds = now() - start, after = total_energy(d, e, v, &now_at);
-    struct bl_engine_stats stats;
-    bl_engine_stats(e, &stats);
-    const double rate = (double)d->s.atoms * steps / seconds;
-    printf("%.0f\n", rate);
+    must(bl_trajectory(ctx, &s, &d->potential, &run, out, &err), &err);
+    const double seconds = now() - start;
+    bl_structure_clear(&s);
+    return seconds;
+}
+
+static void run_deck(const struct deck *d, int steps)
+{
+    struct bl_trajectory_result r;
+    course(NULL, d, 0, &r); /* touches the memory */
+    const double nothing = course(NULL, d, 0, &r), seconds = course(NULL, d, (uint64_t)steps, &r) - nothing;
+    printf("%.0f\n", (double)d->s.atoms * steps / seconds);
     if (verbose)
-        fprintf(stderr, "%s: %zu atoms, %d steps, energy drift %.3g, %llu lists, %.1f bytes per atom, %s\n", d->name, d->s.atoms, steps,
-                fabs(after - before) / fabs(before), (unsigned long long)stats.rebuilds, (double)stats.bytes / (double)d->s.atoms,
-                        bl_engine_code_path());
+        fprintf(stderr, "%s: %zu atoms, %d steps, energy drift %.3g of %.3g eV of heat, %s\n", d->name, d->s.atoms, steps, r.drift,
+                r.kinetic_energy_before, bl_engine_code_path());
+}
+
+/* ---- two threads, many atoms ---- */
+
+struct lap {
+    const struct deck *d;
+    uint64_t steps;
+    double seconds;
+};
+
+static enum bl_status run_lap(struct bl_ctx *ctx, void *arg, struct bl_error *err)
+{
+    struct lap *lap = arg;
+    struct bl_trajectory_result r;
+    (void)err;
+    lap->seconds = course(ctx, lap->d, lap->steps, &r) - course(ctx, lap->d, 0, &r);
+    return BL_OK;
+}
+
+static void scaling(const struct deck *d, int steps)
+{
+    enum { REPEATS = 4 };
+    double best[2] = {INFINITY, INFINITY};
+    struct bl_pool *pools[2];
+    struct bl_error err;
+    for (unsigned i = 0; i < 2; i++) {
+        struct bl_pool_config config;
+        bl_pool_config_init(&config);
+        config.threads = i + 1;
+        must(bl_pool_new(&config, &pools[i], &err), &err);
+    }
+    for (int repeat = 0; repeat < REPEATS; repeat++)
+        for (unsigned i = 0; i < 2; i++) {
+            struct lap lap = {d, (uint64_t)steps, 0};
+            struct bl_task_options options;
+            struct bl_task *task;
+            bl_task_options_init(&options);
+            must(bl_task_submit(pools[i], &(struct bl_task_spec){.run = run_lap, .arg = &lap}, &options, &task, &err), &err);
+            must(bl_task_wait(task, 60000, &err), &err);
+            bl_task_release(task);
+            best[i] = fmin(best[i], lap.seconds);
+        }
+    printf("%.0f %.0f\n", 1e9 * best[0], 1e9 * best[1]);
+    for (unsigned i = 0; i < 2; i++) bl_pool_close(pools[i]);
+}
+
+static void melt_engine(struct deck *d, size_t cells, struct bl_engine **e, struct bl_energies *out)
+{
+    struct bl_error err;
+    lj_deck(d, cells);
+    must(bl_engine_new(NULL, &d->s, &d->potential, &(struct bl_engine_options){.skin = 0.3}, e, &err), &err);
+    *out = (struct bl_energies){.forces = malloc(3 * d->s.atoms * sizeof(double))};
+}
+
+/* Moves every atom far enough that a list is due, and computes. */
+static void shake(struct deck *d, struct bl_engine *e, double by, struct bl_energies *out)
+{
+    struct bl_error err;
+    for (size_t i = 0; i < 3 * d->s.atoms; i++) d->s.positions[i] += by * (uniform() - 0.5);
+    must(bl_engine_compute(NULL, e, d->s.positions, BL_WANT_FORCES, out, &err), &err);
+}
+
+static void linear(struct deck *d, size_t cells)
+{
+    struct bl_engine *e;
+    struct bl_energies out;
+    struct bl_engine_stats stats;
+    struct bl_error err;
+    melt_engine(d, cells, &e, &out);
+    shake(d, e, 0.1, &out);
+    d->s.positions[0] += 0.4;
+    const double start = now();
+    must(bl_engine_compute(NULL, e, d->s.positions, BL_WANT_FORCES, &out, &err), &err);
+    const double seconds = now() - start;
+    bl_engine_stats(e, &stats);
+    if (stats.rebuilds != 2) exit(1);
+    printf("%.0f\n", 1e12 * seconds / (double)d->s.atoms);
     bl_engine_free(e);
-    free(now_at.forces);
-    free(v);
+    free(out.forces);
 }
 
 /* A rattled crystal of rock salt as a file; a POSCAR lists one species after the other. */
@@ -209,7 +268,7 @@ static void make_file(const char *path, enum bl_format format)
     for (size_t i = 0; i < s.atoms; i++) s.types[i] = i >= s.atoms / 2;
     bl_buffer_init(&file, NULL);
     const double start = now();
-    must(bl_crystal_write(&s, format, NULL, &file, &err), &err);
+    must(bl_crystal_write(NULL, &s, format, NULL, &file, &err), &err);
     printf("%.0f\n", (double)s.atoms / (now() - start));
     FILE *out = fopen(path, "wb");
     if (!out || fwrite(file.data, 1, file.len, out) != file.len || fclose(out) != 0) exit(1);
@@ -343,7 +402,7 @@ static void neighbours_rate(size_t cells, double cutoff, bool alone)
     struct bl_search search;
     must(bl_lattice_init(&l, &s, &err), &err);
     bl_search_init(&search, NULL, &bl_crystal_limits_default);
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0; round < 3; round++) {
         struct bl_neighbours list;
         const double start = now();
         if (alone) must(bl_search_build(NULL, &search, &l, s.positions, NULL, s.atoms, cutoff, &err), &err);
@@ -357,30 +416,19 @@ static void neighbours_rate(size_t cells, double cutoff, bool alone)
     bl_structure_clear(&s);
 }
 
-/* After a hundred steps of the melt, so that lists have grown as they do. */
-static void bytes_per_atom(size_t cells)
+/* After some steps of the melt, so that lists have grown as they do. */
+static void bytes_per_atom(struct deck *d, size_t cells)
 {
-    struct deck d = {.name = "bytes"};
-    struct bl_error err;
     struct bl_engine *e;
+    struct bl_energies out;
     struct bl_engine_stats stats;
-    uint32_t index;
-    bl_structure_init(&d.s, NULL);
-    lattice(&d.s, cbrt(4 / 0.8442), cells, fcc, NULL, 4);
-    must(bl_structure_species(&d.s, "Ar", 2, &index, &err), &err);
-    d.potential = (struct bl_potential){.type = BL_POTENTIAL_LENNARD_JONES, .pairs = &reduced, .pair_count = 1};
-    must(bl_engine_new(NULL, &d.s, &d.potential, &(struct bl_engine_options){.skin = 0.3}, &e, &err), &err);
-    struct bl_energies out = {.forces = malloc(3 * d.s.atoms * sizeof(double))};
-    for (int step = 0; step < 5; step++) {
-        for (size_t i = 0; i < 3 * d.s.atoms; i++) d.s.positions[i] += 0.1 * (uniform() - 0.5);
-        must(bl_engine_compute(NULL, e, d.s.positions, BL_WANT_FORCES, &out, &err), &err);
-    }
+    melt_engine(d, cells, &e, &out);
+    for (int step = 0; step < 5; step++) shake(d, e, 0.1, &out);
     bl_engine_stats(e, &stats);
-    printf("%.0f %.0f\n", ceil((double)(stats.bytes - stats.list_bytes) / (double)d.s.atoms),
-           ceil((double)stats.bytes / (double)d.s.atoms));
+    printf("%.0f %.0f\n", ceil((double)(stats.bytes - stats.list_bytes) / (double)d->s.atoms),
+           ceil((double)stats.bytes / (double)d->s.atoms));
     bl_engine_free(e);
     free(out.forces);
-    bl_structure_clear(&d.s);
 }
 
 int main(int argc, char **argv)
@@ -393,18 +441,21 @@ int main(int argc, char **argv)
     bl_structure_init(&d.s, NULL);
     if (getenv("PORTABLE")) bl_engine_allow_simd(false);
     if (strcmp(what, "lj") == 0 || strcmp(what, "sw") == 0 || strcmp(what, "tersoff") == 0) {
-        if (what[0] == 'l') lj_deck(&d);
+        if (what[0] == 'l') lj_deck(&d, 20);
         else silicon_deck(&d, what[0] == 't');
         run_deck(&d, steps);
-        bl_structure_clear(&d.s);
+    } else if (strcmp(what, "scaling") == 0 && argc > 2) {
+        lj_deck(&d, (size_t)atoi(argv[2]));
+        scaling(&d, argc > 3 ? atoi(argv[3]) : 40);
+    } else if (strcmp(what, "linear") == 0 && argc > 2) {
+        linear(&d, (size_t)atoi(argv[2]));
     } else if ((strcmp(what, "neighbours") == 0 || strcmp(what, "list") == 0) && argc > 3) {
         neighbours_rate((size_t)atoi(argv[2]), atof(argv[3]), what[0] == 'l');
     } else if (strcmp(what, "bytes") == 0 && argc > 2) {
-        bytes_per_atom((size_t)atoi(argv[2]));
+        bytes_per_atom(&d, (size_t)atoi(argv[2]));
     } else if (eam) {
         eam_deck(&d, argv[2], strcmp(what, "eam") == 0);
         run_deck(&d, steps);
-        bl_structure_clear(&d.s);
     } else if (strcmp(what, "read") == 0 && argc > 2) {
         read_file(argv[2]);
     } else if (strcmp(what, "make-cif") == 0 && argc > 2) {
@@ -419,8 +470,9 @@ int main(int argc, char **argv)
     } else if (strcmp(what, "make-extxyz") == 0 && argc > 2) {
         make_file(argv[2], BL_FORMAT_EXTXYZ);
     } else {
-        fprintf(stderr, "usage: bench_crystal lj|sw [steps] | make-poscar FILE | make-extxyz FILE | read FILE\n");
+        fprintf(stderr, "usage: bench_crystal lj|sw [steps] | ...: see the head of bench_crystal.c\n");
         return 2;
     }
+    bl_structure_clear(&d.s);
     return 0;
 }

