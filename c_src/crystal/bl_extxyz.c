@@ -358,8 +358,8 @@ static enum bl_status add_property(struct frame *f, struct bl_token name, char t
     if (p->target == TO_NOTHING)
         bl_warn(&f->r->out->warnings, "the text column %.*s is left out", (int)(name.len < 40 ? name.len : 40), name.p);
     if (p->target == TO_REALS && is_taken(f, k)) {
-        bl_warn(&f->r->out->warnings, "a second column for the same quantity, %.*s, is kept under its name", (int)(name.len < 40 ? name.len : 40),
-                name.p);
+        bl_warn(&f->r->out->warnings, "a second column for the same quantity, %.*s, is kept under its name",
+                (int)(name.len < 40 ? name.len : 40), name.p);
         p->target = TO_COLUMN;
     }
     if (p->target == TO_REALS) {

@@ -117,7 +117,8 @@ TEST(pbc_has_many_spellings)
 
 TEST(a_quantity_under_two_names_is_read_once_and_kept_once)
 {
-    const struct bl_structure *s = read_ok("1\nProperties=species:S:1:pos:R:3:masses:R:1:mass:R:1:positions:R:3\nC 1 2 3 12.5 13.5 4 5 6\n", 1);
+    const struct bl_structure *s = read_ok("1\nProperties=species:S:1:pos:R:3:masses:R:1:mass:R:1:positions:R:3\n"
+                                           "C 1 2 3 12.5 13.5 4 5 6\n", 1);
     CHECK_NEAR(s->masses[0], 12.5, 0);
     CHECK_NEAR(s->positions[2], 3, 0);
     CHECK_INT(s->column_count, 2);
