@@ -576,13 +576,19 @@ position(_, _) ->
 
 periodic_rows(Cell, Pbc) -> [Row || {Row, true} <- lists:zip(tuple_to_list(Cell), tuple_to_list(Pbc))].
 
-%% Exact in any cell: reduce the rows pairwise until they are short, then one cell around is enough
-%% in each direction (Semaev's reduced bases in three dimensions).
+%% Exact in any cell: reduce the rows pairwise until they are short. Then a vector that no neighbouring cell makes shorter is the
+%% shortest: all faces of the Voronoi cell belong to sums of the reduced rows with factors of -1, 0 and 1. One
+%% look around is not always enough.
 shortest(D, Rows) ->
     Reduced = reduce(Rows),
-    Near = lists:foldl(fun nearest/2, D, Reduced ++ Reduced),
-    Around = lists:foldl(fun(Row, Ds) -> [add(X, scale(S, Row)) || X <- Ds, S <- [-1, 0, 1]] end, [Near], Reduced),
-    element(2, lists:min([{norm(X), X} || X <- Around])).
+    Steps = lists:foldl(fun(Row, Ds) -> [add(X, scale(S, Row)) || X <- Ds, S <- [-1, 0, 1]] end, [{0.0, 0.0, 0.0}], Reduced),
+    descend(lists:foldl(fun nearest/2, D, Reduced), Steps).
+
+descend(D, Steps) ->
+    case shorter(D, [add(D, Step) || Step <- Steps]) of
+        D -> D;
+        Shorter -> descend(Shorter, Steps)
+    end.
 
 nearest(Row, D) -> subtract(D, scale(round(dot(D, Row) / dot(Row, Row)), Row)).
 
