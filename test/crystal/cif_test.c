@@ -334,7 +334,8 @@ TEST(operations_that_are_wrong_give_way_to_a_clear_symbol)
         CHECK_INT(parsed.warnings.count, 2); /* and that elements come from labels */
         done();
     }
-    refused("data_x\n" MONOCLINIC "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n1-x,-y,x\n" SITES "C1 .1 .2 .3\n", BL_SYNTAX, 11, 1, "a rotation");
+    refused("data_x\n" MONOCLINIC "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n1-x,-y,x\n" SITES "C1 .1 .2 .3\n", BL_SYNTAX, 11, 1,
+            "a rotation");
 }
 
 TEST(mates_share_a_place_when_their_occupancies_leave_room)

@@ -220,7 +220,8 @@ plainly(Wat, Calls) ->
     Said = os:cmd(lists:join(" ", ["ASAN_OPTIONS=detect_leaks=0", Tool, binary_to_list(Library), Source, "direct", "<", Input])),
     [answer(string:lexemes(Line, " ")) || Line <- string:lexemes(Said, "\n")].
 
-answer(["trap", Code]) -> {trap, lists:nth(list_to_integer(Code) - 5, [integer_overflow, integer_division_by_zero, bad_conversion_to_integer])};
+answer(["trap", Code]) ->
+    {trap, lists:nth(list_to_integer(Code) - 5, [integer_overflow, integer_division_by_zero, bad_conversion_to_integer])};
 answer(Numbers) -> seen([list_to_integer(N) || N <- Numbers]).
 
 options() ->

@@ -93,6 +93,7 @@ int main(int argc, char **argv)
     wt.wasmtime_context_fuel_async_yield_interval(context, INTERVAL);
     finish(wt.wasmtime_instance_pre_instantiate_async(pre, context, &instance, &trap, &error));
     need(!trap && !error && wt.wasmtime_instance_export_get(context, &instance, argv[3], strlen(argv[3]), &item), "no such function");
-    while (scanf("%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &in[0], &in[1], &in[2], &in[3]) == PARAMS) call(context, &item.of.func, in);
+    while (scanf("%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &in[0], &in[1], &in[2], &in[3]) == PARAMS)
+        call(context, &item.of.func, in);
     return 0;
 }
