@@ -17,13 +17,13 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "beamline.h"
 #include "bl_frame.h"
 #include "bl_host.h"
 #include "bl_op_set.h"
+#include "bl_peer.h"
 #include "bl_pool_terms.h"
 
 enum { FILES = 64, OVERHEAD_BYTES = 512 << 20, EXIT_JOIN = 3, EXIT_CONFIG = 4, BUCKETS = 1024, SHARED = 8 };
@@ -291,15 +291,11 @@ static void serve(void)
 
 static int join(const char *path, uint64_t kind)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof address.sun_path) return -1;
-    memcpy(address.sun_path, path, strlen(path));
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int fd = bl_peer_connect(path);
     const struct timeval send = {.tv_sec = BL_FRAME_SEND_TIMEOUT_S};
     const struct bl_span version = {.data = (const uint8_t *)bl_version(), .len = strlen(bl_version())};
     const struct bl_frame frame = {.type = BL_FRAME_JOIN, .id = kind, .length = (uint32_t)version.len};
-    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof address) == 0 &&
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &send, sizeof send) == 0 && bl_frame_send(fd, &frame, &version, 1, 0))
+    if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &send, sizeof send) == 0 && bl_frame_send(fd, &frame, &version, 1, 0))
         return fd;
     return -1;
 }

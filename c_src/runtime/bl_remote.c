@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _GNU_SOURCE
 #include "bl_remote.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
-#include <unistd.h>
 
+#include "bl_peer.h"
 #include "bl_remote_link.h"
 #include "bl_sync.h"
 
@@ -37,7 +31,7 @@ void bl_remote_break(struct bl_remote *r, const char *why)
     shut(r->data);
     shut(r->control);
     shut(r->listening);
-    if (r->pidfd >= 0) syscall(SYS_pidfd_send_signal, r->pidfd, SIGKILL, NULL, 0);
+    bl_peer_kill(r->pidfd);
     pthread_cond_broadcast(&r->changed);
 }
 
@@ -206,32 +200,13 @@ void bl_remote_cancel(struct bl_task *task)
 
 /* ---- the surface -------------------------------------------------------------------------------- */
 
-static int open_socket(char path[108])
-{
-    const char *tmp = getenv("TMPDIR");
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char dir[sizeof address.sun_path];
-    if (snprintf(dir, sizeof dir, "%s/beamline-XXXXXX", tmp && strlen(tmp) < 80 ? tmp : "/tmp") >= (int)sizeof dir) return -1;
-    if (!mkdtemp(dir)) return -1; /* mode 0700 */
-    snprintf(address.sun_path, sizeof address.sun_path, "%.100s/host", dir);
-    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 4) != 0) {
-        if (fd >= 0) close(fd);
-        unlink(address.sun_path);
-        rmdir(dir);
-        return -1;
-    }
-    memcpy(path, address.sun_path, sizeof address.sun_path);
-    return fd;
-}
-
 enum bl_status bl_remote_listen(struct bl_remote *r, char *path, size_t size, struct bl_error *err)
 {
     enum bl_status status = BL_OK;
     pthread_mutex_lock(&r->lock);
     if (r->state != BL_REMOTE_DOWN) {
         status = bl_fail_busy(err, BL_REMOTE_LOOK_MS);
-    } else if ((r->listening = open_socket(r->path)) < 0) {
+    } else if ((r->listening = bl_peer_listen(r->path)) < 0) {
         status = bl_fail_invalid(err, "socket", "%s", strerror(errno));
     } else {
         r->broken[0] = r->exited[0] = '\0';

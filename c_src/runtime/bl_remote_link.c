@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _GNU_SOURCE
 #include "bl_remote_link.h"
 
 #include <errno.h>
@@ -7,10 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "bl_peer.h"
 #include "bl_sync.h"
 
 enum {
@@ -197,22 +196,15 @@ static void set_timeouts(int fd)
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &send, sizeof send);
 }
 
-/* One connection of the host: ours by its user, and always the same process. */
+/* One connection of the host, which is always the same process. */
 static int accept_one(struct bl_remote *r, uint64_t *kind)
 {
-    struct pollfd ready = {.fd = r->listening, .events = POLLIN};
-    if (poll(&ready, 1, JOIN_MS) <= 0) return -1;
-    const int fd = accept4(r->listening, NULL, NULL, SOCK_CLOEXEC);
+    uint64_t pid = r->pid;
+    const int fd = bl_peer_accept(r->listening, JOIN_MS, &pid);
     if (fd < 0) return -1;
-    struct ucred peer;
-    socklen_t len = sizeof peer;
-    struct timeval patience = {.tv_sec = JOIN_MS / 1000};
     struct bl_frame join;
     char version[32];
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    bool ok = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.uid == geteuid();
-    ok = ok && (r->pid == 0 || r->pid == (uint64_t)peer.pid);
-    ok = ok && bl_frame_receive(fd, &join, sizeof join) && join.type == BL_FRAME_JOIN;
+    bool ok = bl_frame_receive(fd, &join, sizeof join) && join.type == BL_FRAME_JOIN;
     ok = ok && join.length == strlen(bl_version()) && bl_frame_receive(fd, version, join.length);
     ok = ok && memcmp(version, bl_version(), join.length) == 0;
     if (!ok) {
@@ -220,7 +212,7 @@ static int accept_one(struct bl_remote *r, uint64_t *kind)
         return -1;
     }
     pthread_mutex_lock(&r->lock);
-    r->pid = (uint64_t)peer.pid;
+    r->pid = pid;
     pthread_mutex_unlock(&r->lock);
     *kind = join.id;
     return fd;
@@ -283,7 +275,7 @@ static bool greet(struct bl_remote *r)
     if (up) {
         r->state = BL_REMOTE_UP;
         r->starts++;
-        if (r->pid != (uint64_t)getpid()) r->pidfd = (int)syscall(SYS_pidfd_open, (pid_t)r->pid, 0); /* never ourselves */
+        r->pidfd = bl_peer_open(r->pid);
     }
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
@@ -293,19 +285,10 @@ static bool greet(struct bl_remote *r)
 
 /* ---- a host ends ------------------------------------------------------------------------------ */
 
-static void forget_path(struct bl_remote *r)
-{
-    if (r->path[0] == '\0') return;
-    unlink(r->path);
-    *strrchr(r->path, '/') = '\0';
-    rmdir(r->path);
-    r->path[0] = '\0';
-}
-
 void bl_remote_stop_listening(struct bl_remote *r)
 {
     close_fd(&r->listening);
-    forget_path(r);
+    bl_peer_forget(r->path);
 }
 
 /* Each task that it had is answered. A host that ends because its pool does is no news: as all others in flight, these
