@@ -3,6 +3,7 @@
  * The host: a process of its own that runs a pool's operations.
  *
  *     beamline_host SOCKET [LIBRARY ...]
+ *     beamline_host ring SOCKET              see bl_host_ring.c
  *
  * It joins the VM at SOCKET with two connections, gets its configuration, loads the user's LIBRARYs, gives up what
  * privileges it can, says what operations it has, and then runs tasks until either connection or its standard input
@@ -26,7 +27,7 @@
 #include "bl_peer.h"
 #include "bl_pool_terms.h"
 
-enum { FILES = 64, OVERHEAD_BYTES = 512 << 20, EXIT_JOIN = 3, EXIT_CONFIG = 4, BUCKETS = 1024, SHARED = 8 };
+enum { FILES = 64, OVERHEAD_BYTES = 512 << 20, BUCKETS = 1024, SHARED = 8 };
 
 static struct host {
     struct bl_pool *pool;
@@ -381,17 +382,18 @@ static void be_silent(void)
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        fprintf(stderr, "usage: beamline_host SOCKET [LIBRARY ...]\nStarted by a pool with isolation => os_process.\n");
+        fprintf(stderr, "usage: beamline_host SOCKET [LIBRARY ...]\nStarted by a pool or a device with isolation => os_process.\n");
         return 2;
     }
     struct bl_error err = {.status = BL_OK};
     be_silent();
+    if (argc == 3 && strcmp(argv[1], "ring") == 0) bl_host_ring(argv[2]);
     host.data = join(argv[1], 0);
     host.control = host.data >= 0 ? join(argv[1], 1) : -1;
-    if (host.control < 0) return EXIT_JOIN;
+    if (host.control < 0) return BL_HOST_EXIT_JOIN;
     bl_frame_reader_init(&host.reader, host.data);
     const enum bl_status status = set_up(argv + 2, &err);
-    if (!hello(status, &err)) return EXIT_CONFIG;
+    if (!hello(status, &err)) return BL_HOST_EXIT_CONFIG;
     serve();
     _exit(0); /* threads may be in the middle of something: nobody wants it any more */
 }

@@ -18,4 +18,8 @@ enum bl_status bl_host_limit(const struct bl_host_limits *limits, struct bl_erro
 /* Allows only the system calls that computing needs. False: libseccomp is not here, or the kernel has none. */
 bool bl_host_sandbox(void);
 
+enum { BL_HOST_EXIT_JOIN = 3, BL_HOST_EXIT_CONFIG = 4 };
+/* Serves one device of the part ring; does not return. */
+void bl_host_ring(const char *path) __attribute__((noreturn));
+
 #endif

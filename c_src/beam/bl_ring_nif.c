@@ -14,7 +14,7 @@
 
 enum { NAME_BYTES = 64, PATH_BYTES = 4096, INLINE_COPY = 65536, SLICE_BYTES = 500000 };
 
-static ERL_NIF_TERM am_ok, am_true, am_false, am_all;
+static ERL_NIF_TERM am_ok, am_true, am_false, am_all, am_ask;
 static const char *const phase_names[] = {"created", "idle", "suspended", "draining", "stopped", "failed"};
 static const char *const control_names[] = {"suspend", "resume", "checkpoint", "upgrade", "stop", NULL};
 
@@ -30,7 +30,7 @@ static ERL_NIF_TERM status_error(ErlNifEnv *env, enum bl_status status)
 static ERL_NIF_TERM closed(ErlNifEnv *env) { return status_error(env, BL_CLOSED); }
 
 /* Milliseconds or -1. */
-static bool get_deadline(ErlNifEnv *env, ERL_NIF_TERM term, uint64_t now_ns, uint64_t *out)
+bool ring_get_deadline(ErlNifEnv *env, ERL_NIF_TERM term, uint64_t now_ns, uint64_t *out)
 {
     ErlNifSInt64 ms;
     if (!enif_get_int64(env, term, &ms) || ms < -1 || ms > INT64_MAX / 4000000) return false;
@@ -77,7 +77,7 @@ static ERL_NIF_TERM nif_close(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
     return enif_make_badarg(env);
 }
 
-static ERL_NIF_TERM make_map(ErlNifEnv *env, const char *const names[], const uint64_t values[], size_t count)
+ERL_NIF_TERM ring_map(ErlNifEnv *env, const char *const names[], const uint64_t values[], size_t count)
 {
     ERL_NIF_TERM keys[32], terms[32], map;
     for (size_t i = 0; i < count; i++) {
@@ -88,18 +88,23 @@ static ERL_NIF_TERM make_map(ErlNifEnv *env, const char *const names[], const ui
     return map;
 }
 
-static ERL_NIF_TERM device_map(ErlNifEnv *env, const struct handle *h, struct bl_device *d)
+ERL_NIF_TERM ring_device_map(ErlNifEnv *env, const struct device_numbers *own, const struct bl_device_stats *s)
 {
     static const char *const names[] = {"number", "actors", "buffers", "started", "handled", "expired", "busy", "undelivered",
                                         "failed", "lost",
                                         "lost_total", "moved_aside", "memory", "memory_peak", "threads", "threads_aside", "parked",
                                         "memory_limit", "max_lost"};
+    const uint64_t values[] = {own->number, s->actors, s->buffers, s->started, s->handled, s->expired, s->busy, s->undelivered, s->failed,
+                               s->lost_now, s->lost_total, s->moved_aside, s->memory, s->memory_peak, s->threads, s->threads_aside,
+                               s->parked, own->memory_limit, own->max_lost};
+    return ring_map(env, names, values, sizeof values / sizeof values[0]);
+}
+
+static ERL_NIF_TERM device_map(ErlNifEnv *env, const struct handle *h, struct bl_device *d)
+{
     struct bl_device_stats s;
     bl_device_stats(d, &s);
-    const uint64_t values[] = {h->number, s.actors, s.buffers, s.started, s.handled, s.expired, s.busy, s.undelivered, s.failed, s.lost_now,
-                               s.lost_total, s.moved_aside, s.memory, s.memory_peak, s.threads, s.threads_aside, s.parked,
-                               d->config.memory_limit, d->config.max_lost};
-    return make_map(env, names, values, sizeof values / sizeof values[0]);
+    return ring_device_map(env, &(struct device_numbers){h->number, d->config.memory_limit, d->config.max_lost}, &s);
 }
 
 /* (Device) -> {ok, Map} | {error, closed}. Walks over all actors: dirty. */
@@ -107,6 +112,7 @@ static ERL_NIF_TERM nif_device_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM
 {
     (void)argc;
     struct handle *h;
+    if (ring_handle_get(env, argv[0], FAR_DEVICE_HANDLE, &h)) return am_ask;
     if (!ring_handle_get(env, argv[0], DEVICE_HANDLE, &h)) return enif_make_badarg(env);
     struct bl_device *d = ring_handle_enter(h);
     if (!d) return closed(env);
@@ -120,10 +126,10 @@ struct listing {
     ERL_NIF_TERM list;
 };
 
-static void list_device(struct handle *h, struct bl_device *d, void *arg)
+static void list_device(struct handle *h, void *arg)
 {
     struct listing *l = arg;
-    l->list = enif_make_list_cell(l->env, device_map(l->env, h, d), l->list);
+    l->list = enif_make_list_cell(l->env, h->kind == FAR_DEVICE_HANDLE ? ring_far_device_map(l->env, h) : device_map(l->env, h, h->object), l->list);
 }
 
 /* () -> {OpenRequests, [Map]}. Dirty. */
@@ -146,23 +152,25 @@ static ERL_NIF_TERM name_list(ErlNifEnv *env, const char *const *names)
     return enif_make_list_from_array(env, list, n);
 }
 
+ERL_NIF_TERM ring_handler_row(ErlNifEnv *env, const struct bl_ring_handler *r)
+{
+    return enif_make_tuple6(env, enif_make_atom(env, r->name), enif_make_uint(env, r->version), enif_make_uint64(env, r->state_size),
+                            name_list(env, r->functions), name_list(env, r->ports),
+                            enif_make_string(env, r->summary ? r->summary : "", ERL_NIF_LATIN1));
+}
+
 /* (Device) -> {ok, [{Name, Version, StateSize, Functions, Ports, Summary}]} | {error, closed}, the newest first */
 static ERL_NIF_TERM nif_handlers(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
     struct handle *h;
-    if (!ring_handle_get(env, argv[0], DEVICE_HANDLE, &h)) return enif_make_badarg(env);
+    if (!ring_handle_get(env, argv[0], DEVICE_HANDLE, &h)) return ring_far_handlers(env, argc, argv);
     struct bl_device *d = ring_handle_enter(h);
     if (!d) return closed(env);
     ERL_NIF_TERM list = enif_make_list(env, 0);
     pthread_mutex_lock(&d->handlers.lock);
     for (size_t i = 0; i < d->handlers.count; i++) {
-        const struct bl_ring_handler *r = d->handlers.handler[i];
-        const char *summary = r->summary ? r->summary : "";
-        const ERL_NIF_TERM row = enif_make_tuple6(env, enif_make_atom(env, r->name), enif_make_uint(env, r->version),
-                                                  enif_make_uint64(env, r->state_size), name_list(env, r->functions),
-                                                  name_list(env, r->ports), enif_make_string(env, summary, ERL_NIF_LATIN1));
-        list = enif_make_list_cell(env, row, list);
+        list = enif_make_list_cell(env, ring_handler_row(env, d->handlers.handler[i]), list);
     }
     pthread_mutex_unlock(&d->handlers.lock);
     ring_handle_leave(h);
@@ -178,6 +186,7 @@ static ERL_NIF_TERM nif_load(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     char text[PATH_BYTES];
     struct bl_error err;
     size_t added = 0;
+    if (ring_handle_get(env, argv[0], FAR_DEVICE_HANDLE, &h)) return am_ask;
     if (!ring_handle_get(env, argv[0], DEVICE_HANDLE, &h) || !enif_inspect_binary(env, argv[1], &path) || path.size >= sizeof text ||
         memchr(path.data, 0, path.size))
         return enif_make_badarg(env);
@@ -192,19 +201,8 @@ static ERL_NIF_TERM nif_load(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
 
 /* ---- actors --------------------------------------------------------------------------------- */
 
-static struct actor_skin *new_skin(ErlNifEnv *env, ERL_NIF_TERM ref, struct bl_error *err)
-{
-    struct actor_skin *s = bl_alloc_zero(NULL, sizeof *s, err);
-    if (!s) return NULL;
-    s->env = enif_alloc_env();
-    s->ref = enif_make_copy(s->env, ref);
-    enif_self(env, &s->owner);
-    pthread_mutex_init(&s->lock, NULL);
-    return s;
-}
-
 /* {State, StateSize | 0, Queue, Priority, FromVersion | -1, Stamp} */
-static bool get_start(ErlNifEnv *env, ERL_NIF_TERM term, struct bl_actor_options *o)
+bool ring_get_start(ErlNifEnv *env, ERL_NIF_TERM term, struct bl_actor_options *o)
 {
     const ERL_NIF_TERM *e;
     int arity, version, priority;
@@ -231,7 +229,7 @@ static ERL_NIF_TERM start_actor(ErlNifEnv *env, struct bl_device *d, const char 
         bl_fail_unsupported(&err, "handler");
         return ring_error(env, &err);
     }
-    struct actor_skin *skin = new_skin(env, ref, &err);
+    struct actor_skin *skin = ring_skin_new(env, ref, &err);
     if (!skin) return ring_error(env, &err);
     o->skin = skin;
     if (bl_actor_new(d, o, &a, &err) != BL_OK) {
@@ -257,8 +255,9 @@ static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
     struct handle *h;
     char name[NAME_BYTES];
     struct bl_actor_options o;
+    if (ring_handle_get(env, argv[0], FAR_DEVICE_HANDLE, &h)) return ring_far_start(env, argc, argv);
     if (!ring_handle_get(env, argv[0], DEVICE_HANDLE, &h) || enif_get_atom(env, argv[1], name, sizeof name, ERL_NIF_LATIN1) < 1 ||
-        !get_start(env, argv[2], &o) || !enif_is_ref(env, argv[3]))
+        !ring_get_start(env, argv[2], &o) || !enif_is_ref(env, argv[3]))
         return enif_make_badarg(env);
     struct bl_device *d = ring_handle_enter(h);
     if (!d) return closed(env);
@@ -290,6 +289,11 @@ static enum bl_status send_message(struct bl_actor *a, struct bl_slot *message, 
     return BL_OK;
 }
 
+static struct reading reading_of(struct bl_actor *a)
+{
+    return (struct reading){__atomic_load_n(&a->handler, __ATOMIC_ACQUIRE), &a->device->quota, a->device};
+}
+
 /* (Actor, Message, TimeoutMs | -1) -> ok | {error, Reason} */
 static ERL_NIF_TERM nif_cast(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
@@ -300,11 +304,13 @@ static ERL_NIF_TERM nif_cast(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     ErlNifPid self;
     bool badarg = false;
     const uint64_t now_ns = bl_now_ns();
-    if (!ring_handle_get(env, argv[0], ACTOR_HANDLE, &h) || !get_deadline(env, argv[2], now_ns, &message.deadline_ns))
+    if (!ring_handle_get(env, argv[0], ACTOR_HANDLE, &h)) return ring_far_cast(env, argc, argv);
+    if (!ring_get_deadline(env, argv[2], now_ns, &message.deadline_ns))
         return enif_make_badarg(env);
     struct bl_actor *a = ring_handle_enter(h);
     if (!a) return closed(env);
-    enum bl_status status = ring_message_read(env, a, argv[1], &message, &badarg, &err);
+    const struct reading how = reading_of(a);
+    enum bl_status status = ring_message_read(env, &how, argv[1], &message, &badarg, &err);
     if (status == BL_OK) {
         enif_self(env, &self);
         message.reply_to = self.pid;
@@ -325,12 +331,13 @@ static ERL_NIF_TERM nif_call(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     bool badarg = false;
     uint64_t id = 0;
     const uint64_t now_ns = bl_now_ns();
-    if (!ring_handle_get(env, argv[0], ACTOR_HANDLE, &h) || !get_deadline(env, argv[2], now_ns, &message.deadline_ns) ||
-        !enif_is_ref(env, argv[3]))
+    if (!ring_handle_get(env, argv[0], ACTOR_HANDLE, &h)) return ring_far_call(env, argc, argv);
+    if (!ring_get_deadline(env, argv[2], now_ns, &message.deadline_ns) || !enif_is_ref(env, argv[3]))
         return enif_make_badarg(env);
     struct bl_actor *a = ring_handle_enter(h);
     if (!a) return closed(env);
-    enum bl_status status = ring_message_read(env, a, argv[1], &message, &badarg, &err);
+    const struct reading how = reading_of(a);
+    enum bl_status status = ring_message_read(env, &how, argv[1], &message, &badarg, &err);
     if (status == BL_OK) {
         id = ring_request_new(env, CALL_REQUEST, argv[3], &err);
         message.reply_to = id;
@@ -361,13 +368,12 @@ static ERL_NIF_TERM nif_control(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
 {
     (void)argc;
     struct handle *h;
-    char kind_name[NAME_BYTES], handler_name[NAME_BYTES];
+    char handler_name[NAME_BYTES];
     struct bl_error err;
-    if (!ring_handle_get(env, argv[0], ACTOR_HANDLE, &h) || enif_get_atom(env, argv[1], kind_name, sizeof kind_name, ERL_NIF_LATIN1) < 1 ||
-        enif_get_atom(env, argv[2], handler_name, sizeof handler_name, ERL_NIF_LATIN1) < 1 || !enif_is_ref(env, argv[3]))
+    if (!ring_handle_get(env, argv[0], ACTOR_HANDLE, &h)) return ring_far_control(env, argc, argv);
+    const int kind = ring_get_control(env, argv[1]);
+    if (kind < 0 || enif_get_atom(env, argv[2], handler_name, sizeof handler_name, ERL_NIF_LATIN1) < 1 || !enif_is_ref(env, argv[3]))
         return enif_make_badarg(env);
-    const int kind = bl_name_index(control_names, kind_name);
-    if (kind < 0) return enif_make_badarg(env);
     struct bl_actor *a = ring_handle_enter(h);
     if (!a) return closed(env);
     if (kind == BL_STOP && bl_actor_stop_idle(a)) {
@@ -386,20 +392,14 @@ static ERL_NIF_TERM nif_control(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
     return status == BL_OK ? enif_make_uint64(env, id) : ring_error(env, &err);
 }
 
-static ERL_NIF_TERM actor_map(ErlNifEnv *env, struct bl_actor *a)
+ERL_NIF_TERM ring_actor_map(ErlNifEnv *env, const char *handler, const struct bl_actor_info *i)
 {
     static const char *const names[] = {"queue", "queued", "handled", "refused", "expired", "busy", "run_ns", "subscribers",
                                         "state_size", "version"};
-    const uint64_t values[] = {
-        UINT64_C(1) << a->ring.shift, bl_ring_length(&a->ring), __atomic_load_n(&a->handled, __ATOMIC_RELAXED),
-        __atomic_load_n(&a->refused_by_handler, __ATOMIC_RELAXED), __atomic_load_n(&a->expired, __ATOMIC_RELAXED),
-        __atomic_load_n(&a->full, __ATOMIC_RELAXED), __atomic_load_n(&a->run_ns, __ATOMIC_RELAXED),
-        __atomic_load_n(&a->sink_count, __ATOMIC_RELAXED), __atomic_load_n(&a->state_size, __ATOMIC_RELAXED),
-        __atomic_load_n(&a->handler, __ATOMIC_ACQUIRE)->version};
-    ERL_NIF_TERM map = make_map(env, names, values, sizeof values / sizeof values[0]);
-    const enum bl_phase phase = bl_actor_phase(a);
-    const char *handler = __atomic_load_n(&a->handler, __ATOMIC_ACQUIRE)->name;
-    const char *name = phase == BL_LIVE && __atomic_load_n(&a->ring.scheduled, __ATOMIC_RELAXED) ? "running" : phase_names[phase];
+    const uint64_t values[] = {i->queue, i->queued, i->handled, i->refused, i->expired, i->busy, i->run_ns, i->subscribers, i->state_size,
+                               i->version};
+    ERL_NIF_TERM map = ring_map(env, names, values, sizeof values / sizeof values[0]);
+    const char *name = i->running ? "running" : phase_names[i->phase <= BL_FAILED ? i->phase : BL_FAILED];
     enif_make_map_put(env, map, enif_make_atom(env, "state"), enif_make_atom(env, name), &map);
     enif_make_map_put(env, map, enif_make_atom(env, "handler"), enif_make_atom(env, handler), &map);
     return map;
@@ -410,10 +410,14 @@ static ERL_NIF_TERM nif_actor_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM 
 {
     (void)argc;
     struct handle *h;
+    if (ring_handle_get(env, argv[0], FAR_ACTOR_HANDLE, &h)) return am_ask;
     if (!ring_handle_get(env, argv[0], ACTOR_HANDLE, &h)) return enif_make_badarg(env);
     struct bl_actor *a = ring_handle_enter(h);
     if (!a) return closed(env);
-    const ERL_NIF_TERM map = actor_map(env, a);
+    const struct bl_ring_handler *handler = __atomic_load_n(&a->handler, __ATOMIC_ACQUIRE);
+    struct bl_actor_info numbers;
+    bl_actor_info(a, &numbers);
+    const ERL_NIF_TERM map = ring_actor_map(env, handler->name, &numbers);
     ring_handle_leave(h);
     return pair(env, am_ok, map);
 }
@@ -421,13 +425,20 @@ static ERL_NIF_TERM nif_actor_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM 
 /* ---- routes, subscribers ----------------------------------------------------------------------- */
 
 /* A port's number or name; -1: there is none. */
-static int get_port(ErlNifEnv *env, const struct bl_actor *a, ERL_NIF_TERM term)
+int ring_get_port(ErlNifEnv *env, const struct bl_ring_handler *h, ERL_NIF_TERM term)
 {
     char name[NAME_BYTES];
     unsigned number;
     if (enif_get_uint(env, term, &number)) return number < BL_RING_PORTS ? (int)number : -1;
     if (enif_get_atom(env, term, name, sizeof name, ERL_NIF_LATIN1) < 1) return -1;
-    return bl_name_index(__atomic_load_n(&a->handler, __ATOMIC_ACQUIRE)->ports, name);
+    return bl_name_index(h->ports, name);
+}
+
+/* The number of a control's name; -1: there is none. */
+int ring_get_control(ErlNifEnv *env, ERL_NIF_TERM term)
+{
+    char name[NAME_BYTES];
+    return enif_get_atom(env, term, name, sizeof name, ERL_NIF_LATIN1) < 1 ? -1 : bl_name_index(control_names, name);
 }
 
 /* (Connect, From, Port, To | all) -> ok | {ok, Count} | {error, Reason} */
@@ -437,6 +448,7 @@ static ERL_NIF_TERM nif_route(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
     struct handle *from_handle, *to_handle = NULL;
     struct bl_error err;
     const bool connect = argv[0] == am_true;
+    if (ring_handle_get(env, argv[1], FAR_ACTOR_HANDLE, &from_handle)) return ring_far_route(env, argc, argv);
     if (!ring_handle_get(env, argv[1], ACTOR_HANDLE, &from_handle) ||
         !(ring_handle_get(env, argv[3], ACTOR_HANDLE, &to_handle) || (!connect && argv[3] == am_all)))
         return enif_make_badarg(env);
@@ -445,7 +457,7 @@ static ERL_NIF_TERM nif_route(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
     struct bl_actor *to = to_handle ? ring_handle_enter(to_handle) : NULL;
     enum bl_status status = to_handle && !to ? bl_fail(&err, BL_CLOSED) : BL_OK;
     uint32_t gone = 0;
-    const int port = get_port(env, from, argv[2]);
+    const int port = ring_get_port(env, __atomic_load_n(&from->handler, __ATOMIC_ACQUIRE), argv[2]);
     if (status == BL_OK && port < 0) status = bl_fail_invalid(&err, "port", "the handler has no such port");
     if (status == BL_OK && connect) status = bl_actor_connect(from, (uint32_t)port, to, &err);
     if (status == BL_OK && !connect) gone = bl_actor_disconnect(from, (uint32_t)port, to);
@@ -462,10 +474,11 @@ static ERL_NIF_TERM nif_subscribe(ErlNifEnv *env, int argc, const ERL_NIF_TERM a
     struct handle *h;
     ErlNifUInt64 window;
     struct bl_error err;
-    if (!ring_handle_get(env, argv[0], ACTOR_HANDLE, &h) || !enif_get_uint64(env, argv[1], &window)) return enif_make_badarg(env);
+    if (!ring_handle_get(env, argv[0], ACTOR_HANDLE, &h)) return ring_far_subscribe(env, argc, argv);
+    if (!enif_get_uint64(env, argv[1], &window)) return enif_make_badarg(env);
     struct bl_actor *a = ring_handle_enter(h);
     if (!a) return closed(env);
-    struct sink *s = ring_sink_new(env, a);
+    struct sink *s = ring_sink_new(env, a, NULL);
     ERL_NIF_TERM term = 0;
     enum bl_status status = s ? BL_OK : bl_fail(&err, BL_CLOSED);
     if (s) {
@@ -483,7 +496,7 @@ static ERL_NIF_TERM nif_unsubscribe(ErlNifEnv *env, int argc, const ERL_NIF_TERM
     (void)argc;
     struct sink *s;
     if (!ring_sink_get(env, argv[0], &s)) return enif_make_badarg(env);
-    return bl_actor_unsubscribe(s->actor, s) ? am_true : am_false;
+    return (s->actor ? bl_actor_unsubscribe(s->actor, s) : bl_far_actor_unsubscribe(s->far, s)) ? am_true : am_false;
 }
 
 /* (Subscription, Results) -> boolean() */
@@ -493,7 +506,7 @@ static ERL_NIF_TERM nif_credit(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     struct sink *s;
     ErlNifUInt64 more;
     if (!ring_sink_get(env, argv[0], &s) || !enif_get_uint64(env, argv[1], &more)) return enif_make_badarg(env);
-    return bl_actor_credit(s->actor, s, more) ? am_true : am_false;
+    return (s->actor ? bl_actor_credit(s->actor, s, more) : bl_far_actor_credit(s->far, s, more)) ? am_true : am_false;
 }
 
 /* ---- buffers --------------------------------------------------------------------------------------- */
@@ -506,6 +519,10 @@ static ERL_NIF_TERM nif_buffer(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     struct bl_ring_buffer *b;
     struct bl_error err;
     ERL_NIF_TERM term;
+    if (ring_handle_get(env, argv[0], FAR_DEVICE_HANDLE, &h)) {
+        bl_fail_unsupported(&err, "buffers");
+        return ring_error(env, &err);
+    }
     if (!ring_handle_get(env, argv[0], DEVICE_HANDLE, &h) || !enif_get_uint64(env, argv[1], &size)) return enif_make_badarg(env);
     if (size > INLINE_COPY && enif_thread_type() == ERL_NIF_THR_NORMAL_SCHEDULER)
         return enif_schedule_nif(env, "buffer", ERL_NIF_DIRTY_JOB_CPU_BOUND, nif_buffer, argc, argv);
@@ -661,6 +678,7 @@ static int load(ErlNifEnv *env, void **data, ERL_NIF_TERM expected)
     am_true = enif_make_atom(env, "true");
     am_false = enif_make_atom(env, "false");
     am_all = enif_make_atom(env, "all");
+    am_ask = enif_make_atom(env, "ask");
     ring_requests_load(env);
     return ring_handles_load(env) ? 0 : 2;
 }
@@ -695,6 +713,11 @@ static ErlNifFunc functions[] = {
     {"take", 1, nif_take, 0},
     {"size", 1, nif_size, 0},
     {"give", 2, nif_give, 0},
+    {"far_open", 1, ring_far_open, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"far_listen", 1, ring_far_listen, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"far_exited", 2, ring_far_exited, 0},
+    {"far_state", 1, ring_far_state, 0},
+    {"far_ask", 3, ring_far_ask, 0},
 };
 
 ERL_NIF_INIT(beamline_ring_nif, functions, load, NULL, upgrade, NULL)

@@ -6,6 +6,7 @@
  *   bl_ring_nif_handle.c    handles: devices, actors, buffers, subscribers; their owners
  *   bl_ring_nif_message.c   a term becomes a message; bodies
  *   bl_ring_nif_request.c   who waits for an answer; what the device tells processes
+ *   bl_ring_nif_far.c       entries for devices in an OS process
  */
 #ifndef BL_RING_NIF_H
 #define BL_RING_NIF_H
@@ -13,25 +14,27 @@
 #include <erl_nif.h>
 
 #include "bl_device.h"
+#include "bl_far.h"
 
 #pragma GCC visibility push(hidden)
 
 /* ---- handles ---- */
 
-enum handle_kind { DEVICE_HANDLE, ACTOR_HANDLE, BUFFER_HANDLE, HANDLE_KINDS };
+enum handle_kind { DEVICE_HANDLE, ACTOR_HANDLE, BUFFER_HANDLE, FAR_DEVICE_HANDLE, FAR_ACTOR_HANDLE, HANDLE_KINDS };
 
 /* word: users * 2 + closing. Who finds `closing` and no users in it, first, gives the object up; nobody waits.
  * An open device and an actor that has not ended keep their handle: they do not need a term. */
 struct handle {
     uint64_t word; /* atomic */
     enum handle_kind kind;
-    void *object; /* struct bl_device, bl_actor, bl_ring_buffer: a reference */
+    void *object; /* struct bl_device, bl_actor, bl_ring_buffer, bl_far, bl_far_actor: a reference */
     uint32_t changing; /* atomic: the owner is being replaced */
     ErlNifPid owner;
     ErlNifMonitor monitor;
     /* Of a device. */
     struct bl_link link;
     uint64_t number;
+    ErlNifMonitor keeper; /* FAR_DEVICE: of the process that has its OS process; it ends with that, too */
 };
 
 bool ring_handles_load(ErlNifEnv *env);
@@ -49,15 +52,16 @@ bool ring_handle_close(struct handle *h);
 enum bl_status ring_handle_give(ErlNifEnv *env, struct handle *h, const ErlNifPid *to, struct bl_error *err);
 /* A binary that is the buffer's memory; its handle is closed. BL_BUSY, BL_CLOSED. */
 enum bl_status ring_handle_take(ErlNifEnv *env, struct handle *h, ERL_NIF_TERM *out, struct bl_error *err);
-/* Calls for each open device, entered. */
-void ring_devices_each(void (*fun)(struct handle *h, struct bl_device *d, void *arg), void *arg);
+/* Calls for each open device, of both kinds. */
+void ring_devices_each(void (*fun)(struct handle *h, void *arg), void *arg);
 
 struct sink {
     struct bl_actor *actor; /* a reference */
+    struct bl_far_actor *far; /* or to this */
     ErlNifPid pid;
     ErlNifMonitor monitor;
 };
-struct sink *ring_sink_new(ErlNifEnv *env, struct bl_actor *a);
+struct sink *ring_sink_new(ErlNifEnv *env, struct bl_actor *a, struct bl_far_actor *far);
 bool ring_sink_get(ErlNifEnv *env, ERL_NIF_TERM term, struct sink **out);
 
 /* What an actor knows about its process. */
@@ -69,6 +73,9 @@ struct actor_skin {
     struct handle *handle; /* kept, until `ended` */
     bool ended;
 };
+/* Owned by the caller. NULL: no memory. */
+struct actor_skin *ring_skin_new(ErlNifEnv *env, ERL_NIF_TERM ref, struct bl_error *err);
+void ring_skin_free(void *skin);
 
 /* ---- messages ---- */
 
@@ -79,18 +86,23 @@ struct body {
     uint64_t size;
     uint8_t bytes[];
 };
-uint8_t *ring_body_new(struct bl_device *d, uint64_t size, void **owner, struct bl_error *err);
+uint8_t *ring_body_new(struct bl_quota *quota, uint64_t size, void **owner, struct bl_error *err);
 void ring_body_free(void *owner);
 
 /* Payload, function, flags and size of a slot from: Binary | {Function, Binary} | {Function, [Buffer]}.
  * BL_OK, BL_INVALID with a NULL subject text for badarg (*badarg), or another failure. What it holds is given back by _drop. */
-enum bl_status ring_message_read(ErlNifEnv *env, struct bl_actor *a, ERL_NIF_TERM term, struct bl_slot *slot, bool *badarg,
+struct reading {
+    const struct bl_ring_handler *handler;
+    struct bl_quota *quota;
+    const struct bl_device *device; /* of buffers; NULL: it takes none */
+};
+enum bl_status ring_message_read(ErlNifEnv *env, const struct reading *how, ERL_NIF_TERM term, struct bl_slot *slot, bool *badarg,
                                  struct bl_error *err);
 void ring_message_drop(struct bl_slot *slot);
 
 /* ---- requests ---- */
 
-enum request_kind { CALL_REQUEST, CONTROL_REQUEST, CHECKPOINT_REQUEST };
+enum request_kind { CALL_REQUEST, CONTROL_REQUEST, CHECKPOINT_REQUEST, COUNT_REQUEST, ACTOR_INFO_REQUEST, DEVICE_INFO_REQUEST };
 
 void ring_requests_load(ErlNifEnv *env);
 /* 0: too many, or no memory (err). */
@@ -100,10 +112,49 @@ void ring_request_drop(uint64_t id);
 /* False: it was answered. */
 bool ring_request_cancel(uint64_t id);
 uint64_t ring_requests_open(void);
+/* Its answer is what `what` makes, unless it was cancelled. */
+void ring_request_answer(uint64_t id, ERL_NIF_TERM (*what)(ErlNifEnv *env, enum request_kind kind, const void *arg), const void *arg);
+ERL_NIF_TERM ring_result(ErlNifEnv *env, const struct bl_result *result);
+ERL_NIF_TERM ring_checkpoint(ErlNifEnv *env, const char *handler, uint32_t version, const struct bl_result *result);
 extern const struct bl_device_host ring_host;
+void ring_tell_undelivered(struct actor_skin *skin, uint64_t sender, uint32_t function, const struct bl_error *err); /* sender 0: the owner */
+void ring_tell_failed(struct actor_skin *skin, const struct bl_error *err);
+void ring_tell_batch(void *sink, const struct bl_result *results, size_t count);
+void ring_sink_free(void *sink);
 
 /* {error, Reason} */
 ERL_NIF_TERM ring_error(ErlNifEnv *env, const struct bl_error *err);
+
+/* ---- entries that both kinds of devices share ---- */
+
+bool ring_get_deadline(ErlNifEnv *env, ERL_NIF_TERM term, uint64_t now_ns, uint64_t *out);
+bool ring_get_start(ErlNifEnv *env, ERL_NIF_TERM term, struct bl_actor_options *o);
+int ring_get_control(ErlNifEnv *env, ERL_NIF_TERM term);
+int ring_get_port(ErlNifEnv *env, const struct bl_ring_handler *h, ERL_NIF_TERM term);
+ERL_NIF_TERM ring_map(ErlNifEnv *env, const char *const names[], const uint64_t values[], size_t count);
+ERL_NIF_TERM ring_handler_row(ErlNifEnv *env, const struct bl_ring_handler *h);
+/* `info` of a device and an actor; `numbers` as doc/ring.md names them. */
+struct device_numbers {
+    uint64_t number, memory_limit, max_lost;
+};
+ERL_NIF_TERM ring_device_map(ErlNifEnv *env, const struct device_numbers *own, const struct bl_device_stats *stats);
+ERL_NIF_TERM ring_actor_map(ErlNifEnv *env, const char *handler, const struct bl_actor_info *info);
+
+/* ---- devices in an OS process: the same entries, which raise badarg for a handle of no kind ---- */
+
+ERL_NIF_TERM ring_far_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM ring_far_listen(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM ring_far_exited(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM ring_far_state(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM ring_far_ask(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM ring_far_handlers(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM ring_far_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM ring_far_cast(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM ring_far_call(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM ring_far_control(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM ring_far_route(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM ring_far_subscribe(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM ring_far_device_map(ErlNifEnv *env, const struct handle *h);
 
 #pragma GCC visibility pop
 

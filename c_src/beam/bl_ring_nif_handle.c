@@ -34,15 +34,22 @@ static void unlist(struct handle *h)
 }
 
 /* Under the lock: who unlists waits for it, and the handle with him. */
-void ring_devices_each(void (*fun)(struct handle *h, struct bl_device *d, void *arg), void *arg)
+void ring_devices_each(void (*fun)(struct handle *h, void *arg), void *arg)
 {
     pthread_mutex_lock(&devices_lock);
     for (struct bl_link *l = devices.next; l != &devices; l = l->next) {
         struct handle *h = BL_CONTAINER(l, struct handle, link);
-        struct bl_device *d = h->object;
-        fun(h, d, arg);
+        fun(h, arg);
     }
     pthread_mutex_unlock(&devices_lock);
+}
+
+static bool is_device(const struct handle *h) { return h->kind == DEVICE_HANDLE || h->kind == FAR_DEVICE_HANDLE; }
+
+static struct actor_skin *skin_of(const struct handle *h)
+{
+    if (h->kind == ACTOR_HANDLE) return ((struct bl_actor *)h->object)->skin;
+    return h->kind == FAR_ACTOR_HANDLE ? ((struct bl_far_actor *)h->object)->skin : NULL;
 }
 
 /* ---- in and out ---- */
@@ -57,6 +64,11 @@ static void shut(struct handle *h)
         break;
     case ACTOR_HANDLE: bl_actor_kill(h->object); break;
     case BUFFER_HANDLE: bl_ring_buffer_close(h->object); break;
+    case FAR_DEVICE_HANDLE:
+        unlist(h);
+        bl_far_close(h->object);
+        break;
+    case FAR_ACTOR_HANDLE: bl_far_actor_kill(h->object); break;
     default: break;
     }
 }
@@ -67,6 +79,8 @@ static void give_up(struct handle *h)
     case DEVICE_HANDLE: bl_device_unref(h->object); break;
     case ACTOR_HANDLE: bl_actor_unref(h->object); break;
     case BUFFER_HANDLE: bl_ring_buffer_unref(h->object); break;
+    case FAR_DEVICE_HANDLE: bl_far_unref(h->object); break;
+    case FAR_ACTOR_HANDLE: bl_far_actor_unref(h->object); break;
     default: break;
     }
 }
@@ -92,7 +106,7 @@ bool ring_handle_close(struct handle *h)
     const bool first = !(__atomic_fetch_or(&h->word, CLOSING, __ATOMIC_ACQ_REL) & CLOSING);
     if (first) shut(h);
     ring_handle_leave(h);
-    if (first && h->kind == DEVICE_HANDLE) enif_release_resource(h);
+    if (first && is_device(h)) enif_release_resource(h);
     return first;
 }
 
@@ -104,7 +118,7 @@ bool ring_handle_get(ErlNifEnv *env, ERL_NIF_TERM term, enum handle_kind kind, s
 /* The handle stays until the actor has ended, which it may have by now. */
 static void keep_for_actor(struct handle *h)
 {
-    struct actor_skin *skin = ((struct bl_actor *)h->object)->skin;
+    struct actor_skin *skin = skin_of(h);
     pthread_mutex_lock(&skin->lock);
     if (!skin->ended) {
         enif_keep_resource(h);
@@ -133,9 +147,10 @@ bool ring_handle_make(ErlNifEnv *env, enum handle_kind kind, void *object, ERL_N
     bl_link_init(&h->link);
     enif_self(env, &h->owner);
     const bool alive = enif_monitor_process(env, h, &h->owner, &h->monitor) == 0;
-    if (kind == DEVICE_HANDLE) enif_keep_resource(h);
-    if (kind == ACTOR_HANDLE) keep_for_actor(h);
-    if (alive && kind == DEVICE_HANDLE) enlist(h);
+    h->keeper = h->monitor;
+    if (is_device(h)) enif_keep_resource(h);
+    if (skin_of(h)) keep_for_actor(h);
+    if (alive && is_device(h)) enlist(h);
     if (!alive) ring_handle_close(h);
     *out = enif_make_resource(env, h);
     enif_release_resource(h);
@@ -145,8 +160,8 @@ bool ring_handle_make(ErlNifEnv *env, enum handle_kind kind, void *object, ERL_N
 static void set_owner(struct handle *h, const ErlNifPid *to)
 {
     h->owner = *to;
-    if (h->kind != ACTOR_HANDLE) return;
-    struct actor_skin *skin = ((struct bl_actor *)h->object)->skin;
+    struct actor_skin *skin = skin_of(h);
+    if (!skin) return;
     pthread_mutex_lock(&skin->lock);
     skin->owner = *to;
     pthread_mutex_unlock(&skin->lock);
@@ -168,7 +183,7 @@ enum bl_status ring_handle_give(ErlNifEnv *env, struct handle *h, const ErlNifPi
     else if (enif_monitor_process(env, h, to, &monitor) != 0)
         status = bl_fail_invalid(err, "owner", "not alive");
     if (status == BL_OK) {
-        enif_demonitor_process(env, h, &h->monitor);
+        if (h->kind != FAR_DEVICE_HANDLE || enif_compare_monitors(&h->monitor, &h->keeper) != 0) enif_demonitor_process(env, h, &h->monitor);
         h->monitor = monitor;
         set_owner(h, to);
     }
@@ -196,7 +211,7 @@ enum bl_status ring_handle_take(ErlNifEnv *env, struct handle *h, ERL_NIF_TERM *
 
 /* ---- subscribers ---- */
 
-struct sink *ring_sink_new(ErlNifEnv *env, struct bl_actor *a)
+struct sink *ring_sink_new(ErlNifEnv *env, struct bl_actor *a, struct bl_far_actor *far)
 {
     struct sink *s = enif_alloc_resource(sink_type, sizeof *s);
     memset(s, 0, sizeof *s);
@@ -205,8 +220,10 @@ struct sink *ring_sink_new(ErlNifEnv *env, struct bl_actor *a)
         enif_release_resource(s);
         return NULL;
     }
-    bl_actor_ref(a);
+    if (a) bl_actor_ref(a);
+    if (far) bl_far_actor_ref(far);
     s->actor = a;
+    s->far = far;
     return s;
 }
 
@@ -222,7 +239,9 @@ static void handle_down(ErlNifEnv *env, void *object, ErlNifPid *pid, ErlNifMoni
     (void)env, (void)pid;
     struct handle *h = object;
     /* A monitor of an owner who has handed it over. */
-    if (enif_compare_monitors(monitor, &h->monitor) != 0) return;
+    if (enif_compare_monitors(monitor, &h->monitor) != 0 &&
+        (h->kind != FAR_DEVICE_HANDLE || enif_compare_monitors(monitor, &h->keeper) != 0))
+        return;
     ring_handle_close(h);
 }
 
@@ -236,7 +255,8 @@ static void sink_down(ErlNifEnv *env, void *object, ErlNifPid *pid, ErlNifMonito
 {
     (void)env, (void)pid, (void)monitor;
     struct sink *s = object;
-    bl_actor_unsubscribe(s->actor, s);
+    if (s->actor) bl_actor_unsubscribe(s->actor, s);
+    if (s->far) bl_far_actor_unsubscribe(s->far, s);
 }
 
 static void sink_destroy(ErlNifEnv *env, void *object)
@@ -244,6 +264,7 @@ static void sink_destroy(ErlNifEnv *env, void *object)
     (void)env;
     struct sink *s = object;
     if (s->actor) bl_actor_unref(s->actor);
+    if (s->far) bl_far_actor_unref(s->far);
 }
 
 static void taken_destroy(ErlNifEnv *env, void *object)
@@ -263,7 +284,11 @@ bool ring_handles_load(ErlNifEnv *env)
     handle_type[DEVICE_HANDLE] = make_type(env, "beamline_ring_device", handle_destroy, handle_down);
     handle_type[ACTOR_HANDLE] = make_type(env, "beamline_ring_actor", handle_destroy, handle_down);
     handle_type[BUFFER_HANDLE] = make_type(env, "beamline_ring_buffer", handle_destroy, handle_down);
+    handle_type[FAR_DEVICE_HANDLE] = make_type(env, "beamline_ring_far_device", handle_destroy, handle_down);
+    handle_type[FAR_ACTOR_HANDLE] = make_type(env, "beamline_ring_far_actor", handle_destroy, handle_down);
     taken_type = make_type(env, "beamline_ring_taken", taken_destroy, NULL);
     sink_type = make_type(env, "beamline_ring_sink", sink_destroy, sink_down);
-    return handle_type[DEVICE_HANDLE] && handle_type[ACTOR_HANDLE] && handle_type[BUFFER_HANDLE] && taken_type && sink_type;
+    for (int kind = 0; kind < HANDLE_KINDS; kind++)
+        if (!handle_type[kind]) return false;
+    return taken_type && sink_type;
 }

@@ -11,20 +11,20 @@ enum { COPIED_BYTES = 512, NAME_BYTES = 64 };
 
 /* ---- bodies ---- */
 
-static struct body *new_body(struct bl_device *d, size_t room, struct bl_error *err)
+static struct body *new_body(struct bl_quota *quota, size_t room, struct bl_error *err)
 {
-    struct body *b = bl_alloc(&d->quota, sizeof *b + room, err);
+    struct body *b = bl_alloc(quota, sizeof *b + room, err);
     if (!b) return NULL;
     b->env = NULL;
     b->size = 0;
-    b->quota = &d->quota;
+    b->quota = quota;
     return b;
 }
 
 /* With an environment, charged with so many bytes. */
-static struct body *new_env_body(struct bl_device *d, uint64_t size, struct bl_error *err)
+static struct body *new_env_body(struct bl_quota *quota, uint64_t size, struct bl_error *err)
 {
-    struct body *b = new_body(d, 0, err);
+    struct body *b = new_body(quota, 0, err);
     if (!b) return NULL;
     if (bl_quota_charge(b->quota, size, err) != BL_OK) {
         bl_free(b);
@@ -46,16 +46,16 @@ void ring_body_free(void *owner)
 }
 
 /* For a handler's reply: it becomes the binary that the caller gets. */
-uint8_t *ring_body_new(struct bl_device *d, uint64_t size, void **owner, struct bl_error *err)
+uint8_t *ring_body_new(struct bl_quota *quota, uint64_t size, void **owner, struct bl_error *err)
 {
-    struct body *b = new_env_body(d, size, err);
+    struct body *b = new_env_body(quota, size, err);
     if (!b) return NULL;
     unsigned char *data = enif_make_new_binary(b->env, (size_t)size, &b->term);
     *owner = b;
     return data;
 }
 
-static enum bl_status read_binary(ErlNifEnv *env, struct bl_device *d, ERL_NIF_TERM term, struct bl_slot *slot, bool *badarg,
+static enum bl_status read_binary(ErlNifEnv *env, struct bl_quota *quota, ERL_NIF_TERM term, struct bl_slot *slot, bool *badarg,
                                   struct bl_error *err)
 {
     ErlNifBinary bin;
@@ -69,7 +69,7 @@ static enum bl_status read_binary(ErlNifEnv *env, struct bl_device *d, ERL_NIF_T
         return BL_OK;
     }
     const bool copied = bin.size <= COPIED_BYTES;
-    struct body *b = copied ? new_body(d, bin.size, err) : new_env_body(d, bin.size, err);
+    struct body *b = copied ? new_body(quota, bin.size, err) : new_env_body(quota, bin.size, err);
     if (!b) return err->status;
     if (copied) {
         memcpy(b->bytes, bin.data, bin.size);
@@ -87,10 +87,10 @@ static enum bl_status read_binary(ErlNifEnv *env, struct bl_device *d, ERL_NIF_T
 
 /* ---- buffers ---- */
 
-static enum bl_status read_buffers(ErlNifEnv *env, const struct bl_actor *a, ERL_NIF_TERM list, struct bl_slot *slot, bool *badarg,
+static enum bl_status read_buffers(ErlNifEnv *env, const struct reading *how, ERL_NIF_TERM list, struct bl_slot *slot, bool *badarg,
                                    struct bl_error *err)
 {
-    const uint32_t writes = __atomic_load_n(&a->handler, __ATOMIC_ACQUIRE)->writes;
+    const uint32_t writes = how->handler->writes;
     enum bl_status status = BL_OK;
     ERL_NIF_TERM head;
     slot->flags |= BL_MESSAGE_BUFFERS;
@@ -103,7 +103,7 @@ static enum bl_status read_buffers(ErlNifEnv *env, const struct bl_actor *a, ERL
         struct bl_ring_buffer *b = ring_handle_enter(h);
         if (!b) return bl_fail(err, BL_CLOSED);
         const bool write = writes >> slot->size & 1;
-        status = b->device != a->device ? bl_fail_invalid(err, "buffer", "of another device") : bl_ring_buffer_use(b, write, err);
+        status = b->device != how->device ? bl_fail_invalid(err, "buffer", "of another device") : bl_ring_buffer_use(b, write, err);
         if (status == BL_OK) {
             slot->flags |= (uint16_t)(write << (BL_MESSAGE_WRITES + slot->size));
             slot->payload.buffers[slot->size++] = b;
@@ -127,7 +127,7 @@ void ring_message_drop(struct bl_slot *slot)
 /* ---- a message ---- */
 
 /* A number, or a name that the handler knows. */
-static bool read_function(ErlNifEnv *env, const struct bl_actor *a, ERL_NIF_TERM term, uint32_t *out)
+static bool read_function(ErlNifEnv *env, const struct bl_ring_handler *handler, ERL_NIF_TERM term, uint32_t *out)
 {
     char name[NAME_BYTES];
     unsigned number;
@@ -136,12 +136,12 @@ static bool read_function(ErlNifEnv *env, const struct bl_actor *a, ERL_NIF_TERM
         return true;
     }
     if (enif_get_atom(env, term, name, sizeof name, ERL_NIF_LATIN1) < 1) return false;
-    const int index = bl_name_index(__atomic_load_n(&a->handler, __ATOMIC_ACQUIRE)->functions, name);
+    const int index = bl_name_index(handler->functions, name);
     *out = (uint32_t)index;
     return index >= 0;
 }
 
-enum bl_status ring_message_read(ErlNifEnv *env, struct bl_actor *a, ERL_NIF_TERM term, struct bl_slot *slot, bool *badarg,
+enum bl_status ring_message_read(ErlNifEnv *env, const struct reading *how, ERL_NIF_TERM term, struct bl_slot *slot, bool *badarg,
                                  struct bl_error *err)
 {
     const ERL_NIF_TERM *element;
@@ -150,15 +150,15 @@ enum bl_status ring_message_read(ErlNifEnv *env, struct bl_actor *a, ERL_NIF_TER
     slot->flags = 0;
     slot->size = 0;
     *badarg = false;
-    if (enif_is_binary(env, term)) return read_binary(env, a->device, term, slot, badarg, err);
+    if (enif_is_binary(env, term)) return read_binary(env, how->quota, term, slot, badarg, err);
     if (!enif_get_tuple(env, term, &arity, &element) || arity != 2 ||
         !(enif_is_atom(env, element[0]) || enif_is_number(env, element[0]))) {
         *badarg = true;
         return BL_INVALID;
     }
-    if (!read_function(env, a, element[0], &slot->function)) return bl_fail_unsupported(err, "function");
-    if (!enif_is_list(env, element[1])) return read_binary(env, a->device, element[1], slot, badarg, err);
-    const enum bl_status status = read_buffers(env, a, element[1], slot, badarg, err);
+    if (!read_function(env, how->handler, element[0], &slot->function)) return bl_fail_unsupported(err, "function");
+    if (!enif_is_list(env, element[1])) return read_binary(env, how->quota, element[1], slot, badarg, err);
+    const enum bl_status status = read_buffers(env, how, element[1], slot, badarg, err);
     if (status != BL_OK) {
         ring_message_drop(slot);
         slot->flags = 0;

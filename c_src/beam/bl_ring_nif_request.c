@@ -149,7 +149,7 @@ static ERL_NIF_TERM make_reason(ErlNifEnv *env, const struct bl_error *err)
 
 ERL_NIF_TERM ring_error(ErlNifEnv *env, const struct bl_error *err) { return enif_make_tuple2(env, am_error, make_reason(env, err)); }
 
-static ERL_NIF_TERM make_result(ErlNifEnv *env, const struct bl_result *result)
+ERL_NIF_TERM ring_result(ErlNifEnv *env, const struct bl_result *result)
 {
     ERL_NIF_TERM term;
     if (result && result->owner && ((struct body *)result->owner)->env) return enif_make_copy(env, ((struct body *)result->owner)->term);
@@ -159,10 +159,10 @@ static ERL_NIF_TERM make_result(ErlNifEnv *env, const struct bl_result *result)
     return term;
 }
 
-static ERL_NIF_TERM make_checkpoint(ErlNifEnv *env, const struct bl_actor *a, const struct bl_result *result)
+ERL_NIF_TERM ring_checkpoint(ErlNifEnv *env, const char *handler, uint32_t version, const struct bl_result *result)
 {
     ERL_NIF_TERM keys[] = {am_handler, am_version, am_state, am_stamp};
-    ERL_NIF_TERM values[] = {enif_make_atom(env, a->handler->name), enif_make_uint(env, a->handler->version), make_result(env, result),
+    ERL_NIF_TERM values[] = {enif_make_atom(env, handler), enif_make_uint(env, version), ring_result(env, result),
                              enif_make_uint64(env, result->stamp)};
     ERL_NIF_TERM map;
     enif_make_map_from_arrays(env, keys, values, 4, &map);
@@ -178,74 +178,111 @@ static void send_to(const ErlNifPid *pid, ErlNifEnv *env, ERL_NIF_TERM name, ERL
     enif_send(NULL, pid, env, enif_make_tuple3(env, am_beamline, name, what)); /* false: nobody is there */
 }
 
-static void answer(struct bl_actor *a, uint64_t id, enum bl_status status, const struct bl_error *err, struct bl_result *result)
+void ring_request_answer(uint64_t id, ERL_NIF_TERM (*what)(ErlNifEnv *env, enum request_kind kind, const void *arg), const void *arg)
 {
     struct request *r = find(id);
     uint64_t word = __atomic_load_n(&r->word, __ATOMIC_ACQUIRE);
     if (word % STATES == OPEN && __atomic_compare_exchange_n(&r->word, &word, word / STATES * STATES + ANSWERED, false, __ATOMIC_ACQ_REL,
-                                                             __ATOMIC_RELAXED)) {
-        ERL_NIF_TERM what;
-        if (status != BL_OK)
-            what = ring_error(r->env, err);
-        else if (r->kind == CONTROL_REQUEST)
-            what = am_ok;
-        else if (r->kind == CALL_REQUEST)
-            what = enif_make_tuple2(r->env, am_ok, make_result(r->env, result));
-        else
-            what = enif_make_tuple2(r->env, am_ok, make_checkpoint(r->env, a, result));
-        send_to(&r->pid, r->env, r->ref, what);
-    }
+                                                             __ATOMIC_RELAXED))
+        send_to(&r->pid, r->env, r->ref, what(r->env, (enum request_kind)r->kind, arg));
     enif_clear_env(r->env);
     recycle(r);
 }
 
-static void tell(struct bl_actor *a, const ErlNifPid *pid, ERL_NIF_TERM kind, int function, const struct bl_error *err)
+struct outcome {
+    const struct bl_actor *actor;
+    const struct bl_error *err; /* NULL: there is a result, or none is needed */
+    const struct bl_result *result;
+};
+
+static ERL_NIF_TERM what(ErlNifEnv *env, enum request_kind kind, const void *arg)
 {
-    const struct actor_skin *skin = a->skin;
+    const struct outcome *o = arg;
+    if (o->err) return ring_error(env, o->err);
+    if (kind == CONTROL_REQUEST) return am_ok;
+    if (kind == CALL_REQUEST) return enif_make_tuple2(env, am_ok, ring_result(env, o->result));
+    return enif_make_tuple2(env, am_ok, ring_checkpoint(env, o->actor->handler->name, o->actor->handler->version, o->result));
+}
+
+static void answer(struct bl_actor *a, uint64_t id, enum bl_status status, const struct bl_error *err, struct bl_result *result)
+{
+    const struct outcome o = {.actor = a, .err = status == BL_OK ? NULL : err, .result = result};
+    ring_request_answer(id, what, &o);
+}
+
+static void tell(const struct actor_skin *skin, const ErlNifPid *pid, ERL_NIF_TERM kind, int function, const struct bl_error *err)
+{
     ErlNifEnv *env = enif_alloc_env();
     const ERL_NIF_TERM name = enif_make_copy(env, skin->ref), reason = make_reason(env, err);
-    const ERL_NIF_TERM what =
+    const ERL_NIF_TERM told =
         function < 0 ? enif_make_tuple2(env, kind, reason) : enif_make_tuple3(env, kind, enif_make_int(env, function), reason);
-    send_to(pid, env, name, what);
+    send_to(pid, env, name, told);
     enif_free_env(env);
 }
 
-static ErlNifPid owner_of(struct bl_actor *a)
+static ErlNifPid owner_of(struct actor_skin *skin)
 {
-    struct actor_skin *skin = a->skin;
     pthread_mutex_lock(&skin->lock);
     const ErlNifPid owner = skin->owner;
     pthread_mutex_unlock(&skin->lock);
     return owner;
 }
 
+void ring_tell_undelivered(struct actor_skin *skin, uint64_t sender, uint32_t function, const struct bl_error *err)
+{
+    const ErlNifPid to = sender == 0 ? owner_of(skin) : (ErlNifPid){.pid = (ERL_NIF_TERM)sender};
+    tell(skin, &to, am_undelivered, (int)(function & INT32_MAX), err);
+}
+
 static void undelivered(struct bl_actor *a, const struct bl_slot *slot, enum bl_status status, const struct bl_error *err)
 {
     (void)status;
-    const ErlNifPid to = slot->flags & BL_MESSAGE_ACTOR ? owner_of(a) : (ErlNifPid){.pid = (ERL_NIF_TERM)slot->reply_to};
-    tell(a, &to, am_undelivered, (int)(slot->function & INT32_MAX), err);
+    ring_tell_undelivered(a->skin, slot->flags & BL_MESSAGE_ACTOR ? 0 : slot->reply_to, slot->function, err);
 }
 
-static void failed(struct bl_actor *a, const struct bl_error *err)
+void ring_tell_failed(struct actor_skin *skin, const struct bl_error *err)
 {
-    const ErlNifPid to = owner_of(a);
-    tell(a, &to, am_failed, -1, err);
+    const ErlNifPid to = owner_of(skin);
+    tell(skin, &to, am_failed, -1, err);
+}
+
+static void failed(struct bl_actor *a, const struct bl_error *err) { ring_tell_failed(a->skin, err); }
+
+void ring_tell_batch(void *sink, const struct bl_result *results, size_t count)
+{
+    struct sink *s = sink;
+    ErlNifEnv *env = enif_alloc_env();
+    ERL_NIF_TERM list = enif_make_list(env, 0);
+    while (count-- > 0) list = enif_make_list_cell(env, ring_result(env, &results[count]), list);
+    send_to(&s->pid, env, enif_make_resource(env, s), enif_make_tuple2(env, am_batch, list));
+    enif_free_env(env);
 }
 
 static void batch(struct bl_actor *a, void *sink, const struct bl_result *results, size_t count)
 {
     (void)a;
-    struct sink *s = sink;
-    ErlNifEnv *env = enif_alloc_env();
-    ERL_NIF_TERM list = enif_make_list(env, 0);
-    while (count-- > 0) list = enif_make_list_cell(env, make_result(env, &results[count]), list);
-    send_to(&s->pid, env, enif_make_resource(env, s), enif_make_tuple2(env, am_batch, list));
-    enif_free_env(env);
+    ring_tell_batch(sink, results, count);
 }
 
-static void free_sink(void *sink) { enif_release_resource(sink); }
+static uint8_t *body_new(struct bl_device *d, uint64_t size, void **owner, struct bl_error *err)
+{
+    return ring_body_new(&d->quota, size, owner, err);
+}
 
-static void free_actor(void *skin)
+void ring_sink_free(void *sink) { enif_release_resource(sink); }
+
+struct actor_skin *ring_skin_new(ErlNifEnv *env, ERL_NIF_TERM ref, struct bl_error *err)
+{
+    struct actor_skin *s = bl_alloc_zero(NULL, sizeof *s, err);
+    if (!s) return NULL;
+    s->env = enif_alloc_env();
+    s->ref = enif_make_copy(s->env, ref);
+    enif_self(env, &s->owner);
+    pthread_mutex_init(&s->lock, NULL);
+    return s;
+}
+
+void ring_skin_free(void *skin)
 {
     struct actor_skin *s = skin;
     enif_free_env(s->env);
@@ -256,8 +293,8 @@ static void free_actor(void *skin)
 static void free_device(void *skin) { (void)skin; }
 
 const struct bl_device_host ring_host = {
-    .answer = answer, .undelivered = undelivered, .batch = batch, .failed = failed, .body_new = ring_body_new,
-    .body_free = ring_body_free, .sink_free = free_sink, .actor_ended = ring_actor_ended, .actor_free = free_actor, .device_free = free_device};
+    .answer = answer, .undelivered = undelivered, .batch = batch, .failed = failed, .body_new = body_new,
+    .body_free = ring_body_free, .sink_free = ring_sink_free, .actor_ended = ring_actor_ended, .actor_free = ring_skin_free, .device_free = free_device};
 
 void ring_requests_load(ErlNifEnv *env)
 {

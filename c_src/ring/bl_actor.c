@@ -154,6 +154,18 @@ void bl_actor_unref(struct bl_actor *a)
 
 enum bl_phase bl_actor_phase(const struct bl_actor *a) { return (enum bl_phase)__atomic_load_n(&a->phase, __ATOMIC_ACQUIRE); }
 
+void bl_actor_info(const struct bl_actor *a, struct bl_actor_info *out)
+{
+    const enum bl_phase phase = bl_actor_phase(a);
+    *out = (struct bl_actor_info){
+        .queue = UINT64_C(1) << a->ring.shift, .queued = bl_ring_length(&a->ring), .handled = __atomic_load_n(&a->handled, __ATOMIC_RELAXED),
+        .refused = __atomic_load_n(&a->refused_by_handler, __ATOMIC_RELAXED), .expired = __atomic_load_n(&a->expired, __ATOMIC_RELAXED),
+        .busy = __atomic_load_n(&a->full, __ATOMIC_RELAXED), .run_ns = __atomic_load_n(&a->run_ns, __ATOMIC_RELAXED),
+        .subscribers = __atomic_load_n(&a->sink_count, __ATOMIC_RELAXED), .state_size = __atomic_load_n(&a->state_size, __ATOMIC_RELAXED),
+        .version = __atomic_load_n(&a->handler, __ATOMIC_ACQUIRE)->version, .phase = phase,
+        .running = phase == BL_LIVE && __atomic_load_n(&a->ring.scheduled, __ATOMIC_RELAXED)};
+}
+
 bool bl_actor_move(struct bl_actor *a, enum bl_phase to)
 {
     uint32_t seen = __atomic_load_n(&a->phase, __ATOMIC_RELAXED);

@@ -12,6 +12,7 @@
  *   bl_route.c       who sends to whom; subscribers
  *   bl_ring_buffer.c      buffers and views
  *   bl_handlers.c    the handlers that a device knows
+ *   bl_far.h         a device in another process
  *
  * Unlike in the public interface, `err` is never NULL, but for bl_message_claim.
  *
@@ -68,6 +69,8 @@ struct bl_device_host {
     void (*answer)(struct bl_actor *a, uint64_t request, enum bl_status status, const struct bl_error *err, struct bl_result *result);
     /* A cast that was accepted will not be handled. */
     void (*undelivered)(struct bl_actor *a, const struct bl_slot *slot, enum bl_status status, const struct bl_error *err);
+    /* May be NULL. A cast was handled; for one that was not, undelivered is called instead. */
+    void (*handled)(struct bl_actor *a, const struct bl_slot *slot);
     void (*batch)(struct bl_actor *a, void *sink, const struct bl_result *results, size_t count);
     /* The actor failed, or its device ends (BL_CLOSED). Once. */
     void (*failed)(struct bl_actor *a, const struct bl_error *err);
@@ -155,6 +158,11 @@ BL_API bool bl_actor_kill(struct bl_actor *a);
 /* Stops it here and now if nothing waits and no turn is under way; false: it must be asked (BL_STOP). Constant time. */
 BL_API bool bl_actor_stop_idle(struct bl_actor *a);
 BL_API enum bl_phase bl_actor_phase(const struct bl_actor *a);
+
+struct bl_actor_info {
+    uint64_t queue, queued, handled, refused, expired, busy, run_ns, subscribers, state_size, version, phase, running;
+};
+BL_API void bl_actor_info(const struct bl_actor *a, struct bl_actor_info *out);
 
 /* An upgrade's: a block of its own. [consumer] */
 void bl_actor_set_state(struct bl_actor *a, uint8_t *state, uint64_t size);

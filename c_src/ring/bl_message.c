@@ -168,8 +168,9 @@ static void answer(struct bl_turn *t, struct call *c, enum bl_status status, con
         struct bl_result r = {.data = c->out.reply, .size = c->out.reply_size, .owner = c->owner, .stamp = a->clock};
         a->device->host->answer(a, s->reply_to, BL_OK, NULL, c->out.replied ? &r : NULL);
         c->owner = c->out.replied ? r.owner : c->owner;
-    } else if (c->out.replied && __atomic_load_n(&a->sink_count, __ATOMIC_RELAXED) > 0) {
-        collect(t, c);
+    } else {
+        if (c->out.replied && __atomic_load_n(&a->sink_count, __ATOMIC_RELAXED) > 0) collect(t, c);
+        if (a->device->host->handled && !(s->flags & BL_MESSAGE_ACTOR)) a->device->host->handled(a, s);
     }
 }
 

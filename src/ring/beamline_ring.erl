@@ -62,6 +62,13 @@
     stack_size => pos_integer(),
     %% shared objects with handlers of your own
     handlers => [file:name_all()],
+    %% default `vm'. In a process of the operating system a handler may crash: that process is killed and started again, and
+    %% its actors go on from their last checkpoints. `max_lost' is 0 there if it is not given. See doc/ring.md
+    isolation => vm | os_process,
+    %% of an OS process: milliseconds without a sign of life; default 5_000
+    heartbeat => 10..600_000,
+    %% of an OS process: milliseconds, or messages of an actor, between two checkpoints of it; default `none'
+    checkpoint => none | 1..86_400_000 | {messages, pos_integer()},
     %% of start_link/1: a registered name; default none
     name => atom()
 }.
@@ -131,7 +138,20 @@ handlers(Device) ->
 -spec load(device(), file:name_all()) -> {ok, pos_integer()} | {error, reason()}.
 load(Device, Path) ->
     Absolute = unicode:characters_to_binary(filename:absname(Path)),
-    on_device(Device, fun(Handle) -> beamline_ring_nif:load(Handle, Absolute) end).
+    on_device(Device, fun(Handle) ->
+        case beamline_ring_nif:load(Handle, Absolute) of
+            ask -> ask(Handle, Absolute);
+            Answer -> Answer
+        end
+    end).
+
+%% Of a device in an OS process.
+ask(Handle, What) ->
+    Ref = make_ref(),
+    case beamline_ring_nif:far_ask(Handle, What, Ref) of
+        {error, _} = Error -> Error;
+        Id -> await({Ref, {Id, Handle}}, ?CONTROL_TIMEOUT)
+    end.
 
 on_device(Device, Fun) ->
     case beamline_ring_device:handle(Device) of
@@ -159,9 +179,16 @@ start(Device, Handler, Opts, Version, Stamp) ->
         Ref = make_ref(),
         case beamline_ring_nif:start(Handle, Handler, Start, Ref) of
             {ok, Actor} -> owned({beamline_actor, Actor, Ref, Handle}, Owner);
+            {Id, Request, Actor} -> started({Request, {Id, Actor}}, {beamline_actor, Actor, Ref, Handle}, Owner);
             {error, _} = Error -> Error
         end
     end).
+
+started(Request, Actor, Owner) ->
+    case await(Request, ?CONTROL_TIMEOUT) of
+        ok -> owned(Actor, Owner);
+        {error, _} = Error -> ok = close(Actor), Error
+    end.
 
 owned(Actor, Owner) when Owner =:= self() -> {ok, Actor};
 owned(Actor, Owner) ->
@@ -207,8 +234,20 @@ ref({beamline_actor, _, Ref, _}) -> Ref.
 
 %% @doc Counters and gauges of an actor (`state', `queued', `handled', ...), or of a device.
 -spec info(actor() | device()) -> {ok, map()} | {error, reason()}.
-info({beamline_actor, Handle, _, _}) -> beamline_ring_nif:actor_info(Handle);
-info(Device) -> on_device(Device, fun beamline_ring_nif:device_info/1).
+info({beamline_actor, Handle, _, _}) ->
+    case beamline_ring_nif:actor_info(Handle) of
+        ask -> ask(Handle, info);
+        Answer -> Answer
+    end;
+info(Device) ->
+    on_device(Device, fun(Handle) ->
+        case beamline_ring_nif:device_info(Handle) of
+            ask ->
+                _ = ask(Handle, info), % between two processes: what the last one told
+                beamline_ring_nif:far_ask(Handle, last, make_ref());
+            Answer -> Answer
+        end
+    end).
 
 %% @doc Makes another local process the owner. Only the owner may.
 -spec controlling_process(actor() | buffer() | device(), pid()) -> ok | {error, reason()}.

@@ -14,6 +14,7 @@ open(Opts) when is_map(Opts) ->
     maps:foreach(fun check/2, Opts),
     case maps:get(backend, Opts, auto) of
         cuda -> {error, {unsupported, cuda}};
+        _ when map_get(isolation, Opts) =:= os_process -> with_handlers(beamline_ring_process:open(process_config(Opts)), maps:get(handlers, Opts, []));
         _ -> with_handlers(beamline_ring_nif:open(config(Opts)), maps:get(handlers, Opts, []))
     end;
 open(_) ->
@@ -22,6 +23,15 @@ open(_) ->
 config(Opts) ->
     {maps:get(threads, Opts, min(64, erlang:system_info(schedulers_online))), limit(maps:get(memory_limit, Opts, infinity)),
      maps:get(max_lost, Opts, 4), maps:get(max_actors, Opts, 1 bsl 20), maps:get(spin, Opts, 50), maps:get(stack_size, Opts, 0)}.
+
+process_config(Opts) ->
+    {Threads, Memory, _, Actors, Spin, Stack} = config(Opts),
+    {Ms, Messages} = case maps:get(checkpoint, Opts, none) of
+        none -> {0, 0};
+        {messages, N} -> {0, N};
+        Every -> {Every, 0}
+    end,
+    {Threads, Memory, maps:get(max_lost, Opts, 0), Actors, Spin, Stack, maps:get(heartbeat, Opts, 5_000), Ms, Messages}.
 
 limit(infinity) -> 0;
 limit(Bytes) -> Bytes.
@@ -45,6 +55,11 @@ check(max_actors, V) when is_integer(V), V > 0, V < 1 bsl 63 -> ok;
 check(spin, V) when is_integer(V), V >= 0, V =< 1_000_000 -> ok;
 check(stack_size, V) when is_integer(V), V >= 65_536, V < 1 bsl 31 -> ok;
 check(handlers, V) when is_list(V) -> ok;
+check(isolation, V) when V =:= vm; V =:= os_process -> ok;
+check(heartbeat, V) when is_integer(V), V >= 10, V =< 600_000 -> ok;
+check(checkpoint, none) -> ok;
+check(checkpoint, V) when is_integer(V), V > 0, V =< 86_400_000 -> ok;
+check(checkpoint, {messages, V}) when is_integer(V), V > 0, V < 1 bsl 32 -> ok;
 check(name, V) when is_atom(V) -> ok;
 check(_, _) -> error(badarg).
 

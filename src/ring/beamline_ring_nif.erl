@@ -5,12 +5,14 @@
 -module(beamline_ring_nif).
 
 -export([open/1, close/1, device_info/1, devices/0, handlers/1, load/2, start/4, cast/3, call/4, cancel/1, control/4,
-         actor_info/1, route/4, subscribe/2, unsubscribe/1, credit/2, buffer/2, view/3, write/3, read/3, take/1, size/1, give/2]).
+         actor_info/1, route/4, subscribe/2, unsubscribe/1, credit/2, buffer/2, view/3, write/3, read/3, take/1, size/1, give/2,
+         far_open/1, far_listen/1, far_exited/2, far_state/1, far_ask/3]).
 -export_type([handle/0, id/0]).
 
 -on_load(load/0).
 -nifs([open/1, close/1, device_info/1, devices/0, handlers/1, load/2, start/4, cast/3, call/4, cancel/1, control/4,
-       actor_info/1, route/4, subscribe/2, unsubscribe/1, credit/2, buffer/2, view/3, write/3, read/3, take/1, size/1, give/2]).
+       actor_info/1, route/4, subscribe/2, unsubscribe/1, credit/2, buffer/2, view/3, write/3, read/3, take/1, size/1, give/2,
+       far_open/1, far_listen/1, far_exited/2, far_state/1, far_ask/3]).
 
 -type handle() :: reference().
 -type id() :: pos_integer().
@@ -32,7 +34,8 @@ open(_) -> missing().
 -spec close(handle()) -> ok | error().
 close(_) -> missing().
 
--spec device_info(handle()) -> {ok, map()} | error().
+%% `ask': far_ask knows.
+-spec device_info(handle()) -> {ok, map()} | ask | error().
 device_info(_) -> missing().
 
 %% Requests that wait for an answer, and all devices.
@@ -42,12 +45,12 @@ devices() -> missing().
 -spec handlers(handle()) -> {ok, [{atom(), non_neg_integer(), non_neg_integer(), [atom()], [atom()], string()}]} | error().
 handlers(_) -> missing().
 
--spec load(handle(), binary()) -> {ok, pos_integer()} | error().
+-spec load(handle(), binary()) -> {ok, pos_integer()} | ask | error().
 load(_, _) -> missing().
 
-%% {State, StateSize | 0, Queue, Priority, FromVersion | -1, Stamp}
+%% {State, StateSize | 0, Queue, Priority, FromVersion | -1, Stamp}. A request: its answer says whether it is there.
 -spec start(handle(), atom(), {binary(), non_neg_integer(), pos_integer(), 0..3, integer(), non_neg_integer()}, reference()) ->
-    {ok, handle()} | error().
+    {ok, handle()} | {id(), RequestRef :: reference(), handle()} | error().
 start(_, _, _, _) -> missing().
 
 -spec cast(handle(), message(), timeout_ms()) -> ok | error().
@@ -65,7 +68,7 @@ cancel(_) -> missing().
 -spec control(handle(), suspend | resume | checkpoint | upgrade | stop, atom(), reference()) -> ok | id() | error().
 control(_, _, _, _) -> missing().
 
--spec actor_info(handle()) -> {ok, map()} | error().
+-spec actor_info(handle()) -> {ok, map()} | ask | error().
 actor_info(_) -> missing().
 
 -spec route(Connect :: boolean(), handle(), atom() | non_neg_integer(), handle() | all) -> ok | {ok, non_neg_integer()} | error().
@@ -101,3 +104,27 @@ size(_) -> missing().
 
 -spec give(handle(), pid()) -> ok | error().
 give(_, _) -> missing().
+
+%%% Devices in an OS process
+
+%% {Threads, MemoryLimit | 0, MaxLost, MaxActors, SpinUs, StackBytes | 0, HeartbeatMs, CheckpointMs | 0, CheckpointMessages | 0}.
+%% The device ends with the calling process, whoever owns it.
+-spec far_open({pos_integer(), non_neg_integer(), non_neg_integer(), pos_integer(), non_neg_integer(), non_neg_integer(), pos_integer(),
+                non_neg_integer(), non_neg_integer()}) -> {ok, handle()} | error().
+far_open(_) -> missing().
+
+%% Where the process is awaited.
+-spec far_listen(handle()) -> {ok, file:filename()} | error().
+far_listen(_) -> missing().
+
+-spec far_exited(handle(), binary()) -> ok | error().
+far_exited(_, _) -> missing().
+
+%% And how the last process ended.
+-spec far_state(handle()) -> {down | listening | up | broken | closed, binary()} | error().
+far_state(_) -> missing().
+
+%% A request of what only the process knows: a device's or an actor's `info', the loading of a file. `last': of a device what it
+%% has told already.
+-spec far_ask(handle(), info | last | binary(), reference()) -> id() | {ok, map()} | error().
+far_ask(_, _, _) -> missing().

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bl_far.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "bl_sync.h"
+
+enum { THREAD_STACK = 256 * 1024, THREADS_MOST = 64, LOST_MOST = 64 };
+
+static enum bl_status check_config(const struct bl_far_config *c, struct bl_error *err)
+{
+    if (c->setup.threads < 1 || c->setup.threads > THREADS_MOST) return bl_fail_limit(err, "threads", THREADS_MOST, c->setup.threads);
+    if (c->setup.max_lost > LOST_MOST) return bl_fail_limit(err, "max_lost", LOST_MOST, c->setup.max_lost);
+    if (c->setup.max_actors < 1) return bl_fail_invalid(err, "max_actors", "none");
+    if (c->heartbeat_ns < 1000000) return bl_fail_invalid(err, "heartbeat", "less than a millisecond");
+    return BL_OK;
+}
+
+static void discard(struct bl_far *d)
+{
+    pthread_mutex_destroy(&d->lock);
+    pthread_cond_destroy(&d->changed);
+    bl_free(d->coming);
+    for (uint32_t i = 0; i < d->flight_room / BL_FAR_CHUNK; i++) bl_free(d->flight[i]);
+    for (size_t i = 0; i < d->library_count; i++) bl_free(d->library[i]);
+    bl_free(d->library);
+    bl_free(d->actor);
+    while (d->known) {
+        struct bl_far_known *k = d->known;
+        d->known = k->next;
+        bl_free(k);
+    }
+    bl_free(d);
+}
+
+enum bl_status bl_far_open(const struct bl_far_config *config, const struct bl_far_host *host, struct bl_far **out, struct bl_error *err)
+{
+    enum bl_status status = check_config(config, err);
+    if (status != BL_OK) return status;
+    struct bl_far *d = bl_alloc_zero(NULL, sizeof *d, err);
+    if (!d) return BL_NO_MEMORY;
+    d->refs = 2; /* the caller's, and the sender's */
+    d->config = *config;
+    d->host = host;
+    d->socket = d->pidfd = d->listening = -1;
+    bl_quota_init(&d->quota, NULL, "device_memory", config->setup.memory_limit);
+    pthread_mutex_init(&d->lock, NULL);
+    bl_cond_init(&d->changed);
+    bl_link_init(&d->free);
+    bl_link_init(&d->queue);
+    d->coming = bl_alloc_zero(NULL, sizeof *d->coming, err);
+    if (!d->coming || bl_thread_start(bl_far_sender, d, THREAD_STACK) != 0) {
+        discard(d);
+        return bl_fail(err, BL_NO_MEMORY);
+    }
+    *out = d;
+    return BL_OK;
+}
+
+void bl_far_close(struct bl_far *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->closing = true;
+    bl_far_break(d, "its device was closed");
+    pthread_cond_broadcast(&d->changed);
+    pthread_mutex_unlock(&d->lock);
+}
+
+void bl_far_ref(struct bl_far *d) { __atomic_add_fetch(&d->refs, 1, __ATOMIC_RELAXED); /* by who has one */ }
+
+void bl_far_unref(struct bl_far *d)
+{
+    /* Acquire and release: the last one sees what all others did before they let go. */
+    if (__atomic_sub_fetch(&d->refs, 1, __ATOMIC_ACQ_REL) == 0) discard(d);
+}
+
+enum bl_status bl_far_check(const struct bl_far *d, struct bl_error *err)
+{
+    if (d->closing) return bl_fail(err, BL_CLOSED);
+    if (d->state != BL_FAR_STATE_UP) return bl_fail_busy(err, BL_FAR_LOOK_MS);
+    return BL_OK;
+}
+
+const struct bl_ring_handler *bl_far_handler(struct bl_far *d, const char *name)
+{
+    /* Acquire: with the release where a row is put before the others. Rows stay. */
+    for (const struct bl_far_known *k = __atomic_load_n(&d->known, __ATOMIC_ACQUIRE); k; k = k->next)
+        if (strcmp(k->handler.name, name) == 0) return &k->handler;
+    return NULL;
+}
+
+/* ---- the process ---- */
+
+enum bl_status bl_far_listen(struct bl_far *d, char path[BL_PEER_PATH], struct bl_error *err)
+{
+    enum bl_status status = BL_OK;
+    pthread_mutex_lock(&d->lock);
+    if (d->closing) {
+        status = bl_fail(err, BL_CLOSED);
+    } else if (d->state != BL_FAR_STATE_DOWN) {
+        status = bl_fail_busy(err, BL_FAR_LOOK_MS);
+    } else if ((d->listening = bl_peer_listen(d->path)) < 0) {
+        status = bl_fail_invalid(err, "socket", "%s", strerror(errno));
+    } else {
+        memcpy(path, d->path, BL_PEER_PATH);
+        d->broken[0] = d->exited[0] = '\0';
+        d->state = BL_FAR_STATE_LISTENING;
+        d->reading = true;
+        bl_far_ref(d);
+        if (bl_thread_start(bl_far_reader, d, THREAD_STACK) != 0) {
+            __atomic_sub_fetch(&d->refs, 1, __ATOMIC_RELAXED); /* never the last: the caller has one */
+            close(d->listening);
+            d->listening = -1;
+            bl_peer_forget(d->path);
+            d->state = BL_FAR_STATE_DOWN;
+            d->reading = false;
+            status = bl_fail(err, BL_NO_MEMORY);
+        }
+    }
+    pthread_mutex_unlock(&d->lock);
+    return status;
+}
+
+void bl_far_exited(struct bl_far *d, const char *why)
+{
+    pthread_mutex_lock(&d->lock);
+    bl_far_break(d, "it closed its socket");
+    snprintf(d->exited, sizeof d->exited, "%s", why);
+    pthread_cond_broadcast(&d->changed);
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void add(struct bl_device_stats *sum, const struct bl_device_stats *one)
+{
+    sum->handled += one->handled;
+    sum->expired += one->expired;
+    sum->lost_total += one->lost_total;
+    sum->moved_aside += one->moved_aside;
+}
+
+void bl_far_info(struct bl_far *d, struct bl_far_info *out)
+{
+    pthread_mutex_lock(&d->lock);
+    *out = (struct bl_far_info){.state = d->state, .pid = d->pid, .starts = d->starts, .in_flight = d->flight_count, .stats = d->stats};
+    memcpy(out->why, d->why, sizeof out->why);
+    add(&out->stats, &d->past);
+    out->stats.actors = d->actor_count;
+    out->stats.started = d->started;
+    out->stats.busy += d->busy;
+    out->stats.undelivered = d->undelivered;
+    out->stats.failed = d->failures;
+    pthread_mutex_unlock(&d->lock);
+}

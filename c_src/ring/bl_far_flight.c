@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A flight stands for something that the process owes an answer to. It is named by a token {generation, index}, so that an
+ * answer that was made up is known for one, and it lands once: with the answer, or with the end of the process.
+ */
+#include "bl_far.h"
+
+static struct bl_far_flight *at(const struct bl_far *d, uint64_t index) { return &d->flight[index / BL_FAR_CHUNK][index % BL_FAR_CHUNK]; }
+
+static bool grow(struct bl_far *d, struct bl_error *err)
+{
+    const uint32_t chunk = d->flight_room / BL_FAR_CHUNK;
+    if (chunk == BL_FAR_CHUNKS) {
+        bl_fail_busy(err, 1);
+        return false;
+    }
+    struct bl_far_flight *f = bl_alloc_zero(NULL, BL_FAR_CHUNK * sizeof *f, err);
+    if (!f) return false;
+    d->flight[chunk] = f;
+    for (uint32_t i = 0; i < BL_FAR_CHUNK; i++) {
+        f[i].index = d->flight_room++;
+        bl_link_append(&d->free, &f[i].link);
+    }
+    return true;
+}
+
+struct bl_far_flight *bl_far_flight_new(struct bl_far *d, enum bl_far_flight_kind kind, enum bl_far_kind record,
+                                        struct bl_far_actor *a, struct bl_error *err)
+{
+    if (bl_link_is_alone(&d->free) && !grow(d, err)) return NULL;
+    struct bl_far_flight *f = BL_CONTAINER(d->free.next, struct bl_far_flight, link);
+    bl_link_remove(&f->link);
+    const uint32_t generation = f->generation + 1, index = f->index;
+    *f = (struct bl_far_flight){.index = index, .generation = generation, .kind = (uint8_t)kind, .used = true, .actor = a,
+                                .head = {.kind = (uint8_t)record, .token = (uint64_t)generation << 32 | index}};
+    bl_link_init(&f->link);
+    if (a) {
+        f->head.actor = a->index;
+        bl_far_actor_ref(a);
+    }
+    d->flight_count++;
+    return f;
+}
+
+static void drop_body(struct bl_far *d, struct bl_far_flight *f)
+{
+    if (f->owner) d->host->body_free(f->owner);
+    f->owner = NULL;
+    f->data = NULL;
+}
+
+/* True: written. What is longer, and what would have to wait, is the sender's. */
+static bool go_now(struct bl_far *d, struct bl_far_flight *f)
+{
+    if (d->state != BL_FAR_STATE_UP || d->sending || !bl_link_is_alone(&d->queue)) return false;
+    if (f->head.kind == BL_FAR_START || f->head.total > BL_FAR_NOW_BYTES) return false;
+    if (bl_lines_write(&d->out, &f->head, f->data, bl_far_behind(&f->head)) != BL_LINES_OK) return false;
+    drop_body(d, f);
+    bl_far_wake(d);
+    return true;
+}
+
+void bl_far_flight_go(struct bl_far *d, struct bl_far_flight *f)
+{
+    if (go_now(d, f)) return;
+    f->queued = true;
+    bl_link_append(&d->queue, &f->link);
+    pthread_cond_broadcast(&d->changed);
+}
+
+void bl_far_quiet(struct bl_far *d, const struct bl_far_head *head, struct bl_far_actor *a)
+{
+    struct bl_error err;
+    struct bl_far_flight *f = bl_far_flight_new(d, BL_FLIGHT_QUIET, (enum bl_far_kind)head->kind, a, &err);
+    if (!f) {
+        bl_far_break(d, "no memory");
+        return;
+    }
+    f->head.function = head->function;
+    f->head.deadline = head->deadline;
+    f->head.flags = head->flags;
+    bl_far_flight_go(d, f);
+}
+
+/* ---- messages ---- */
+
+static enum bl_status takes_messages(struct bl_far_actor *a, struct bl_error *err)
+{
+    struct bl_far *d = a->device;
+    if (a->phase == BL_FAILED) {
+        bl_fail(err, BL_DEVICE_FAILED);
+        memcpy(err->text, "the actor failed", sizeof "the actor failed");
+        return BL_DEVICE_FAILED;
+    }
+    if (a->phase >= BL_DRAINING) return bl_fail(err, BL_CLOSED);
+    const enum bl_status status = bl_far_check(d, err);
+    if (status != BL_OK) return status;
+    if (a->inside < a->queue && d->flight_count < BL_FAR_FLIGHTS_MOST) return BL_OK;
+    a->busy++;
+    d->busy++;
+    return bl_fail_busy(err, 1);
+}
+
+enum bl_status bl_far_message(struct bl_far_actor *a, const struct bl_slot *slot, uint64_t request, struct bl_error *err)
+{
+    struct bl_far *d = a->device;
+    const bool body = (slot->flags & BL_MESSAGE_BODY) != 0;
+    const uint64_t size = body ? slot->payload.body.size : slot->size;
+    struct bl_far_flight *f = NULL;
+    enum bl_status status = BL_OK;
+    if (size > BL_FAR_BODY_MOST) status = bl_fail_limit(err, "message_bytes", BL_FAR_BODY_MOST, size);
+    pthread_mutex_lock(&d->lock);
+    if (status == BL_OK) status = takes_messages(a, err);
+    if (status == BL_OK && !(f = bl_far_flight_new(d, request ? BL_FLIGHT_CALL : BL_FLIGHT_CAST, BL_FAR_MESSAGE, a, err))) status = err->status;
+    if (f) {
+        a->inside++;
+        f->request = request ? request : slot->reply_to;
+        f->head.flags = request ? BL_MESSAGE_REQUEST : 0;
+        f->head.function = slot->function;
+        f->head.deadline = slot->deadline_ns;
+        f->head.stamp = slot->stamp;
+        f->head.total = (uint32_t)size;
+        f->data = body ? slot->payload.body.data : NULL;
+        f->owner = body ? slot->payload.body.owner : NULL;
+        if (size <= BL_FAR_INLINE) memcpy(f->head.bytes, body ? f->data : slot->payload.bytes, size);
+        bl_far_flight_go(d, f);
+    }
+    pthread_mutex_unlock(&d->lock);
+    if (!f && body) d->host->body_free(slot->payload.body.owner);
+    return status;
+}
+
+enum bl_status bl_far_ask(struct bl_far *d, enum bl_far_kind kind, const char *text, uint64_t request, struct bl_error *err)
+{
+    const size_t size = text ? strlen(text) : 0;
+    char *copy = text ? bl_alloc(NULL, size + 1, err) : NULL;
+    if (text && !copy) return err->status;
+    if (copy) memcpy(copy, text, size + 1);
+    struct bl_far_flight *f = NULL;
+    pthread_mutex_lock(&d->lock);
+    enum bl_status status = bl_far_check(d, err);
+    if (status == BL_OK && !(f = bl_far_flight_new(d, request ? BL_FLIGHT_CONTROL : BL_FLIGHT_QUIET, kind, NULL, err))) status = err->status;
+    if (f) {
+        f->request = request;
+        f->text = copy;
+        f->data = (const uint8_t *)copy;
+        f->head.total = (uint32_t)size;
+        if (size <= BL_FAR_INLINE && copy) memcpy(f->head.bytes, copy, size);
+        bl_far_flight_go(d, f);
+    }
+    pthread_mutex_unlock(&d->lock);
+    if (!f) bl_free(copy);
+    return status;
+}
+
+/* ---- answers ---- */
+
+struct bl_far_flight *bl_far_flight_find(struct bl_far *d, uint64_t token)
+{
+    const uint64_t index = token & UINT32_MAX;
+    if (index >= d->flight_room) return NULL;
+    struct bl_far_flight *f = at(d, index);
+    return f->used && !f->queued && f->generation == token >> 32 ? f : NULL;
+}
+
+/* A library that was loaded is loaded again. Lock held; true: it keeps the text. */
+static bool remember_library(struct bl_far *d, char *path)
+{
+    char **more = bl_realloc(NULL, d->library, (d->library_count + 1) * sizeof *more, NULL);
+    if (!more) return false;
+    d->library = more;
+    d->library[d->library_count++] = path;
+    return true;
+}
+
+static void give_back(struct bl_far *d, struct bl_far_flight *f)
+{
+    f->used = f->queued = false;
+    d->flight_count--;
+    bl_link_append(&d->free, &f->link);
+}
+
+/* What an actor counts, and where it is now. Lock held. */
+static void note(struct bl_far_actor *a, const struct bl_far_flight *f, bool ok, uint32_t number)
+{
+    if (f->head.kind == BL_FAR_MESSAGE) {
+        a->inside--;
+        if (ok) bl_far_count_message(a);
+        if (a->phase == BL_CREATED) a->phase = BL_LIVE;
+    } else if (f->head.kind == BL_FAR_CONTROL) {
+        if (f->head.function == BL_CHECKPOINT && f->kind == BL_FLIGHT_QUIET) a->checkpointing = false;
+        if (f->head.function == BL_SUSPEND && ok) a->suspended = true;
+        if (f->head.function == BL_RESUME && ok) a->suspended = false;
+        if (f->head.function != BL_UPGRADE || !ok) return;
+        for (const struct bl_far_known *k = a->device->known; k; k = k->next)
+            if (strcmp(k->handler.name, a->handler->name) == 0 && k->handler.version == number) {
+                __atomic_store_n(&a->handler, &k->handler, __ATOMIC_RELEASE);
+                break;
+            }
+    }
+}
+
+static void tell(struct bl_far *d, const struct bl_far_flight *f, const struct bl_error *err, struct bl_result *result, uint32_t number)
+{
+    const bool start = f->head.kind == BL_FAR_START && err;
+    if (f->kind == BL_FLIGHT_CALL || f->kind == BL_FLIGHT_CONTROL)
+        d->host->answer(f->request, err, result, f->actor, number);
+    else if (f->kind == BL_FLIGHT_CAST && err)
+        d->host->undelivered(f->actor, f->request, f->head.function, err);
+    /* One that could not be made; with the end of the process it is made by the next, unless its starter was told. */
+    if (start && (f->kind == BL_FLIGHT_CONTROL || err->status != BL_HOST_EXITED))
+        bl_far_actor_end(f->actor, BL_FAILED, f->kind == BL_FLIGHT_QUIET ? err : NULL);
+}
+
+void bl_far_flight_land(struct bl_far *d, struct bl_far_flight *f, const struct bl_error *err, struct bl_result *result,
+                        uint32_t number)
+{
+    pthread_mutex_lock(&d->lock);
+    struct bl_far_flight copy = *f;
+    bl_link_remove(&f->link);
+    give_back(d, f);
+    if (copy.actor) note(copy.actor, &copy, !err, number);
+    if (copy.kind == BL_FLIGHT_CAST && err) d->undelivered++;
+    if (copy.head.kind == BL_FAR_LOAD && copy.kind == BL_FLIGHT_CONTROL && !err && remember_library(d, copy.text)) copy.text = NULL;
+    pthread_mutex_unlock(&d->lock);
+    drop_body(d, &copy);
+    bl_free(copy.text);
+    tell(d, &copy, err, result, number);
+    if (copy.actor) bl_far_actor_unref(copy.actor);
+}
+
+void bl_far_flights_fail(struct bl_far *d, const struct bl_error *err)
+{
+    for (uint32_t i = 0; i < d->flight_room; i++)
+        if (at(d, i)->used) bl_far_flight_land(d, at(d, i), err, NULL, 0);
+}
