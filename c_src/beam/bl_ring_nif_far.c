@@ -28,17 +28,36 @@ struct outcome {
     uint32_t number;
 };
 
+/* What this side knows, beside what the process has told. */
+static ERL_NIF_TERM actor_map(ErlNifEnv *env, const struct bl_far_actor *a, struct bl_actor_info *i)
+{
+    pthread_mutex_lock(&a->device->lock);
+    i->queue = a->queue;
+    i->queued = a->inside;
+    i->busy += a->busy;
+    if (a->phase == BL_FAILED) {
+        i->phase = BL_FAILED;
+        i->version = a->handler->version;
+    }
+    const char *name = a->handler->name;
+    pthread_mutex_unlock(&a->device->lock);
+    return ring_actor_map(env, name, i);
+}
+
 static ERL_NIF_TERM numbers_of(ErlNifEnv *env, const struct outcome *o)
 {
     struct bl_actor_info i;
     memcpy(&i, o->result->data, sizeof i);
-    pthread_mutex_lock(&o->actor->device->lock);
-    i.queue = o->actor->queue;
-    i.queued = o->actor->inside;
-    i.busy += o->actor->busy;
-    const char *name = o->actor->handler->name;
-    pthread_mutex_unlock(&o->actor->device->lock);
-    return ring_actor_map(env, name, &i);
+    return actor_map(env, o->actor, &i);
+}
+
+/* One that failed is not in the process any more. */
+static bool has_failed(const struct bl_far_actor *a)
+{
+    pthread_mutex_lock(&a->device->lock);
+    const bool failed = a->phase == BL_FAILED;
+    pthread_mutex_unlock(&a->device->lock);
+    return failed;
 }
 
 static ERL_NIF_TERM what(ErlNifEnv *env, enum request_kind kind, const void *arg)
@@ -65,12 +84,12 @@ static void undelivered(const struct bl_far_actor *a, uint64_t sender, uint32_t 
     ring_tell_undelivered(a->skin, sender, function, err);
 }
 
-static void failed(const struct bl_far_actor *a, const struct bl_error *err) { ring_tell_failed(a->skin, err); }
+static void tell_failed(const struct bl_far_actor *a, const struct bl_error *err) { ring_tell_failed(a->skin, err); }
 
 static void batch(void *sink, struct bl_result *results, size_t count) { ring_tell_batch(sink, results, count); }
 
 static const struct bl_far_host far_host = {
-    .answer = answer, .undelivered = undelivered, .batch = batch, .failed = failed, .body_new = ring_body_new, .body_free = ring_body_free,
+    .answer = answer, .undelivered = undelivered, .batch = batch, .failed = tell_failed, .body_new = ring_body_new, .body_free = ring_body_free,
     .sink_free = ring_sink_free, .actor_ended = ring_actor_ended, .actor_free = ring_skin_free};
 
 /* ---- devices: for beamline_ring_process ---- */
@@ -170,7 +189,7 @@ ERL_NIF_TERM ring_far_device_map(ErlNifEnv *env, const struct handle *h)
 
 /* (Device, info, Ref) -> Id: then the map can be had by (Device, last, Ref) -> {ok, Map}
  * (Device, Path, Ref) -> Id: loads handlers
- * (Actor, info, Ref) -> Id | {error, Reason} */
+ * (Actor, info, Ref) -> Id | {ok, Map} | {error, Reason} */
 ERL_NIF_TERM ring_far_ask(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
@@ -186,6 +205,12 @@ ERL_NIF_TERM ring_far_ask(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (!object) return closed(env);
     if (!actor && argv[1] == atom(env, "last")) {
         const ERL_NIF_TERM map = ring_far_device_map(env, h);
+        ring_handle_leave(h);
+        return ok(env, map);
+    }
+    if (actor && has_failed(object)) {
+        struct bl_actor_info i = {.queue = 0};
+        const ERL_NIF_TERM map = actor_map(env, object, &i);
         ring_handle_leave(h);
         return ok(env, map);
     }

@@ -181,7 +181,7 @@ struct bl_far {
     /* Counters of all processes together. */
     uint64_t started, busy, undelivered, failures;
     struct bl_device_stats stats, past; /* of this process, of those before */
-    uint64_t checkpoint_next_ns;
+    uint64_t look_ns, checkpoint_next_ns; /* the sender: when to look again */
 };
 
 /* ---- devices: bl_far.c ---- */

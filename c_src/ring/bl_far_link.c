@@ -177,18 +177,17 @@ static void end_all(struct bl_far *d)
 void *bl_far_sender(void *arg)
 {
     struct bl_far *d = arg;
-    uint64_t look_ns = 0;
     uint8_t *room = NULL;
     bl_thread_name("bl_ring_send");
     pthread_mutex_lock(&d->lock);
     while (!d->closing || d->reading) {
         if (!room) room = bl_alloc(NULL, BL_LINES_BODY, NULL);
         const uint64_t now_ns = bl_now_ns();
-        if (now_ns >= look_ns) look_ns = tick(d, now_ns);
+        if (now_ns >= d->look_ns) d->look_ns = tick(d, now_ns);
         if (room && d->state == BL_FAR_STATE_UP && !bl_link_is_alone(&d->queue))
             send_first(d, room);
         else
-            bl_cond_wait_until(&d->changed, &d->lock, d->state == BL_FAR_STATE_UP ? look_ns : UINT64_MAX);
+            bl_cond_wait_until(&d->changed, &d->lock, d->state == BL_FAR_STATE_UP ? d->look_ns : UINT64_MAX);
     }
     d->state = BL_FAR_STATE_CLOSED;
     pthread_mutex_unlock(&d->lock);
@@ -287,16 +286,6 @@ static bool listen_to_socket(struct bl_far *d)
     return n > 0;
 }
 
-static bool spin(struct bl_far *d)
-{
-    const uint64_t until_ns = bl_now_ns() + (uint64_t)d->config.setup.spin_us * 1000;
-    while (bl_now_ns() < until_ns) {
-        if (__atomic_load_n(&d->in.shared->head, __ATOMIC_RELAXED) != d->in.position) return true;
-        bl_spin_hint();
-    }
-    return false;
-}
-
 static bool is_up(struct bl_far *d)
 {
     pthread_mutex_lock(&d->lock);
@@ -310,7 +299,6 @@ static void read_all(struct bl_far *d)
     const uint64_t join_ns = bl_now_ns() + (uint64_t)JOIN_MS * 1000000;
     struct pollfd ready = {.fd = d->socket, .events = POLLIN};
     while (bl_far_read(d)) {
-        if (spin(d)) continue;
         if (!is_up(d) && bl_now_ns() > join_ns) {
             bl_far_break_now(d, "it did not join");
             return;

@@ -507,16 +507,6 @@ static bool listen_to_vm(int wait_ms)
     return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
-static bool nothing_comes(void)
-{
-    const uint64_t until_ns = bl_now_ns() + (uint64_t)end.far->setup.spin_us * 1000;
-    while (bl_now_ns() < until_ns) {
-        if (__atomic_load_n(&end.in.shared->head, __ATOMIC_RELAXED) != end.in.position) return false;
-        bl_spin_hint();
-    }
-    return true;
-}
-
 static void serve(void)
 {
     struct bl_far_head head;
@@ -526,7 +516,6 @@ static void serve(void)
             if (n % LOOK_RECORDS == 0 && !listen_to_vm(0)) return;
             continue;
         }
-        if (!nothing_comes()) continue;
         const bool open = listen_to_vm(bl_lines_doze(&end.in, true) ? LOOK_MS : 0);
         (void)bl_lines_doze(&end.in, false);
         if (!open) return;

@@ -149,8 +149,8 @@ load(Device, Path) ->
 ask(Handle, What) ->
     Ref = make_ref(),
     case beamline_ring_nif:far_ask(Handle, What, Ref) of
-        {error, _} = Error -> Error;
-        Id -> await({Ref, {Id, Handle}}, ?CONTROL_TIMEOUT)
+        Id when is_integer(Id) -> await({Ref, {Id, Handle}}, ?CONTROL_TIMEOUT);
+        Answer -> Answer
     end.
 
 on_device(Device, Fun) ->

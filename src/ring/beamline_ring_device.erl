@@ -25,13 +25,13 @@ config(Opts) ->
      maps:get(max_lost, Opts, 4), maps:get(max_actors, Opts, 1 bsl 20), maps:get(spin, Opts, 50), maps:get(stack_size, Opts, 0)}.
 
 process_config(Opts) ->
-    {Threads, Memory, _, Actors, Spin, Stack} = config(Opts),
+    {Threads, Memory, _, Actors, _, Stack} = config(Opts),
     {Ms, Messages} = case maps:get(checkpoint, Opts, none) of
         none -> {0, 0};
         {messages, N} -> {0, N};
         Every -> {Every, 0}
     end,
-    {Threads, Memory, maps:get(max_lost, Opts, 0), Actors, Spin, Stack, maps:get(heartbeat, Opts, 5_000), Ms, Messages}.
+    {Threads, Memory, maps:get(max_lost, Opts, 0), Actors, maps:get(spin, Opts, 0), Stack, maps:get(heartbeat, Opts, 5_000), Ms, Messages}.
 
 limit(infinity) -> 0;
 limit(Bytes) -> Bytes.

@@ -9,7 +9,7 @@ with_device(Fun) -> with_device(#{threads => 2}, Fun).
 
 with_device(Opts, Fun) ->
     {Before, _} = beamline_ring:devices(),
-    {ok, Device} = beamline_ring:open(Opts),
+    {ok, Device} = beamline_ring:open(Opts#{isolation => isolation()}),
     {ok, #{number := Number}} = beamline_ring:info(Device),
     try
         Fun(Device)
@@ -19,6 +19,13 @@ with_device(Opts, Fun) ->
             {Open, Devices} = beamline_ring:devices(),
             Open =< Before andalso [] =:= [D || #{number := N} = D <- Devices, N =:= Number]
         end)
+    end.
+
+%% beamline_ring_process_tests runs the same tests with devices in OS processes.
+isolation() ->
+    case get(ring_isolation) of
+        undefined -> vm;
+        Isolation -> Isolation
     end.
 
 unruly(Device) ->

@@ -1,0 +1,316 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% Devices in OS processes: what any device does, and what happens when the process ends.
+-module(beamline_ring_process_tests).
+
+-include_lib("eunit/include/eunit.hrl").
+
+%%% The tests of beamline_ring_tests, but for those of what is not the same there
+
+%% Buffers; that nothing is copied; `lost' threads, which end the process; what is asked of the device in the VM alone.
+-define(NOT_THE_SAME, [buffers_hold_what_was_written_and_become_binaries_test, triad_and_reduce_work_on_buffers_test,
+                       everything_ends_with_its_owner_test, a_runaway_is_failed_at_its_deadline_and_its_thread_replaced_test_,
+                       devices_and_actors_live_on_without_a_term_test, there_is_no_gpu_here_test, large_binaries_are_not_copied_test]).
+
+the_same_as_in_the_vm_test_() ->
+    [conforms(Name, atom_to_list(Name)) || {Name, 0} <- beamline_ring_tests:module_info(exports), not lists:member(Name, ?NOT_THE_SAME)].
+
+conforms(Name, Text) ->
+    case {lists:suffix("_test", Text), lists:suffix("_test_", Text)} of
+        {true, _} -> {Text, {timeout, 30, in_process(fun beamline_ring_tests:Name/0)}};
+        {_, true} ->
+            {timeout, Seconds, Fun} = beamline_ring_tests:Name(),
+            {Text, {timeout, Seconds, in_process(Fun)}};
+        _ -> []
+    end.
+
+in_process(Fun) -> fun() -> flush(), put(ring_isolation, os_process), Fun() end.
+
+%% EUnit runs them in one process.
+flush() -> receive _ -> flush() after 0 -> ok end.
+
+%%% Faults
+
+with_device(Fun) -> with_device(#{}, Fun).
+
+with_device(Opts, Fun) ->
+    {Before, _} = beamline_ring:devices(),
+    {ok, Device} = beamline_ring:open(maps:merge(#{threads => 1, isolation => os_process,
+                                                   handlers => [beamline_test:built_file("ring/faulty_operations.so")]}, Opts)),
+    {ok, #{number := Number, host := #{pid := Pid}}} = beamline_ring:info(Device),
+    try
+        Fun(Device)
+    after
+        {ok, #{host := #{pid := Last}}} = beamline_ring:info(Device),
+        ok = beamline_ring:close(Device),
+        beamline_test:eventually(fun() ->
+            {Open, Devices} = beamline_ring:devices(),
+            Open =< Before andalso [] =:= [D || #{number := N} = D <- Devices, N =:= Number]
+        end),
+        [beamline_test:eventually(fun() -> not is_alive(P) end) || P <- [Pid, Last], P =/= 0]
+    end.
+
+%% A process that was waited for is not there any more, a zombie is.
+is_alive(Pid) -> filelib:is_dir("/proc/" ++ integer_to_list(Pid)).
+
+host(Device) -> {ok, #{host := Host}} = beamline_ring:info(Device), Host.
+
+signal(Device, Signal) ->
+    #{pid := Pid} = host(Device),
+    [] = os:cmd("kill -" ++ Signal ++ " " ++ integer_to_list(Pid)).
+
+%% The next process is up; `N' of them have been.
+await_start(Device, N) -> beamline_test:eventually(fun() -> #{state := S, starts := Starts} = host(Device), S =:= up andalso Starts >= N end, 10000).
+
+count(Actor) -> {ok, <<N:64/little>>} = beamline_ring:call(Actor, {count, <<>>}), N.
+
+%% It goes on from its last checkpoint after the process has ended so.
+goes_on_after(Opts, Why, Fault) ->
+    with_device(Opts, fun(D) ->
+        {ok, A} = beamline_ring:start(D, faulty),
+        {ok, Other} = beamline_ring:start(D, kv),
+        {ok, Fresh} = beamline_ring:start(D, faulty),
+        [1, 2, 3] = [count(A) || _ <- [1, 2, 3]],
+        {ok, <<0>>} = beamline_ring:call(Other, {put, <<1, "k", "v">>}),
+        1 = count(Fresh),
+        {ok, #{state := <<3:64/little>>, version := 1, handler := faulty}} = beamline_ring:checkpoint(A),
+        {ok, _} = beamline_ring:checkpoint(Other),
+        4 = count(A),
+        ?assertMatch({error, _}, Fault(D, A)),
+        await_start(D, 2),
+        #{why := Said} = host(D),
+        ?assertEqual({Why, match}, {Why, re:run(Said, Why, [{capture, none}])}),
+        ?assertEqual(4, count(A)),
+        ?assertEqual({ok, <<1, "v">>}, beamline_ring:call(Other, {get, <<"k">>})),
+        ?assertEqual(1, count(Fresh)),
+        ?assertMatch({ok, #{actors := 3, failed := 0}}, beamline_ring:info(D))
+    end).
+
+a_handler_that_crashes_takes_its_process_only_test_() ->
+    {timeout, 30, fun() -> goes_on_after(#{}, "killed by signal 11", fun(_, A) ->
+        {error, {host_exited, Why}} = Answer = beamline_ring:call(A, {crash, <<>>}),
+        ?assert(is_map(Why) orelse is_binary(Why)),
+        Answer
+    end) end}.
+
+a_handler_that_exits_takes_its_process_only_test_() ->
+    {timeout, 30, fun() -> goes_on_after(#{}, "ended with status 9", fun(_, A) -> beamline_ring:call(A, {leave, <<>>}) end) end}.
+
+a_handler_that_takes_all_memory_ends_its_process_test_() ->
+    {timeout, 60, fun() -> goes_on_after(#{memory_limit => 50000000}, "killed by signal", fun(_, A) -> beamline_ring:call(A, {exhaust, <<>>}) end) end}.
+
+a_runaway_is_killed_at_its_deadline_test_() ->
+    {timeout, 30, fun() -> goes_on_after(#{}, "did not return in time", fun(_, A) ->
+        {error, timeout} = beamline_ring:call(A, {spin, <<>>}, #{timeout => 100})
+    end) end}.
+
+a_process_that_is_killed_test_() ->
+    {timeout, 30, fun() -> goes_on_after(#{}, "killed by signal 9", fun(D, A) ->
+        ok = beamline_ring:suspend(A),
+        {ok, R} = beamline_ring:request(A, {count, <<>>}),
+        signal(D, "KILL"),
+        Answer = beamline_ring:await(R),
+        ?assertMatch({error, {host_exited, _}}, Answer),
+        await_start(D, 2),
+        ?assertMatch({ok, #{state := suspended}}, beamline_ring:info(A)),
+        ok = beamline_ring:resume(A),
+        Answer
+    end) end}.
+
+a_process_that_stands_still_misses_its_heartbeat_test_() ->
+    {timeout, 30, fun() -> goes_on_after(#{heartbeat => 200}, "missed its heartbeat", fun(D, A) ->
+        signal(D, "STOP"),
+        beamline_ring:call(A, {count, <<>>})
+    end) end}.
+
+%% As long as `max_lost' allows it a runaway costs its thread and its actor, as in the VM.
+max_lost_runaways_are_borne_test_() ->
+    {timeout, 30, fun() -> with_device(#{max_lost => 1}, fun(D) ->
+        [A, B, C] = [element(2, beamline_ring:start(D, faulty)) || _ <- [1, 2, 3]],
+        ?assertEqual({error, timeout}, beamline_ring:call(A, {spin, <<>>}, #{timeout => 50})),
+        receive {beamline, Ref, {failed, {device_failed, _}}} -> ?assertEqual(beamline_ring:ref(A), Ref) after 5000 -> error(nothing) end,
+        ?assertMatch({error, {device_failed, _}}, beamline_ring:call(A, {count, <<>>})),
+        ?assertEqual(1, count(B)),
+        ?assertMatch({ok, #{lost := 1, host := #{starts := 1}}}, beamline_ring:info(D)),
+        ?assertEqual({error, timeout}, beamline_ring:call(B, {spin, <<>>}, #{timeout => 50})),
+        await_start(D, 2),
+        ?assertEqual([1, 1], [count(B), count(C)])
+    end) end}.
+
+%%% Everything under way is answered once
+
+messages_in_flight_are_each_answered_once_test_() ->
+    {timeout, 60, fun() -> with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo, #{queue => 2048}),
+        ok = beamline_ring:suspend(Echo),
+        Requests = [element(2, beamline_ring:request(Echo, <<N:32, 0:(8 * (N rem 300))>>)) || N <- lists:seq(1, 1000)],
+        [ok = beamline_ring:cast(Echo, {echo, <<N:64>>}) || N <- lists:seq(1, 1000)],
+        signal(D, "KILL"),
+        [?assertMatch({error, {host_exited, _}}, beamline_ring:await(R, 10000)) || R <- Requests],
+        Ref = beamline_ring:ref(Echo),
+        [receive {beamline, Ref, {undelivered, 0, {host_exited, _}}} -> ok after 5000 -> error({missing, N}) end || N <- lists:seq(1, 1000)],
+        receive {beamline, _, _} = Another -> error({twice, Another}) after 50 -> ok end,
+        {0, _} = beamline_ring:devices()
+    end) end}.
+
+%% Callers that never stop while process after process is killed: each call has one answer.
+nobody_waits_for_ever_test_() ->
+    {timeout, 60, fun() -> with_device(#{threads => 2}, fun(D) ->
+        Actors = list_to_tuple([element(2, beamline_ring:start(D, echo, #{queue => 8})) || _ <- lists:seq(1, 4)]),
+        Callers = [spawn_monitor(fun() -> call_until_told(Actors, I) end) || I <- lists:seq(1, 8)],
+        [begin
+             timer:sleep(50),
+             signal(D, "KILL"),
+             await_start(D, N)
+         end || N <- [2, 3, 4]],
+        [P ! stop || {P, _} <- Callers],
+        [receive {'DOWN', M, process, P, Why} -> ?assertEqual(normal, Why) after 10000 -> error(hangs) end || {P, M} <- Callers]
+    end) end}.
+
+call_until_told(Actors, I) ->
+    Message = <<I:64, 0:(8 * (I * 97 rem 9000))>>,
+    case beamline_ring:call(element(1 + I rem 4, Actors), Message) of
+        {ok, Message} -> ok;
+        {error, {busy, _}} -> receive after 1 -> ok end;
+        {error, {host_exited, _}} -> ok
+    end,
+    receive stop -> ok after 0 -> call_until_told(Actors, I + 8) end.
+
+%%% What outlives a process
+
+checkpoints_are_taken_by_themselves_test_() ->
+    {timeout, 30, fun() ->
+        with_device(#{checkpoint => 20}, fun(D) ->
+            {ok, A} = beamline_ring:start(D, faulty),
+            [count(A) || _ <- lists:seq(1, 7)],
+            timer:sleep(200),
+            signal(D, "KILL"),
+            await_start(D, 2),
+            ?assertEqual(8, count(A))
+        end),
+        with_device(#{checkpoint => {messages, 5}}, fun(D) ->
+            {ok, A} = beamline_ring:start(D, faulty),
+            [count(A) || _ <- lists:seq(1, 7)],
+            {ok, _} = beamline_ring:info(A), % a process answers in order
+            signal(D, "KILL"),
+            await_start(D, 2),
+            ?assert(count(A) >= 6)
+        end)
+    end}.
+
+routes_and_subscribers_outlive_a_process_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        [A, B] = [element(2, beamline_ring:start(D, echo)) || _ <- [1, 2]],
+        ok = beamline_ring:connect(A, out, B),
+        {ok, Sub} = beamline_ring:subscribe(B, #{window => 1000}),
+        signal(D, "KILL"),
+        await_start(D, 2),
+        ok = beamline_ring:cast(B, <<"batched">>),
+        receive {beamline, Sub, {batch, [<<"batched">>]}} -> ok after 5000 -> error(nothing) end,
+        {ok, <<>>} = beamline_ring:call(A, {forward, <<"routed">>}),
+        beamline_test:eventually(fun() -> {ok, #{handled := N}} = beamline_ring:info(B), N =:= 2 end),
+        ?assertEqual({ok, 1}, beamline_ring:disconnect(A, out, B))
+    end) end}.
+
+what_was_closed_stays_closed_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        {ok, A} = beamline_ring:start(D, faulty),
+        {ok, B} = beamline_ring:start(D, faulty),
+        ok = beamline_ring:stop(A),
+        signal(D, "KILL"),
+        ok = beamline_ring:close(B),
+        await_start(D, 2),
+        ?assertEqual({error, closed}, beamline_ring:call(B, {count, <<>>})),
+        beamline_test:eventually(fun() -> {ok, #{actors := N}} = beamline_ring:info(D), N =:= 0 end)
+    end) end}.
+
+an_upgraded_actor_goes_on_with_its_new_version_test_() ->
+    {timeout, 30, fun() -> with_device(#{handlers => [beamline_test:built_file("ring/histogram_operations.so")]}, fun(D) ->
+        {ok, H} = beamline_ring:start(D, histogram),
+        {ok, <<>>} = beamline_ring:call(H, {add, <<16#10, 16#1F, 16#F8>>}),
+        {ok, #{version := 1}} = beamline_ring:checkpoint(H),
+        ok = beamline_ring:upgrade(H, #{library => beamline_test:built_file("ring/histogram2_operations.so")}),
+        signal(D, "KILL"),
+        await_start(D, 2),
+        {ok, #{version := 2}} = beamline_ring:info(H),
+        {ok, Counts} = beamline_ring:call(H, {read, <<>>}),
+        ?assertEqual(3, lists:sum([N || <<N:64/little>> <= Counts]))
+    end) end}.
+
+%%% Owners and bounds
+
+everything_ends_with_its_owner_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        Self = self(),
+        {Pid, Monitor} = spawn_monitor(fun() ->
+            {ok, A} = beamline_ring:start(D, echo),
+            {ok, Mine} = beamline_ring:open(#{threads => 1, isolation => os_process}),
+            {ok, #{host := #{pid := Os}}} = beamline_ring:info(Mine),
+            Self ! {made, A, Mine, Os},
+            receive stop -> ok end
+        end),
+        {A, Mine, Os} = receive {made, X, Y, Z} -> {X, Y, Z} end,
+        {ok, <<1>>} = beamline_ring:call(A, <<1>>),
+        ?assert(is_alive(Os)),
+        exit(Pid, kill),
+        receive {'DOWN', Monitor, process, Pid, killed} -> ok end,
+        beamline_test:eventually(fun() -> {error, closed} =:= beamline_ring:call(A, <<1>>) end),
+        beamline_test:eventually(fun() -> {error, closed} =:= beamline_ring:info(Mine) end),
+        beamline_test:eventually(fun() -> not is_alive(Os) end),
+        beamline_test:eventually(fun() -> {ok, #{actors := N}} = beamline_ring:info(D), N =:= 0 end)
+    end) end}.
+
+closing_tells_owners_and_whoever_waits_test_() ->
+    {timeout, 30, fun() -> with_device(fun(_) ->
+        {ok, D} = beamline_ring:open(#{threads => 1, isolation => os_process}),
+        {ok, A} = beamline_ring:start(D, echo),
+        ok = beamline_ring:suspend(A),
+        {ok, R} = beamline_ring:request(A, <<1>>),
+        ok = beamline_ring:cast(A, <<2>>),
+        ok = beamline_ring:close(D),
+        ?assertEqual({error, closed}, beamline_ring:await(R, 5000)),
+        Ref = beamline_ring:ref(A),
+        receive {beamline, Ref, {undelivered, 0, closed}} -> ok after 5000 -> error(nothing) end,
+        receive {beamline, Ref, {failed, closed}} -> ok after 5000 -> error(nothing) end,
+        ?assertEqual({error, closed}, beamline_ring:start(D, echo))
+    end) end}.
+
+between_two_processes_it_is_busy_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        {ok, A} = beamline_ring:start(D, echo),
+        signal(D, "KILL"),
+        beamline_test:eventually(fun() -> #{state := S} = host(D), S =:= down orelse S =:= listening end),
+        Answers = [beamline_ring:call(A, <<>>), beamline_ring:cast(A, <<>>), beamline_ring:start(D, echo), beamline_ring:checkpoint(A)],
+        [?assertMatch({error, {busy, Ms}} when Ms > 0, Answer) || Answer <- Answers],
+        await_start(D, 2),
+        ?assertEqual({ok, <<1>>}, beamline_ring:call(A, <<1>>))
+    end) end}.
+
+what_is_not_there_is_said_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        ?assertEqual({error, {unsupported, buffers}}, beamline_ring:buffer(D, 100)),
+        ?assertMatch({error, {invalid, #{field := handlers}}}, beamline_ring:load(D, "/nonexistent.so")),
+        {ok, Other} = beamline_ring:open(#{threads => 1}),
+        {ok, Near} = beamline_ring:start(Other, echo),
+        {ok, Far} = beamline_ring:start(D, echo),
+        ?assertMatch({error, {invalid, #{field := to}}}, beamline_ring:connect(Far, out, Near)),
+        ok = beamline_ring:close(Other),
+        [?assertError(badarg, beamline_ring:open(Opts#{isolation => os_process}))
+         || Opts <- [#{heartbeat => 1}, #{checkpoint => 0}, #{checkpoint => {messages, 0}}, #{isolation => x}, #{handlers => 1}], false =:= maps:is_key(isolation, Opts)]
+    end) end}.
+
+%%% As OTP
+
+a_supervised_actor_does_not_notice_test_() ->
+    {timeout, 30, fun() ->
+        ok = beamline_test:start(),
+        Library = beamline_test:built_file("ring/faulty_operations.so"),
+        {ok, Device} = beamline_ring:start_link(#{name => ring_process_device, threads => 1, isolation => os_process, handlers => [Library]}),
+        {ok, Pid} = beamline_ring_actor:start_link(#{device => ring_process_device, handler => faulty}),
+        {ok, <<1:64/little>>} = gen_server:call(Pid, {count, <<>>}),
+        {ok, _} = gen_server:call(Pid, checkpoint),
+        {error, {host_exited, _}} = gen_server:call(Pid, {crash, <<>>}),
+        await_start(ring_process_device, 2),
+        ?assertEqual({ok, <<2:64/little>>}, gen_server:call(Pid, {count, <<>>})),
+        ok = gen_server:stop(Pid),
+        ok = gen_server:stop(Device)
+    end}.
