@@ -69,8 +69,6 @@ struct bl_device_host {
     void (*answer)(struct bl_actor *a, uint64_t request, enum bl_status status, const struct bl_error *err, struct bl_result *result);
     /* A cast that was accepted will not be handled. */
     void (*undelivered)(struct bl_actor *a, const struct bl_slot *slot, enum bl_status status, const struct bl_error *err);
-    /* May be NULL. A cast was handled; for one that was not, undelivered is called instead. */
-    void (*handled)(struct bl_actor *a, const struct bl_slot *slot);
     void (*batch)(struct bl_actor *a, void *sink, const struct bl_result *results, size_t count);
     /* The actor failed, or its device ends (BL_CLOSED). Once. */
     void (*failed)(struct bl_actor *a, const struct bl_error *err);
@@ -81,6 +79,8 @@ struct bl_device_host {
     void (*actor_ended)(void *skin);
     void (*actor_free)(void *skin);
     void (*device_free)(void *skin);
+    /* May be NULL. A cast was handled; for one that was not, undelivered is called instead. */
+    void (*handled)(struct bl_actor *a, const struct bl_slot *slot);
 };
 
 /* ---- actors ---------------------------------------------------------------------------------- */

@@ -35,13 +35,11 @@ static void discard(struct bl_far *d)
     bl_free(d);
 }
 
-enum bl_status bl_far_open(const struct bl_far_config *config, const struct bl_far_host *host, struct bl_far **out, struct bl_error *err)
+struct bl_far *bl_far_make(const struct bl_far_config *config, const struct bl_far_host *host, struct bl_error *err)
 {
-    enum bl_status status = check_config(config, err);
-    if (status != BL_OK) return status;
     struct bl_far *d = bl_alloc_zero(NULL, sizeof *d, err);
-    if (!d) return BL_NO_MEMORY;
-    d->refs = 2; /* the caller's, and the sender's */
+    if (!d) return NULL;
+    d->refs = 1;
     d->config = *config;
     d->host = host;
     d->socket = d->pidfd = d->listening = -1;
@@ -51,7 +49,19 @@ enum bl_status bl_far_open(const struct bl_far_config *config, const struct bl_f
     bl_link_init(&d->free);
     bl_link_init(&d->queue);
     d->coming = bl_alloc_zero(NULL, sizeof *d->coming, err);
-    if (!d->coming || bl_thread_start(bl_far_sender, d, THREAD_STACK) != 0) {
+    if (d->coming) return d;
+    discard(d);
+    return NULL;
+}
+
+enum bl_status bl_far_open(const struct bl_far_config *config, const struct bl_far_host *host, struct bl_far **out, struct bl_error *err)
+{
+    enum bl_status status = check_config(config, err);
+    if (status != BL_OK) return status;
+    struct bl_far *d = bl_far_make(config, host, err);
+    if (!d) return BL_NO_MEMORY;
+    d->refs = 2; /* the caller's, and the sender's */
+    if (bl_thread_start(bl_far_sender, d, THREAD_STACK) != 0) {
         discard(d);
         return bl_fail(err, BL_NO_MEMORY);
     }

@@ -189,6 +189,8 @@ struct bl_far {
 /* BL_LIMIT, BL_NO_MEMORY. One reference is the caller's. */
 BL_API enum bl_status bl_far_open(const struct bl_far_config *config, const struct bl_far_host *host, struct bl_far **out,
                                   struct bl_error *err);
+/* The same without threads: nothing goes out that cannot go at once. For tests. NULL: no memory. */
+struct bl_far *bl_far_make(const struct bl_far_config *config, const struct bl_far_host *host, struct bl_error *err);
 /* Kills the process; everything is answered BL_CLOSED. Constant time, any number of times. */
 BL_API void bl_far_close(struct bl_far *d);
 BL_API void bl_far_ref(struct bl_far *d);

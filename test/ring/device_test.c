@@ -75,7 +75,8 @@ static void host_actor_free(void *skin) { (void)skin, __atomic_add_fetch(&actors
 static void host_device_free(void *skin) { (void)skin, __atomic_add_fetch(&devices_freed, 1, __ATOMIC_ACQ_REL); }
 
 static const struct bl_device_host host = {host_answer,    host_undelivered, host_batch,       host_failed,     host_body_new,
-                                           host_body_free, host_sink_free,   host_actor_ended, host_actor_free, host_device_free};
+                                           host_body_free, host_sink_free,   host_actor_ended, host_actor_free, host_device_free,
+                                           NULL};
 
 /* ---- handlers of the tests ---- */
 
