@@ -24,7 +24,8 @@ void bl_host_ring(const char *path)
     /* Each arena of the allocator takes 64 MiB of addresses, and addresses are what the limit counts. */
     mallopt(M_ARENA_MAX, 2);
     const uint64_t stack = s->stack_bytes > 0 ? s->stack_bytes : STACK_BYTES;
-    if (limits.memory_bytes > 0) limits.memory_bytes += OVERHEAD_BYTES + sizeof *end.memory + (4 * (uint64_t)s->threads + s->max_lost) * stack;
+    if (limits.memory_bytes > 0)
+        limits.memory_bytes += OVERHEAD_BYTES + sizeof *end.memory + (4 * (uint64_t)s->threads + s->max_lost) * stack;
     (void)bl_host_limit(&limits, &err);
     bl_far_serve(&end, &err);
     _exit(0); /* threads may be in the middle of something: nobody wants it any more */

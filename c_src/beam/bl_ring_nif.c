@@ -129,7 +129,8 @@ struct listing {
 static void list_device(struct handle *h, void *arg)
 {
     struct listing *l = arg;
-    l->list = enif_make_list_cell(l->env, h->kind == FAR_DEVICE_HANDLE ? ring_far_device_map(l->env, h) : device_map(l->env, h, h->object), l->list);
+    const ERL_NIF_TERM map = h->kind == FAR_DEVICE_HANDLE ? ring_far_device_map(l->env, h) : device_map(l->env, h, h->object);
+    l->list = enif_make_list_cell(l->env, map, l->list);
 }
 
 /* () -> {OpenRequests, [Map]}. Dirty. */

@@ -117,13 +117,16 @@ void ring_request_answer(uint64_t id, ERL_NIF_TERM (*what)(ErlNifEnv *env, enum 
 ERL_NIF_TERM ring_result(ErlNifEnv *env, const struct bl_result *result);
 ERL_NIF_TERM ring_checkpoint(ErlNifEnv *env, const char *handler, uint32_t version, const struct bl_result *result);
 extern const struct bl_device_host ring_host;
-void ring_tell_undelivered(struct actor_skin *skin, uint64_t sender, uint32_t function, const struct bl_error *err); /* sender 0: the owner */
-void ring_tell_failed(struct actor_skin *skin, const struct bl_error *err);
+void ring_tell_undelivered(struct actor_skin *skin, uint64_t sender, uint32_t function, const struct bl_error *err,
+                           int *new_atoms); /* sender 0: the owner; new_atoms NULL: any */
+void ring_tell_failed(struct actor_skin *skin, const struct bl_error *err, int *new_atoms);
 void ring_tell_batch(void *sink, const struct bl_result *results, size_t count);
 void ring_sink_free(void *sink);
 
 /* {error, Reason} */
 ERL_NIF_TERM ring_error(ErlNifEnv *env, const struct bl_error *err);
+/* The same for what an OS process says, whose names are whatever it likes: so many may be new. */
+ERL_NIF_TERM ring_foreign_error(ErlNifEnv *env, const struct bl_error *err, int *new_atoms);
 
 /* ---- entries that both kinds of devices share ---- */
 

@@ -3,6 +3,7 @@
  * Entries for devices in an OS process. A message goes into memory that is shared with that process, or into a queue; nothing
  * here waits for it. What it alone can answer is a request, as a call is.
  */
+#include "bl_nif_term.h"
 #include "bl_ring_nif.h"
 
 #include <string.h>
@@ -22,6 +23,7 @@ static ERL_NIF_TERM closed(ErlNifEnv *env)
 /* ---- what the device tells ---- */
 
 struct outcome {
+    int *new_atoms;
     const struct bl_far_actor *actor;
     const struct bl_error *err;
     const struct bl_result *result;
@@ -63,7 +65,7 @@ static bool has_failed(const struct bl_far_actor *a)
 static ERL_NIF_TERM what(ErlNifEnv *env, enum request_kind kind, const void *arg)
 {
     const struct outcome *o = arg;
-    if (o->err) return ring_error(env, o->err);
+    if (o->err) return ring_foreign_error(env, o->err, o->new_atoms);
     switch (kind) {
     case CALL_REQUEST: return ok(env, ring_result(env, o->result));
     case CHECKPOINT_REQUEST: return ok(env, ring_checkpoint(env, o->actor->handler->name, o->number, o->result));
@@ -73,24 +75,25 @@ static ERL_NIF_TERM what(ErlNifEnv *env, enum request_kind kind, const void *arg
     }
 }
 
-static void answer(uint64_t request, const struct bl_error *err, struct bl_result *result, const struct bl_far_actor *a, uint32_t number)
+static void answer(struct bl_far *d, uint64_t request, const struct bl_error *err, struct bl_result *result, const struct bl_far_actor *a,
+                   uint32_t number)
 {
-    const struct outcome o = {.actor = a, .err = err, .result = result, .number = number};
+    const struct outcome o = {.new_atoms = &d->new_atoms, .actor = a, .err = err, .result = result, .number = number};
     ring_request_answer(request, what, &o);
 }
 
 static void undelivered(const struct bl_far_actor *a, uint64_t sender, uint32_t function, const struct bl_error *err)
 {
-    ring_tell_undelivered(a->skin, sender, function, err);
+    ring_tell_undelivered(a->skin, sender, function, err, &a->device->new_atoms);
 }
 
-static void tell_failed(const struct bl_far_actor *a, const struct bl_error *err) { ring_tell_failed(a->skin, err); }
+static void tell_failed(const struct bl_far_actor *a, const struct bl_error *err) { ring_tell_failed(a->skin, err, &a->device->new_atoms); }
 
 static void batch(void *sink, struct bl_result *results, size_t count) { ring_tell_batch(sink, results, count); }
 
 static const struct bl_far_host far_host = {
-    .answer = answer, .undelivered = undelivered, .batch = batch, .failed = tell_failed, .body_new = ring_body_new, .body_free = ring_body_free,
-    .sink_free = ring_sink_free, .actor_ended = ring_actor_ended, .actor_free = ring_skin_free};
+    .answer = answer, .undelivered = undelivered, .batch = batch, .failed = tell_failed, .body_new = ring_body_new,
+    .body_free = ring_body_free, .sink_free = ring_sink_free, .actor_ended = ring_actor_ended, .actor_free = ring_skin_free};
 
 /* ---- devices: for beamline_ring_process ---- */
 
@@ -113,6 +116,7 @@ ERL_NIF_TERM ring_far_open(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
                   .spin_us = (uint32_t)number[4], .stack_bytes = number[5]},
         .heartbeat_ns = number[6] * 1000000, .checkpoint_ns = number[7] * 1000000, .checkpoint_messages = number[8]};
     if (bl_far_open(&config, &far_host, &d, &err) != BL_OK) return ring_error(env, &err);
+    d->new_atoms = BL_NIF_NEW_ATOMS;
     return ring_handle_make(env, FAR_DEVICE_HANDLE, d, &term) ? ok(env, term) : closed(env);
 }
 

@@ -183,7 +183,8 @@ enum bl_status ring_handle_give(ErlNifEnv *env, struct handle *h, const ErlNifPi
     else if (enif_monitor_process(env, h, to, &monitor) != 0)
         status = bl_fail_invalid(err, "owner", "not alive");
     if (status == BL_OK) {
-        if (h->kind != FAR_DEVICE_HANDLE || enif_compare_monitors(&h->monitor, &h->keeper) != 0) enif_demonitor_process(env, h, &h->monitor);
+        const bool keeps = h->kind == FAR_DEVICE_HANDLE && enif_compare_monitors(&h->monitor, &h->keeper) == 0;
+        if (!keeps) enif_demonitor_process(env, h, &h->monitor);
         h->monitor = monitor;
         set_owner(h, to);
     }

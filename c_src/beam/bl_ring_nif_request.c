@@ -137,17 +137,30 @@ uint64_t ring_requests_open(void)
 
 /* ---- terms ---- */
 
-static ERL_NIF_TERM make_reason(ErlNifEnv *env, const struct bl_error *err)
+static ERL_NIF_TERM make_reason(ErlNifEnv *env, const struct bl_error *err, int *new_atoms)
 {
     struct bl_nif_writer w;
+    struct bl_error too_many;
     bl_nif_writer_init(&w, env, NULL);
+    w.new_atoms = new_atoms;
     bl_write_reason(&w.base, err);
-    const ERL_NIF_TERM reason = bl_writer_done(&w.base) ? bl_nif_writer_term(&w) : enif_make_atom(env, "no_memory");
+    ERL_NIF_TERM reason = enif_make_atom(env, "no_memory");
+    if (bl_writer_done(&w.base)) {
+        reason = bl_nif_writer_term(&w);
+    } else if (new_atoms) {
+        bl_fail_limit(&too_many, "atoms", BL_NIF_NEW_ATOMS, BL_NIF_NEW_ATOMS + 1);
+        reason = make_reason(env, &too_many, NULL);
+    }
     bl_nif_writer_clear(&w);
     return reason;
 }
 
-ERL_NIF_TERM ring_error(ErlNifEnv *env, const struct bl_error *err) { return enif_make_tuple2(env, am_error, make_reason(env, err)); }
+ERL_NIF_TERM ring_error(ErlNifEnv *env, const struct bl_error *err) { return ring_foreign_error(env, err, NULL); }
+
+ERL_NIF_TERM ring_foreign_error(ErlNifEnv *env, const struct bl_error *err, int *new_atoms)
+{
+    return enif_make_tuple2(env, am_error, make_reason(env, err, new_atoms));
+}
 
 ERL_NIF_TERM ring_result(ErlNifEnv *env, const struct bl_result *result)
 {
@@ -210,10 +223,11 @@ static void answer(struct bl_actor *a, uint64_t id, enum bl_status status, const
     ring_request_answer(id, what, &o);
 }
 
-static void tell(const struct actor_skin *skin, const ErlNifPid *pid, ERL_NIF_TERM kind, int function, const struct bl_error *err)
+static void tell(const struct actor_skin *skin, const ErlNifPid *pid, ERL_NIF_TERM kind, int function, const struct bl_error *err,
+                 int *new_atoms)
 {
     ErlNifEnv *env = enif_alloc_env();
-    const ERL_NIF_TERM name = enif_make_copy(env, skin->ref), reason = make_reason(env, err);
+    const ERL_NIF_TERM name = enif_make_copy(env, skin->ref), reason = make_reason(env, err, new_atoms);
     const ERL_NIF_TERM told =
         function < 0 ? enif_make_tuple2(env, kind, reason) : enif_make_tuple3(env, kind, enif_make_int(env, function), reason);
     send_to(pid, env, name, told);
@@ -228,25 +242,25 @@ static ErlNifPid owner_of(struct actor_skin *skin)
     return owner;
 }
 
-void ring_tell_undelivered(struct actor_skin *skin, uint64_t sender, uint32_t function, const struct bl_error *err)
+void ring_tell_undelivered(struct actor_skin *skin, uint64_t sender, uint32_t function, const struct bl_error *err, int *new_atoms)
 {
     const ErlNifPid to = sender == 0 ? owner_of(skin) : (ErlNifPid){.pid = (ERL_NIF_TERM)sender};
-    tell(skin, &to, am_undelivered, (int)(function & INT32_MAX), err);
+    tell(skin, &to, am_undelivered, (int)(function & INT32_MAX), err, new_atoms);
 }
 
 static void undelivered(struct bl_actor *a, const struct bl_slot *slot, enum bl_status status, const struct bl_error *err)
 {
     (void)status;
-    ring_tell_undelivered(a->skin, slot->flags & BL_MESSAGE_ACTOR ? 0 : slot->reply_to, slot->function, err);
+    ring_tell_undelivered(a->skin, slot->flags & BL_MESSAGE_ACTOR ? 0 : slot->reply_to, slot->function, err, NULL);
 }
 
-void ring_tell_failed(struct actor_skin *skin, const struct bl_error *err)
+void ring_tell_failed(struct actor_skin *skin, const struct bl_error *err, int *new_atoms)
 {
     const ErlNifPid to = owner_of(skin);
-    tell(skin, &to, am_failed, -1, err);
+    tell(skin, &to, am_failed, -1, err, new_atoms);
 }
 
-static void failed(struct bl_actor *a, const struct bl_error *err) { ring_tell_failed(a->skin, err); }
+static void failed(struct bl_actor *a, const struct bl_error *err) { ring_tell_failed(a->skin, err, NULL); }
 
 void ring_tell_batch(void *sink, const struct bl_result *results, size_t count)
 {
@@ -294,7 +308,8 @@ static void free_device(void *skin) { (void)skin; }
 
 const struct bl_device_host ring_host = {
     .answer = answer, .undelivered = undelivered, .batch = batch, .failed = failed, .body_new = body_new,
-    .body_free = ring_body_free, .sink_free = ring_sink_free, .actor_ended = ring_actor_ended, .actor_free = ring_skin_free, .device_free = free_device};
+    .body_free = ring_body_free,
+    .sink_free = ring_sink_free, .actor_ended = ring_actor_ended, .actor_free = ring_skin_free, .device_free = free_device};
 
 void ring_requests_load(ErlNifEnv *env)
 {

@@ -158,7 +158,8 @@ void bl_actor_info(const struct bl_actor *a, struct bl_actor_info *out)
 {
     const enum bl_phase phase = bl_actor_phase(a);
     *out = (struct bl_actor_info){
-        .queue = UINT64_C(1) << a->ring.shift, .queued = bl_ring_length(&a->ring), .handled = __atomic_load_n(&a->handled, __ATOMIC_RELAXED),
+        .queue = UINT64_C(1) << a->ring.shift, .queued = bl_ring_length(&a->ring),
+        .handled = __atomic_load_n(&a->handled, __ATOMIC_RELAXED),
         .refused = __atomic_load_n(&a->refused_by_handler, __ATOMIC_RELAXED), .expired = __atomic_load_n(&a->expired, __ATOMIC_RELAXED),
         .busy = __atomic_load_n(&a->full, __ATOMIC_RELAXED), .run_ns = __atomic_load_n(&a->run_ns, __ATOMIC_RELAXED),
         .subscribers = __atomic_load_n(&a->sink_count, __ATOMIC_RELAXED), .state_size = __atomic_load_n(&a->state_size, __ATOMIC_RELAXED),

@@ -31,7 +31,8 @@ enum {
     BL_FAR_FLIGHTS_MOST = 1 << 16,  /* messages of a device that are accepted and not answered */
     BL_FAR_CHUNK = 1024, BL_FAR_CHUNKS = 8192, /* flights are allocated so, with room for making many actors again */
     BL_FAR_NOW_BYTES = 4096,        /* a body up to this goes out from the thread that sends it */
-    BL_FAR_TOLD_BYTES = 16 << 20,   /* what a process may say about its handlers */
+    BL_FAR_TOLD_BYTES = 4 << 20,    /* what the processes of a device may say about handlers in all */
+    BL_FAR_TOLD_NAMES = 16384,
     BL_FAR_LOOK_MS = 20,
 };
 
@@ -43,8 +44,8 @@ enum bl_far_state { BL_FAR_STATE_DOWN, BL_FAR_STATE_LISTENING, BL_FAR_STATE_UP, 
 /* What answers go through. On a thread of the device, or on the thread that called; never with the lock held. */
 struct bl_far_host {
     /* Ends the request. `result` as of bl_device_host.answer. */
-    void (*answer)(uint64_t request, const struct bl_error *err, struct bl_result *result, const struct bl_far_actor *a,
-                   uint32_t number);
+    void (*answer)(struct bl_far *d, uint64_t request, const struct bl_error *err, struct bl_result *result,
+                   const struct bl_far_actor *a, uint32_t number);
     /* A cast that was accepted will not be handled. sender 0: it came from an actor. */
     void (*undelivered)(const struct bl_far_actor *a, uint64_t sender, uint32_t function, const struct bl_error *err);
     void (*batch)(void *sink, struct bl_result *results, size_t count);
@@ -168,7 +169,8 @@ struct bl_far {
     bool reading, sending; /* a thread is in the memory: it stays */
     /* Handlers, newest first; shared objects that were loaded, in order. */
     struct bl_far_known *known; /* atomic for readers: rows only come */
-    size_t told_bytes;
+    size_t told_bytes, told_names; /* of those that were new */
+    int new_atoms; /* the host's, atomic: how many names it may still make of what the process says */
     char **library;
     size_t library_count;
     /* Flights. */

@@ -416,7 +416,9 @@ void bl_far_again(struct bl_far *d)
     for (uint32_t i = 0; i < d->actor_room && ok; i++)
         if (d->actor[i]) ok = start_again(d->actor[i]);
     for (uint32_t i = 0; i < d->actor_room && ok; i++)
-        for (size_t r = 0; d->actor[i] && r < d->actor[i]->route_count; r++)
-            if (d->actor[i]->route[r].to->phase < BL_STOPPED) send_route(d->actor[i], d->actor[i]->route[r].port, d->actor[i]->route[r].to, true);
+        for (size_t r = 0; d->actor[i] && r < d->actor[i]->route_count; r++) {
+            const struct bl_far_route *route = &d->actor[i]->route[r];
+            if (route->to->phase < BL_STOPPED) send_route(d->actor[i], route->port, route->to, true);
+        }
     if (!ok) bl_far_break(d, "no memory");
 }

@@ -111,7 +111,8 @@ enum bl_status bl_far_message(struct bl_far_actor *a, const struct bl_slot *slot
     if (size > BL_FAR_BODY_MOST) status = bl_fail_limit(err, "message_bytes", BL_FAR_BODY_MOST, size);
     pthread_mutex_lock(&d->lock);
     if (status == BL_OK) status = takes_messages(a, err);
-    if (status == BL_OK && !(f = bl_far_flight_new(d, request ? BL_FLIGHT_CALL : BL_FLIGHT_CAST, BL_FAR_MESSAGE, a, err))) status = err->status;
+    const enum bl_far_flight_kind kind = request ? BL_FLIGHT_CALL : BL_FLIGHT_CAST;
+    if (status == BL_OK && !(f = bl_far_flight_new(d, kind, BL_FAR_MESSAGE, a, err))) status = err->status;
     if (f) {
         a->inside++;
         f->request = request ? request : slot->reply_to;
@@ -139,7 +140,7 @@ enum bl_status bl_far_ask(struct bl_far *d, enum bl_far_kind kind, const char *t
     struct bl_far_flight *f = NULL;
     pthread_mutex_lock(&d->lock);
     enum bl_status status = bl_far_check(d, err);
-    if (status == BL_OK && !(f = bl_far_flight_new(d, request ? BL_FLIGHT_CONTROL : BL_FLIGHT_QUIET, kind, NULL, err))) status = err->status;
+    if (status == BL_OK && !(f = bl_far_flight_new(d, BL_FLIGHT_CONTROL, kind, NULL, err))) status = err->status;
     if (f) {
         f->request = request;
         f->text = copy;
@@ -204,7 +205,7 @@ static void tell(struct bl_far *d, const struct bl_far_flight *f, const struct b
 {
     const bool start = f->head.kind == BL_FAR_START && err;
     if (f->kind == BL_FLIGHT_CALL || f->kind == BL_FLIGHT_CONTROL)
-        d->host->answer(f->request, err, result, f->actor, number);
+        d->host->answer(d, f->request, err, result, f->actor, number);
     else if (f->kind == BL_FLIGHT_CAST && err)
         d->host->undelivered(f->actor, f->request, f->head.function, err);
     /* One that could not be made; with the end of the process it is made by the next, unless its starter was told. */

@@ -323,10 +323,14 @@ static bool on_handler(struct bl_far *d, const struct bl_far_coming *c)
     k->handler.version = h.version & INT32_MAX;
     k->handler.writes = h.writes;
     k->handler.state_size = h.state_size;
-    d->told_bytes += text_size + name_size;
-    const bool good = rule(d, read_names(k, &h, text_size), "a handler with wrong names") &&
-                      rule(d, d->told_bytes <= BL_FAR_TOLD_BYTES, "too many handlers");
-    if (!good || is_known(d, k, text_size)) {
+    bool good = rule(d, read_names(k, &h, text_size), "a handler with wrong names");
+    const bool known = good && is_known(d, k, text_size);
+    if (good && !known) {
+        d->told_bytes += sizeof *k + text_size + name_size;
+        d->told_names += 1 + h.functions + h.ports;
+        good = rule(d, d->told_bytes <= BL_FAR_TOLD_BYTES && d->told_names <= BL_FAR_TOLD_NAMES, "too many handlers");
+    }
+    if (!good || known) {
         bl_free(k);
         return good;
     }
@@ -379,7 +383,8 @@ static bool begin(struct bl_far *d, struct bl_far_coming *c, const struct bl_far
 
 static bool go_on(struct bl_far *d, struct bl_far_coming *c, const struct bl_far_head *head)
 {
-    const bool fits = head->kind == BL_FAR_DATA && head->total > 0 && head->total <= BL_LINES_BODY && head->total <= c->head.total - c->have;
+    const bool fits = head->kind == BL_FAR_DATA && head->total > 0 && head->total <= BL_LINES_BODY &&
+                      head->total <= c->head.total - c->have;
     return rule(d, fits, "no data where they belong") && take(d, c, head->total);
 }
 

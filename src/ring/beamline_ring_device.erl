@@ -14,11 +14,13 @@ open(Opts) when is_map(Opts) ->
     maps:foreach(fun check/2, Opts),
     case maps:get(backend, Opts, auto) of
         cuda -> {error, {unsupported, cuda}};
-        _ when map_get(isolation, Opts) =:= os_process -> with_handlers(beamline_ring_process:open(process_config(Opts)), maps:get(handlers, Opts, []));
-        _ -> with_handlers(beamline_ring_nif:open(config(Opts)), maps:get(handlers, Opts, []))
+        _ -> with_handlers(open_here(maps:get(isolation, Opts, vm), Opts), maps:get(handlers, Opts, []))
     end;
 open(_) ->
     error(badarg).
+
+open_here(vm, Opts) -> beamline_ring_nif:open(config(Opts));
+open_here(os_process, Opts) -> beamline_ring_process:open(process_config(Opts)).
 
 config(Opts) ->
     {maps:get(threads, Opts, min(64, erlang:system_info(schedulers_online))), limit(maps:get(memory_limit, Opts, infinity)),

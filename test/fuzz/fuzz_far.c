@@ -39,7 +39,8 @@ static bool say(struct bl_lines *out, struct bl_fuzz *in, const uint64_t *token,
     if (in->size == 0) return false;
     const uint8_t kind = bl_fuzz_byte(in), flags = bl_fuzz_byte(in);
     struct bl_far_head head = {.kind = (uint8_t)(BL_FAR_DATA + kind % (BL_FAR_KINDS + 1)), .actor = bl_fuzz_byte(in) % 4u,
-                               .function = bl_fuzz_byte(in), .total = totals[bl_fuzz_byte(in) % 10], .flags = (uint16_t)(flags & 8 ? BL_FAR_LAST : 0)};
+                               .function = bl_fuzz_byte(in), .total = totals[bl_fuzz_byte(in) % 10],
+                               .flags = (uint16_t)(flags & 8 ? BL_FAR_LAST : 0)};
     head.token = flags & 1 && tokens > 0 ? token[bl_fuzz_byte(in) % tokens] : (uint64_t)wild(in) << 32 | wild(in);
     if (flags & 2) head.status = bl_fuzz_byte(in);
     if (flags & 4) head.total = wild(in);

@@ -25,13 +25,14 @@
 }).
 -record(state, {actors = [], checkpoints = []}).
 
-actors_do_what_the_model_does_test_() ->
-    {timeout, 120, fun() ->
-        ok = beamline_test:start(),
-        {ok, Device} = beamline_ring:start_link(#{name => ?DEVICE, threads => 2}),
-        ?assert(proper:quickcheck(property(), [{numtests, 300}, quiet, {on_output, fun(F, A) -> io:format(user, F, A) end}])),
-        ok = gen_server:stop(Device)
-    end}.
+actors_do_what_the_model_does_test_() -> {timeout, 120, fun() -> agree(vm, 300) end}.
+actors_in_a_process_do_what_the_model_does_test_() -> {timeout, 120, fun() -> agree(os_process, 150) end}.
+
+agree(Isolation, Tests) ->
+    ok = beamline_test:start(),
+    {ok, Device} = beamline_ring:start_link(#{name => ?DEVICE, threads => 2, isolation => Isolation}),
+    ?assert(proper:quickcheck(property(), [{numtests, Tests}, quiet, {on_output, fun(F, A) -> io:format(user, F, A) end}])),
+    ok = gen_server:stop(Device).
 
 property() ->
     ?FORALL(Commands, proper_statem:commands(?MODULE),

@@ -18,9 +18,10 @@ static struct {
 
 #define FAR_SEEN(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
 
-static void far_answer(uint64_t request, const struct bl_error *err, struct bl_result *result, const struct bl_far_actor *a, uint32_t number)
+static void far_answer(struct bl_far *d, uint64_t request, const struct bl_error *err, struct bl_result *result,
+                       const struct bl_far_actor *a, uint32_t number)
 {
-    (void)a, (void)number;
+    (void)d, (void)a, (void)number;
     far_seen.status[request] = err ? err->status : BL_OK;
     far_seen.size[request] = result ? result->size : 0;
     far_seen.first[request] = 0;

@@ -296,8 +296,14 @@ static uint8_t filler[BL_LINES_BODY];
 LIE(no_kind) { write_record(l, &(struct bl_far_head){.kind = 200}, NULL); }
 LIE(foreign_token) { write_record(l, &(struct bl_far_head){.kind = BL_FAR_ANSWER, .token = message->token + 1}, NULL); }
 LIE(old_generation) { write_record(l, &(struct bl_far_head){.kind = BL_FAR_ANSWER, .token = message->token - (UINT64_C(1) << 32)}, NULL); }
-LIE(answer_without_end) { write_record(l, &(struct bl_far_head){.kind = BL_FAR_ANSWER, .token = message->token, .total = UINT32_MAX}, filler); }
-LIE(short_error) { write_record(l, &(struct bl_far_head){.kind = BL_FAR_ANSWER, .token = message->token, .status = 1, .total = 4}, "????"); }
+LIE(answer_without_end)
+{
+    write_record(l, &(struct bl_far_head){.kind = BL_FAR_ANSWER, .token = message->token, .total = UINT32_MAX}, filler);
+}
+LIE(short_error)
+{
+    write_record(l, &(struct bl_far_head){.kind = BL_FAR_ANSWER, .token = message->token, .status = 1, .total = 4}, "????");
+}
 LIE(unasked_data)
 {
     write_record(l, &(struct bl_far_head){.kind = BL_FAR_DATA, .total = 64}, filler);
@@ -317,8 +323,11 @@ LIE(up_with_body) { write_record(l, &(struct bl_far_head){.kind = BL_FAR_UP, .to
 LIE(false_end) { write_record(l, &(struct bl_far_head){.kind = BL_FAR_ENDED, .actor = 0}, NULL); }
 LIE(handler_without_names)
 {
-    struct bl_far_handler h = {.name = "x", .functions = 5};
-    write_record(l, &(struct bl_far_head){.kind = BL_FAR_HANDLER, .total = sizeof h + 4}, (uint8_t[sizeof h + 4]){[0] = 'x', [sizeof h - 8] = 5});
+    const struct {
+        struct bl_far_handler row;
+        char names[4];
+    } handler = {.row = {.name = "x", .functions = 5}};
+    write_record(l, &(struct bl_far_head){.kind = BL_FAR_HANDLER, .total = sizeof handler.row + 4}, &handler);
 }
 LIE(handler_without_name)
 {
@@ -396,7 +405,8 @@ static void scribble(struct liar *l, unsigned seed)
     for (int i = 0; i < 2000; i++) {
         seed = seed * 1103515245u + 12345u;
         const uint64_t value = (uint64_t)seed << (seed >> 27);
-        const size_t at = i % 3 ? (seed >> 3) % (sizeof *l->end.memory / 8) : (seed >> 8) % 24 + (seed & 1 ? sizeof(struct bl_lines_shared) / 8 : 0);
+        const size_t words = (seed >> 8) % 24 + (seed & 1 ? sizeof(struct bl_lines_shared) / 8 : 0); /* near the counters */
+        const size_t at = i % 3 ? (seed >> 3) % (sizeof *l->end.memory / 8) : words;
         __atomic_store_n((uint64_t *)(void *)all + at, i % 5 ? value : value % 64, __ATOMIC_RELAXED);
         if (i % 16 == 0 && far_say(l->actor, request, 1, seed % 3 ? 8 : 5000) == BL_OK) request++;
         if (i % 64 == 0) (void)!send(l->end.socket, "w", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
