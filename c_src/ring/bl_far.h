@@ -144,7 +144,7 @@ struct bl_far_coming {
     uint8_t *block;             /* or this */
     uint8_t small[512];         /* or this */
     struct bl_error err;        /* why it goes nowhere */
-    size_t results;             /* of a batch */
+    size_t told, results;       /* of a batch: records, and those that somebody gets */
     struct bl_result result[BL_RESULTS_MOST];
 };
 
@@ -183,6 +183,7 @@ struct bl_far {
     /* Counters of all processes together. */
     uint64_t started, busy, undelivered, failures;
     struct bl_device_stats stats, past; /* of this process, of those before */
+    bool stats_asked; /* by the sender */
     uint64_t look_ns, checkpoint_next_ns; /* the sender: when to look again */
 };
 

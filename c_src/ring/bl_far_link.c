@@ -145,6 +145,8 @@ static uint64_t tick(struct bl_far *d, uint64_t now_ns)
         return now_ns + step;
     }
     say(d, BL_FAR_PING);
+    if (!d->stats_asked) bl_far_quiet(d, &(struct bl_far_head){.kind = BL_FAR_STATS}, NULL);
+    d->stats_asked = true;
     uint64_t next_ns = now_ns + step;
     if (d->config.checkpoint_ns > 0) {
         if (now_ns >= d->checkpoint_next_ns) {
@@ -340,6 +342,7 @@ static void let_go(struct bl_far *d)
     d->past.lost_total += d->stats.lost_total;
     d->past.moved_aside += d->stats.moved_aside;
     d->stats = (struct bl_device_stats){.actors = 0};
+    d->stats_asked = false;
 }
 
 /* Those that were about to end have ended. */

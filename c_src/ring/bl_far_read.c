@@ -31,6 +31,26 @@ static struct bl_far_actor *find_actor(struct bl_far *d, uint32_t index)
     return a;
 }
 
+static struct bl_far_sink *find_sink(const struct bl_far_actor *a, uint32_t id)
+{
+    for (struct bl_link *l = a->sinks.next; l != &a->sinks; l = l->next) {
+        struct bl_far_sink *s = BL_CONTAINER(l, struct bl_far_sink, link);
+        if (s->id == id) return s;
+    }
+    return NULL;
+}
+
+/* With a reference, or NULL. */
+static struct bl_far_sink *get_sink(struct bl_far *d, uint32_t index, uint32_t id)
+{
+    pthread_mutex_lock(&d->lock);
+    const struct bl_far_actor *a = index < d->actor_room ? d->actor[index] : NULL;
+    struct bl_far_sink *s = a ? find_sink(a, id) : NULL;
+    if (s) __atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&d->lock);
+    return s;
+}
+
 /* ---- where a body goes ---- */
 
 static bool in_small(struct bl_far *d, struct bl_far_coming *c, size_t size)
@@ -85,8 +105,13 @@ static bool for_handler(struct bl_far *d, struct bl_far_coming *c)
 /* A batch comes without another in between. */
 static bool for_result(struct bl_far *d, struct bl_far_coming *c)
 {
-    if (!rule(d, c->results < BL_RESULTS_MOST, "a batch that is too long")) return false;
-    for_binary(d, c);
+    if (!rule(d, c->told++ < BL_RESULTS_MOST, "a batch that is too long")) return false;
+    struct bl_far_sink *s = get_sink(d, c->head.actor, c->head.function);
+    if (s)
+        for_binary(d, c);
+    else
+        bl_fail(&c->err, BL_CLOSED);
+    if (s) bl_far_sink_unref(d, s);
     return true;
 }
 
@@ -132,6 +157,7 @@ static void on_stats(struct bl_far *d, const struct bl_far_coming *c)
 {
     pthread_mutex_lock(&d->lock);
     memcpy(&d->stats, c->small, sizeof d->stats);
+    d->stats_asked = false;
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -203,17 +229,9 @@ static bool on_ended(struct bl_far *d, const struct bl_far_coming *c)
     return expected;
 }
 
-static struct bl_far_sink *find_sink(const struct bl_far_actor *a, uint32_t id)
-{
-    for (struct bl_link *l = a->sinks.next; l != &a->sinks; l = l->next) {
-        struct bl_far_sink *s = BL_CONTAINER(l, struct bl_far_sink, link);
-        if (s->id == id) return s;
-    }
-    return NULL;
-}
-
 static void drop_batch(struct bl_far *d, struct bl_far_coming *c)
 {
+    c->told = 0;
     for (size_t i = 0; i < c->results; i++)
         if (c->result[i].owner) d->host->body_free(c->result[i].owner);
     c->results = 0;
@@ -221,20 +239,15 @@ static void drop_batch(struct bl_far *d, struct bl_far_coming *c)
 
 static bool on_result(struct bl_far *d, struct bl_far_coming *c)
 {
-    if (c->err.status == BL_OK) { /* without memory this result is lost, as a process without memory loses its messages */
+    if (c->err.status == BL_OK) { /* without memory, or a subscriber, it is lost */
         struct bl_result *r = &c->result[c->results++];
         *r = result_of(c);
         if (!r->owner) r->data = r->small;
     }
     if (!(c->head.flags & BL_FAR_LAST)) return true;
-    struct bl_far_actor *a = find_actor(d, c->head.actor);
-    pthread_mutex_lock(&d->lock);
-    struct bl_far_sink *s = a ? find_sink(a, c->head.function) : NULL;
-    if (s) __atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
-    pthread_mutex_unlock(&d->lock);
+    struct bl_far_sink *s = get_sink(d, c->head.actor, c->head.function);
     if (s && c->results > 0) d->host->batch(s->skin, c->result, c->results);
     if (s) bl_far_sink_unref(d, s);
-    if (a) bl_far_actor_unref(a);
     drop_batch(d, c);
     return true;
 }
