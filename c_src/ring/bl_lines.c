@@ -31,16 +31,15 @@ enum bl_lines_status bl_lines_write(struct bl_lines *l, const void *head, const 
     if (first > 0) memcpy(at(l, l->position + 1), body, first);
     if (body_bytes > first) memcpy(at(l, 0), (const uint8_t *)body + first, body_bytes - first);
     l->position += need;
-    /* Release: the record comes before the head that announces it. */
-    __atomic_store_n(&l->shared->head, l->position, __ATOMIC_RELEASE);
+    /* Release: the record comes before the head that announces it. And in one order with the words of bl_lines_wake and _doze. */
+    __atomic_store_n(&l->shared->head, l->position, __ATOMIC_SEQ_CST);
     return BL_LINES_OK;
 }
 
 bool bl_lines_wake(struct bl_lines *l)
 {
     /* In one order with the exchange in bl_lines_doze: either the reader sees the head, or this thread sees it asleep. */
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return __atomic_load_n(&l->shared->asleep, __ATOMIC_RELAXED) && __atomic_exchange_n(&l->shared->asleep, 0, __ATOMIC_RELAXED);
+    return __atomic_load_n(&l->shared->asleep, __ATOMIC_SEQ_CST) && __atomic_exchange_n(&l->shared->asleep, 0, __ATOMIC_RELAXED);
 }
 
 enum bl_lines_status bl_lines_peek(struct bl_lines *l, void *head)
@@ -71,7 +70,7 @@ enum bl_lines_status bl_lines_take(struct bl_lines *l, void *body, size_t body_b
 
 bool bl_lines_doze(struct bl_lines *l, bool asleep)
 {
-    /* In one order with the fence in bl_lines_wake. */
+    /* In one order with the head in bl_lines_write and the load in bl_lines_wake. */
     __atomic_exchange_n(&l->shared->asleep, asleep, __ATOMIC_SEQ_CST);
     return __atomic_load_n(&l->shared->head, __ATOMIC_SEQ_CST) == l->position;
 }

@@ -76,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     bl_lines_write(&out, &head, NULL, 0);
     FUZZ_CHECK(bl_far_read(device) && device->state == BL_FAR_STATE_UP);
     for (int i = 0; i < 2; i++) {
-        const struct bl_actor_options o = {.handler = bl_far_handler(device, "h"), .queue = 16, .priority = 1, .skin = &row.row.version};
+        const struct bl_actor_options o = {.handler = bl_far_handler(device, "h"), .queue = 16, .priority = 1, .skin = &memory};
         FUZZ_CHECK(bl_far_actor_new(device, &o, request++, &actor[i], &err) == BL_OK);
         bl_far_actor_subscribe(actor[i], &memory, 0, &err);
     }

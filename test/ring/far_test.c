@@ -220,21 +220,16 @@ static void write_record(struct liar *l, struct bl_far_head *head, const void *b
     if (bl_lines_wake(&l->out)) (void)!send(l->end.socket, "w", 1, MSG_NOSIGNAL);
 }
 
-/* The VM's next record. */
+/* The VM's next record, but for its questions for statistics. */
 static struct bl_far_head read_record(struct liar *l)
 {
-    struct bl_far_head head = {.kind = 0};
-    for (int i = 0; i < 5000 && bl_lines_peek(&l->in, &head) != BL_LINES_OK; i++) usleep(1000);
-    bl_lines_take(&l->in, NULL, bl_far_behind(&head));
+    struct bl_far_head head;
+    do {
+        head = (struct bl_far_head){.kind = 0};
+        for (int i = 0; i < 5000 && bl_lines_peek(&l->in, &head) != BL_LINES_OK; i++) usleep(1000);
+        bl_lines_take(&l->in, NULL, bl_far_behind(&head));
+    } while (head.kind == BL_FAR_STATS);
     return head;
-}
-
-static void *join_as_liar(void *arg)
-{
-    struct liar *l = arg;
-    char path[BL_PEER_PATH];
-    memcpy(path, l->device->path, sizeof path);
-    return bl_far_join(path, &l->end) ? l : NULL;
 }
 
 /* Up, with an actor that has a handler "h", and nothing on its way. */
@@ -247,7 +242,7 @@ static bool be_up(struct liar *l, uint64_t heartbeat_ms)
         char names[8];
     } handler = {.row = {.name = "h", .version = 1, .functions = 1, .ports = 1}, .names = "s\0f\0p"};
     l->device = open_device(heartbeat_ms);
-    if (!l->device || bl_far_listen(l->device, path, &err) != BL_OK || !join_as_liar(l)) return false;
+    if (!l->device || bl_far_listen(l->device, path, &err) != BL_OK || !bl_far_join(path, &l->end)) return false;
     bl_lines_init(&l->in, &l->end.memory->to_host);
     bl_lines_init(&l->out, &l->end.memory->to_vm);
     write_record(l, &(struct bl_far_head){.kind = BL_FAR_HANDLER, .total = sizeof handler.row + 6}, &handler);
@@ -419,6 +414,9 @@ static void scribble(struct liar *l, unsigned seed)
 
 TEST(whatever_is_written_into_the_shared_memory_nothing_breaks_here)
 {
+#ifdef __SANITIZE_THREAD__
+    SKIP("to write where others do is what it does");
+#endif
     const unsigned seed = (unsigned)time(NULL);
     printf("SEED=%u\n", seed);
     for (unsigned i = 0; i < 50; i++) {
