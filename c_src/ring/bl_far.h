@@ -10,7 +10,7 @@
  *   bl_far_flight.c     what was accepted and is not answered: in, out, and never twice
  *   bl_far_link.c       the threads: one sends what could not go out at once, one reads
  *   bl_far_read.c       what the process says
- *   bl_far_serve.c      the other end
+ *   bl_far_serve.h      the other end
  *
  *     DOWN -> LISTENING -> UP -> BROKEN -> DOWN        CLOSED from any
  *
@@ -282,7 +282,7 @@ void bl_far_read_end(struct bl_far *d);
 /* Wakes the process if it sleeps. Lock held. */
 void bl_far_wake(struct bl_far *d);
 
-/* ---- the other end: bl_far_serve.c ---- */
+/* ---- the other end: bl_far_serve.c, bl_far_do.c ---- */
 
 struct bl_far_end {
     int socket;

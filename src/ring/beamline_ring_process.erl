@@ -12,16 +12,12 @@
 
 -define(JOIN_MS, 10_000).
 -define(POLL_MS, 2).
--define(BACK_OFF_MS, 100).
--define(MAX_BACK_OFF_MS, 30_000).
-%% A process that lasted so long did not die of its start.
--define(STEADY_MS, 60_000).
 
 -record(state, {
     device :: beamline_ring_nif:handle(),
     process = none :: port() | none,
     started = 0 :: integer(),
-    back_off = ?BACK_OFF_MS :: pos_integer()
+    back_off = none :: pos_integer() | none
 }).
 
 %% A device that belongs to the caller, and whose process is up. `Config': as beamline_ring_nif:far_open/1 takes it.
@@ -65,7 +61,7 @@ joined(#state{device = Device, process = Process} = State, Until) ->
         _ ->
             receive
                 {Process, {exit_status, Status}} ->
-                    ok = beamline_ring_nif:far_exited(Device, ended(Status)),
+                    ok = beamline_ring_nif:far_exited(Device, beamline_os_process:ended(Status)),
                     joined(State#state{process = none}, Until)
             after ?POLL_MS ->
                 case erlang:monotonic_time(millisecond) > Until of
@@ -76,20 +72,16 @@ joined(#state{device = Device, process = Process} = State, Until) ->
     end.
 
 spawn_process(#state{device = Device} = State) ->
-    case {beamline_native:host(), beamline_ring_nif:far_listen(Device)} of
-        {{ok, Program}, {ok, Path}} ->
-            try open_port({spawn_executable, Program}, [exit_status, binary, hide, {args, ["ring", Path]}]) of
-                Process -> {ok, State#state{process = Process, started = erlang:monotonic_time(millisecond)}}
-            catch
-                error:Why ->
-                    ok = beamline_ring_nif:far_exited(Device, <<"not started">>),
-                    {error, {host_exited, Why}}
-            end;
-        {{error, Why}, _} ->
-            {error, {unsupported, {host, Why}}};
-        {_, {error, _} = Error} ->
-            Error
+    case beamline_ring_nif:far_listen(Device) of
+        {ok, Path} -> spawned(beamline_os_process:start(["ring", Path]), State);
+        {error, _} = Error -> Error
     end.
+
+spawned({ok, Process}, State) ->
+    {ok, State#state{process = Process, started = erlang:monotonic_time(millisecond)}};
+spawned({error, _} = Error, #state{device = Device}) ->
+    _ = beamline_ring_nif:far_exited(Device, <<"not started">>),
+    Error.
 
 -spec handle_call(term(), {pid(), term()}, #state{}) -> {reply, term(), #state{}}.
 handle_call(device, _From, #state{device = Device} = State) -> {reply, {ok, Device}, State};
@@ -100,7 +92,7 @@ handle_cast(_Request, State) -> {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({Process, {exit_status, Status}}, #state{process = Process, device = Device} = State) ->
-    _ = beamline_ring_nif:far_exited(Device, ended(Status)),
+    _ = beamline_ring_nif:far_exited(Device, beamline_os_process:ended(Status)),
     again(State#state{process = none});
 handle_info(start, #state{process = none} = State) ->
     case spawn_process(State) of
@@ -124,11 +116,8 @@ again(#state{device = Device, started = Started, back_off = BackOff} = State) ->
         {closed, _} ->
             {stop, normal, State};
         _ ->
-            Ms = case erlang:monotonic_time(millisecond) - Started > ?STEADY_MS of
-                true -> ?BACK_OFF_MS;
-                false -> BackOff
-            end,
-            {noreply, later(Ms, State#state{back_off = min(2 * Ms, ?MAX_BACK_OFF_MS)})}
+            Ms = beamline_os_process:back_off(BackOff, erlang:monotonic_time(millisecond) - Started),
+            {noreply, later(Ms, State#state{back_off = Ms})}
     end.
 
 later(Ms, State) ->
@@ -140,6 +129,3 @@ later(Ms, State) ->
 terminate(_Reason, #state{device = Device}) ->
     _ = beamline_ring_nif:close(Device),
     ok.
-
-ended(Status) when Status > 128 -> iolist_to_binary(["killed by signal ", integer_to_binary(Status - 128)]);
-ended(Status) -> iolist_to_binary(["ended with status ", integer_to_binary(Status)]).

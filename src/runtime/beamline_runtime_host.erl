@@ -8,10 +8,6 @@
 
 -define(JOIN_MS, 10_000).
 -define(POLL_MS, 2).
--define(BACK_OFF_MS, 100).
--define(MAX_BACK_OFF_MS, 30_000).
-%% A host that lasted so long did not die of its start.
--define(STEADY_MS, 60_000).
 
 -record(host, {
     pool :: beamline_runtime:pool(),
@@ -19,7 +15,7 @@
     libraries :: [file:filename_all()],
     process = none :: port() | none,
     started = 0 :: integer(),
-    back_off = ?BACK_OFF_MS :: pos_integer(),
+    back_off = none :: pos_integer() | none,
     timer = none :: reference() | none
 }).
 -opaque host() :: #host{}.
@@ -90,39 +86,25 @@ handle(_, _) ->
 
 %% The end of its standard input ends a host, and so does the end of its sockets.
 -spec stop(host()) -> port().
-stop(#host{process = none, driver = Driver}) ->
-    Driver;
 stop(#host{process = Process, driver = Driver}) ->
-    try port_close(Process) of
-        true -> Driver
-    catch
-        error:badarg -> Driver
-    end.
+    ok = beamline_os_process:stop(Process),
+    Driver.
 
 later(#host{started = Started, back_off = BackOff} = Host) ->
-    Ms = case erlang:monotonic_time(millisecond) - Started > ?STEADY_MS of
-        true -> ?BACK_OFF_MS;
-        false -> BackOff
-    end,
-    Host#host{timer = erlang:start_timer(Ms, self(), start_host), back_off = min(2 * Ms, ?MAX_BACK_OFF_MS)}.
+    Ms = beamline_os_process:back_off(BackOff, erlang:monotonic_time(millisecond) - Started),
+    Host#host{timer = erlang:start_timer(Ms, self(), start_host), back_off = Ms}.
 
 spawn_host(#host{driver = Driver, libraries = Libraries} = Host) ->
-    case {beamline_native:host(), beamline_runtime_drv:listen(Driver)} of
-        {{ok, Program}, {ok, Path}} ->
-            Options = [exit_status, binary, hide, {args, [Path | Libraries]}],
-            try open_port({spawn_executable, Program}, Options) of
-                Process -> {ok, Host#host{process = Process, started = erlang:monotonic_time(millisecond)}}
-            catch
-                error:Why ->
-                    ok = beamline_runtime_drv:host_exited(Driver, <<"not started">>),
-                    {error, {host_exited, Why}}
-            end;
-        {{error, Why}, _} ->
-            {error, {unsupported, {host, Why}}};
-        {_, {error, _} = Error} ->
-            Error
+    case beamline_runtime_drv:listen(Driver) of
+        {ok, Path} -> spawned(beamline_os_process:start([Path | Libraries]), Host);
+        {error, _} = Error -> Error
     end.
 
+spawned({ok, Process}, Host) ->
+    {ok, Host#host{process = Process, started = erlang:monotonic_time(millisecond)}};
+spawned({error, _} = Error, #host{driver = Driver}) ->
+    ok = beamline_runtime_drv:host_exited(Driver, <<"not started">>),
+    Error.
+
 ended(none) -> <<"it did not join">>;
-ended(Status) when Status > 128 -> iolist_to_binary(["killed by signal ", integer_to_binary(Status - 128)]);
-ended(Status) -> iolist_to_binary(["ended with status ", integer_to_binary(Status)]).
+ended(Status) -> beamline_os_process:ended(Status).

@@ -23,10 +23,22 @@ conforms(Name, Text) ->
         _ -> []
     end.
 
-in_process(Fun) -> fun() -> flush(), put(ring_isolation, os_process), Fun() end.
+%% Each in a process of its own, as EUnit does for tests by themselves: what the last one's device still tells goes nowhere.
+in_process(Fun) ->
+    fun() ->
+        {Pid, Monitor} = spawn_monitor(fun() -> put(ring_isolation, os_process), exit(result(Fun)) end),
+        receive
+            {'DOWN', Monitor, process, Pid, passed} -> ok;
+            {'DOWN', Monitor, process, Pid, {Class, Reason, Stack}} -> erlang:raise(Class, Reason, Stack)
+        end
+    end.
 
-%% EUnit runs them in one process.
-flush() -> receive _ -> flush() after 0 -> ok end.
+result(Fun) ->
+    try Fun() of
+        _ -> passed
+    catch
+        Class:Reason:Stack -> {Class, Reason, Stack}
+    end.
 
 %%% Faults
 
