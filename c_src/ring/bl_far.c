@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "bl_sync.h"
@@ -43,6 +44,7 @@ struct bl_far *bl_far_make(const struct bl_far_config *config, const struct bl_f
     d->config = *config;
     d->host = host;
     d->socket = d->pidfd = d->listening = -1;
+    d->checkpoint_at = UINT32_MAX;
     bl_quota_init(&d->quota, NULL, "device_memory", config->setup.memory_limit);
     pthread_mutex_init(&d->lock, NULL);
     bl_cond_init(&d->changed);
@@ -136,7 +138,11 @@ enum bl_status bl_far_listen(struct bl_far *d, char path[BL_PEER_PATH], struct b
 void bl_far_exited(struct bl_far *d, const char *why)
 {
     pthread_mutex_lock(&d->lock);
-    bl_far_break(d, "it closed its socket");
+    /* With a connection the reader finds its end, after what the process said last. */
+    if (d->socket >= 0)
+        shutdown(d->socket, SHUT_RDWR);
+    else
+        bl_far_break(d, "it closed its socket");
     snprintf(d->exited, sizeof d->exited, "%s", why);
     pthread_cond_broadcast(&d->changed);
     pthread_mutex_unlock(&d->lock);

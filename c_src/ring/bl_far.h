@@ -185,6 +185,7 @@ struct bl_far {
     struct bl_device_stats stats, past; /* of this process, of those before */
     bool stats_asked; /* by the sender */
     uint64_t look_ns, checkpoint_next_ns; /* the sender: when to look again */
+    uint32_t checkpoint_at;
 };
 
 /* ---- devices: bl_far.c ---- */
@@ -236,8 +237,8 @@ void bl_far_again(struct bl_far *d);
 void bl_far_actor_end(struct bl_far_actor *a, enum bl_phase phase, const struct bl_error *err);
 /* One more message was answered: is a checkpoint due? Lock held. */
 void bl_far_count_message(struct bl_far_actor *a);
-/* Asks all actors that had messages for one. Lock held. */
-void bl_far_checkpoint_all(struct bl_far *d);
+/* Asks those among the next actors that had messages for one; `checkpoint_at` says where it goes on. Lock held. */
+void bl_far_checkpoints(struct bl_far *d, uint32_t actors);
 /* The head and first part of the body of its START. Lock held. */
 void bl_far_start_of(const struct bl_far_actor *a, bool again, struct bl_far_start *out);
 /* Takes a reference over. Lock not held. */

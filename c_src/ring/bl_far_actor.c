@@ -231,10 +231,12 @@ void bl_far_count_message(struct bl_far_actor *a)
     if (every > 0 && a->since_checkpoint >= every && a->device->state == BL_FAR_STATE_UP) ask_checkpoint(a);
 }
 
-void bl_far_checkpoint_all(struct bl_far *d)
+void bl_far_checkpoints(struct bl_far *d, uint32_t actors)
 {
-    for (uint32_t i = 0; i < d->actor_room; i++)
-        if (d->actor[i] && d->actor[i]->since_checkpoint > 0) ask_checkpoint(d->actor[i]);
+    for (; actors > 0 && d->checkpoint_at < d->actor_room; actors--) {
+        struct bl_far_actor *a = d->actor[d->checkpoint_at++];
+        if (a && a->since_checkpoint > 0) ask_checkpoint(a);
+    }
 }
 
 /* ---- routes ---- */

@@ -23,6 +23,7 @@ enum {
     WHY_MS = 1000,       /* how long to wait for the word how it ended */
     LOOK_MS = 1000,      /* a reader that sleeps looks this often all the same */
     ROOM_NS = 100000,    /* between two looks for room */
+    SLICE = 256,
 };
 
 static const char closed_its_socket[] = "it closed its socket";
@@ -150,7 +151,7 @@ static uint64_t tick(struct bl_far *d, uint64_t now_ns)
     uint64_t next_ns = now_ns + step;
     if (d->config.checkpoint_ns > 0) {
         if (now_ns >= d->checkpoint_next_ns) {
-            bl_far_checkpoint_all(d);
+            d->checkpoint_at = 0;
             d->checkpoint_next_ns = now_ns + d->config.checkpoint_ns;
         }
         if (d->checkpoint_next_ns < next_ns) next_ns = d->checkpoint_next_ns;
@@ -158,14 +159,31 @@ static uint64_t tick(struct bl_far *d, uint64_t now_ns)
     return next_ns;
 }
 
-static struct bl_far_actor *any_actor(struct bl_far *d)
+/* The next one from *at on that is in that phase or a later one, with a reference. */
+static struct bl_far_actor *next_actor(struct bl_far *d, enum bl_phase phase, uint32_t *at)
 {
     struct bl_far_actor *a = NULL;
     pthread_mutex_lock(&d->lock);
-    for (uint32_t i = 0; i < d->actor_room && !a; i++) a = d->actor[i];
+    for (; *at < d->actor_room && !a; ++*at)
+        if (d->actor[*at] && d->actor[*at]->phase >= phase) a = d->actor[*at];
     if (a) bl_far_actor_ref(a);
     pthread_mutex_unlock(&d->lock);
     return a;
+}
+
+/* Lock not held. */
+static void end_actors(struct bl_far *d, enum bl_phase phase, const struct bl_error *err)
+{
+    uint32_t at = 0;
+    for (struct bl_far_actor *a; (a = next_actor(d, phase, &at)) != NULL; bl_far_actor_unref(a)) bl_far_actor_end(a, BL_STOPPED, err);
+}
+
+/* A slice of the actors is asked for checkpoints, and then whoever waits for the lock has it. */
+static void ask_for_some(struct bl_far *d)
+{
+    bl_far_checkpoints(d, SLICE);
+    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_lock(&d->lock);
 }
 
 static void end_all(struct bl_far *d)
@@ -173,7 +191,7 @@ static void end_all(struct bl_far *d)
     struct bl_error err;
     bl_fail(&err, BL_CLOSED);
     bl_far_flights_fail(d, &err);
-    for (struct bl_far_actor *a; (a = any_actor(d)) != NULL; bl_far_actor_unref(a)) bl_far_actor_end(a, BL_STOPPED, &err);
+    end_actors(d, BL_CREATED, &err);
 }
 
 void *bl_far_sender(void *arg)
@@ -188,6 +206,8 @@ void *bl_far_sender(void *arg)
         if (now_ns >= d->look_ns) d->look_ns = tick(d, now_ns);
         if (room && d->state == BL_FAR_STATE_UP && !bl_link_is_alone(&d->queue))
             send_first(d, room);
+        else if (d->state == BL_FAR_STATE_UP && d->checkpoint_at < d->actor_room)
+            ask_for_some(d);
         else
             bl_cond_wait_until(&d->changed, &d->lock, d->state == BL_FAR_STATE_UP ? d->look_ns : UINT64_MAX);
     }
@@ -345,22 +365,6 @@ static void let_go(struct bl_far *d)
     d->stats_asked = false;
 }
 
-/* Those that were about to end have ended. */
-static void end_the_ending(struct bl_far *d)
-{
-    for (;;) {
-        struct bl_far_actor *a = NULL;
-        pthread_mutex_lock(&d->lock);
-        for (uint32_t i = 0; i < d->actor_room && !a; i++)
-            if (d->actor[i] && d->actor[i]->phase >= BL_DRAINING) a = d->actor[i];
-        if (a) bl_far_actor_ref(a);
-        pthread_mutex_unlock(&d->lock);
-        if (!a) return;
-        bl_far_actor_end(a, BL_STOPPED, NULL);
-        bl_far_actor_unref(a);
-    }
-}
-
 static void end_link(struct bl_far *d)
 {
     struct bl_error err;
@@ -373,7 +377,7 @@ static void end_link(struct bl_far *d)
     pthread_mutex_unlock(&d->lock);
     bl_far_read_end(d);
     bl_far_flights_fail(d, &err);
-    end_the_ending(d);
+    end_actors(d, BL_DRAINING, NULL); /* those that were about to end */
     pthread_mutex_lock(&d->lock);
     __atomic_store_n(&d->state, BL_FAR_STATE_DOWN, __ATOMIC_RELAXED);
     d->reading = false;

@@ -36,6 +36,11 @@ fault(Name, Body) ->
 a_hostile_host_hurts_nobody_test_() ->
     [fault(atom_to_list(M), fun() -> beamline_chaos_host:hostile(M) end) || M <- beamline_chaos_host:misdeeds()].
 
+?FAULT(a_device_with_a_process_is_killed_test_, beamline_chaos_ring:killed()).
+?FAULT(a_device_with_a_process_is_stopped_test_, beamline_chaos_ring:stopped()).
+?FAULT(a_device_with_a_process_crashes_again_and_again_test_, beamline_chaos_ring:crashes()).
+?FAULT(owners_of_devices_with_processes_are_killed_test_, beamline_chaos_ring:owners()).
+
 ?FAULT(uploads_break_off_everywhere_test_, beamline_chaos_service:truncated()).
 ?FAULT(a_hundred_megabytes_of_garbage_are_uploaded_test_, beamline_chaos_service:garbage()).
 ?FAULT(readers_of_events_do_not_read_test_, beamline_chaos_service:slow_readers()).
