@@ -71,7 +71,6 @@ static enum bl_status enlist(struct bl_far_actor *a, uint64_t request, struct bl
     f->head.total = (uint32_t)(sizeof(struct bl_far_start) + a->saved->size);
     d->actor[a->index] = a;
     d->actor_count++;
-    d->started++;
     bl_far_actor_ref(a);
     bl_far_flight_go(d, f);
     return BL_OK;

@@ -188,6 +188,8 @@ static void note(struct bl_far_actor *a, const struct bl_far_flight *f, bool ok,
         a->inside--;
         if (ok) bl_far_count_message(a);
         if (a->phase == BL_CREATED) a->phase = BL_LIVE;
+    } else if (f->head.kind == BL_FAR_START) {
+        a->device->started += ok && f->kind == BL_FLIGHT_CONTROL;
     } else if (f->head.kind == BL_FAR_CONTROL) {
         if (f->head.function == BL_CHECKPOINT && f->kind == BL_FLIGHT_QUIET) a->checkpointing = false;
         if (f->head.function == BL_SUSPEND && ok) a->suspended = true;
@@ -210,7 +212,7 @@ static void tell(struct bl_far *d, const struct bl_far_flight *f, const struct b
         d->host->undelivered(f->actor, f->request, f->head.function, err);
     /* One that could not be made; with the end of the process it is made by the next, unless its starter was told. */
     if (start && (f->kind == BL_FLIGHT_CONTROL || err->status != BL_HOST_EXITED))
-        bl_far_actor_end(f->actor, BL_FAILED, f->kind == BL_FLIGHT_QUIET ? err : NULL);
+        bl_far_actor_end(f->actor, f->kind == BL_FLIGHT_QUIET ? BL_FAILED : BL_STOPPED, f->kind == BL_FLIGHT_QUIET ? err : NULL);
 }
 
 void bl_far_flight_land(struct bl_far *d, struct bl_far_flight *f, const struct bl_error *err, struct bl_result *result,

@@ -22,6 +22,10 @@
 %% </table>
 %% `ActorRef' is {@link ref/1} of the actor. A device, an actor and a buffer end with the process that made them, when nobody
 %% has a term for them any more, or by {@link close/1}; {@link controlling_process/2} hands them over. See doc/ring.md.
+%%
+%% With `isolation => os_process' all of a device runs in a process of the operating system. When that ends, what was under way
+%% is answered `{error, {host_exited, Why}}', and the next process goes on with the actors' last checkpoints; until it is up
+%% everything is `{error, {busy, Ms}}'. Buffers are not there: `{error, {unsupported, buffers}}'.
 -module(beamline_ring).
 
 -export([open/1, close/1, start_link/1, child_spec/1, devices/0, handlers/1, load/2]).

@@ -99,7 +99,7 @@ goes_on_after(Opts, Why, Fault) ->
     end).
 
 a_handler_that_crashes_takes_its_process_only_test_() ->
-    {timeout, 30, fun() -> goes_on_after(#{}, "killed by signal 11", fun(_, A) ->
+    {timeout, 30, fun() -> goes_on_after(#{}, "killed by signal 11|ended with status 1", fun(_, A) ->
         {error, {host_exited, Why}} = Answer = beamline_ring:call(A, {crash, <<>>}),
         ?assert(is_map(Why) orelse is_binary(Why)),
         Answer
@@ -109,9 +109,10 @@ a_handler_that_exits_takes_its_process_only_test_() ->
     {timeout, 30, fun() -> goes_on_after(#{}, "ended with status 9", fun(_, A) -> beamline_ring:call(A, {leave, <<>>}) end) end}.
 
 a_handler_that_takes_all_memory_ends_its_process_test_() ->
-    {timeout, 60, fun() -> goes_on_after(#{memory_limit => 50000000}, "killed by signal", fun(_, A) ->
-        beamline_ring:call(A, {exhaust, <<>>})
-    end) end}.
+    {timeout, 60, fun() ->
+        _ = os:getenv("ASAN_OPTIONS") =/= false andalso beamline_test:skip("a sanitizer takes more addresses than a limit leaves"),
+        goes_on_after(#{memory_limit => 50000000}, "killed by signal", fun(_, A) -> beamline_ring:call(A, {exhaust, <<>>}) end)
+    end}.
 
 a_runaway_is_killed_at_its_deadline_test_() ->
     {timeout, 30, fun() -> goes_on_after(#{}, "did not return in time", fun(_, A) ->

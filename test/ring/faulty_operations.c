@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A handler that breaks the rules, for devices in an OS process. Its state is a count: count (0) adds one and replies it; crash
- * (1) writes to nowhere; exhaust (2) takes memory until there is none; spin (3) never returns; leave (4) ends its process.
+ * (1) writes to nowhere; exhaust (2) takes memory until it is given none; spin (3) never returns; leave (4) ends its process.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ BL_RING_HANDLER(faulty)
     }
     if (message->function == 1) *(volatile int *)0 = 1;
     if (message->function == 2)
-        for (;;) memset(malloc(1 << 20), 1, 1 << 20);
+        for (int i = 0; i < 2048; i++) memset(malloc(1 << 20), 1, 1 << 20); /* 2 GiB, where nothing limits it */
     if (message->function == 3)
         for (volatile uint64_t i = 0;; i++) continue;
     if (message->function == 4) _Exit(9);
