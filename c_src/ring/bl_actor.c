@@ -309,6 +309,7 @@ static enum turn_end turn(struct bl_turn *t)
         if (bl_controls_due(a)) {
             bl_message_flush(t);
             bl_controls_run(a);
+            t->now_ns = bl_now_ns(); /* who was answered may have sent since: his deadline counts */
         }
         const enum bl_phase phase = bl_actor_phase(a);
         if (phase >= BL_STOPPED) {
