@@ -33,6 +33,7 @@ enum {
     BL_FAR_NOW_BYTES = 4096,        /* a body up to this goes out from the thread that sends it */
     BL_FAR_TOLD_BYTES = 4 << 20,    /* what the processes of a device may say about handlers in all */
     BL_FAR_TOLD_NAMES = 16384,
+    BL_FAR_TEXT = 4096,             /* bytes of a path */
     BL_FAR_LOOK_MS = 20,
 };
 

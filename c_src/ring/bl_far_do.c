@@ -354,7 +354,7 @@ void bl_far_end_tell_handlers(size_t from)
 
 static void on_load(const struct bl_far_head *h, const uint8_t *body)
 {
-    char path[4096];
+    char path[BL_FAR_TEXT + 1];
     struct bl_error err;
     size_t added = 0;
     const size_t before = end->device->handlers.count;

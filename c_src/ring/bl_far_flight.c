@@ -134,6 +134,7 @@ enum bl_status bl_far_message(struct bl_far_actor *a, const struct bl_slot *slot
 enum bl_status bl_far_ask(struct bl_far *d, enum bl_far_kind kind, const char *text, uint64_t request, struct bl_error *err)
 {
     const size_t size = text ? strlen(text) : 0;
+    if (size > BL_FAR_TEXT) return bl_fail_limit(err, "path", BL_FAR_TEXT, size);
     char *copy = text ? bl_alloc(NULL, size + 1, err) : NULL;
     if (text && !copy) return err->status;
     if (copy) memcpy(copy, text, size + 1);

@@ -58,7 +58,8 @@ void bl_far_wake(struct bl_far *d)
 
 /* ---- the sender ---- */
 
-/* What goes out, apart from its flight, which may land and be another's as soon as its first record is out. */
+/* What goes out, apart from its flight, which may land at any moment (a process that lies answers what it has not got yet) and be
+ * another's then. */
 struct parcel {
     struct bl_far_head head;
     struct bl_far_start start;
@@ -68,10 +69,12 @@ struct parcel {
     struct bl_far_saved *saved; /* a reference */
 };
 
-static void pack(struct bl_far_flight *f, struct parcel *p)
+/* Lock held. */
+static void pack(struct bl_far_flight *f, struct parcel *p, uint8_t room[BL_LINES_BODY])
 {
     *p = (struct parcel){.head = f->head, .data = f->data, .owner = f->owner};
     f->owner = NULL;
+    if (f->text) p->data = memcpy(room, f->text, f->head.total); /* at most BL_FAR_TEXT */
     if (f->head.kind != BL_FAR_START) return;
     p->lead = sizeof p->start;
     p->saved = f->actor->saved;
@@ -122,7 +125,7 @@ static void send_first(struct bl_far *d, uint8_t room[BL_LINES_BODY])
 {
     struct bl_far_flight *f = BL_CONTAINER(d->queue.next, struct bl_far_flight, link);
     struct parcel p;
-    pack(f, &p);
+    pack(f, &p, room);
     bl_link_remove(&f->link);
     f->queued = false;
     d->sending = true;
