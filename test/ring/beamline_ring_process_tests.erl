@@ -127,7 +127,7 @@ a_process_that_is_killed_test_() ->
         Answer = beamline_ring:await(R),
         ?assertMatch({error, {host_exited, _}}, Answer),
         await_start(D, 2),
-        ?assertMatch({ok, #{state := suspended}}, beamline_ring:info(A)),
+        beamline_test:eventually(fun() -> {ok, #{state := State}} = beamline_ring:info(A), State =:= suspended end),
         ok = beamline_ring:resume(A),
         Answer
     end) end}.
