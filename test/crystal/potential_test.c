@@ -307,6 +307,35 @@ TEST(the_virial_is_minus_the_slope_of_the_energy_under_strain)
     }
 }
 
+TEST(a_species_that_no_atom_has_changes_nothing)
+{
+    uint64_t seed = bl_test_seed();
+    for (int kind = 0; kind < SAMPLES; kind++) {
+        struct sample x;
+        double f[3 * 64], g[3 * 64];
+        make_sample(&x, kind, &seed);
+        if (x.s.species_count < 2) {
+            bl_structure_clear(&x.s);
+            continue;
+        }
+        for (uint32_t only = 0; only < 2; only++) {
+            for (size_t i = 0; i < x.s.atoms; i++) x.s.types[i] = only;
+            const struct bl_energies e = evaluate(NULL, &x.s, &x.p, f), again = evaluate(NULL, &x.s, &x.p, NULL);
+            CHECK(e.energy - e.energy == 0);
+            for (int k = 0; k < 6; k++) CHECK(again.virial[k] - again.virial[k] == 0);
+            struct bl_structure t = x.s; /* the same atoms with one species in the list */
+            uint32_t types[64] = {0};
+            t.types = types;
+            t.species = &x.s.species[only];
+            t.species_count = 1;
+            const struct bl_energies alone = evaluate(NULL, &t, &x.p, g);
+            CHECK_NEAR(alone.energy, e.energy, 1e-12 * fabs(e.energy));
+            for (int k = 0; k < 6; k++) CHECK_NEAR(alone.virial[k], e.virial[k], 1e-9 * (1 + fabs(e.energy)));
+        }
+        bl_structure_clear(&x.s);
+    }
+}
+
 /* ---- symmetries ------------------------------------------------------------------------------ */
 
 static void check_same_forces(const double *a, const double *b, size_t n, double tolerance)
