@@ -155,12 +155,13 @@ static ERL_NIF_TERM name_list(ErlNifEnv *env, const char *const *names)
 
 ERL_NIF_TERM ring_handler_row(ErlNifEnv *env, const struct bl_ring_handler *r)
 {
-    return enif_make_tuple6(env, enif_make_atom(env, r->name), enif_make_uint(env, r->version), enif_make_uint64(env, r->state_size),
+    return enif_make_tuple7(env, enif_make_atom(env, r->name), enif_make_uint(env, r->version), enif_make_uint64(env, r->state_size),
                             name_list(env, r->functions), name_list(env, r->ports),
-                            enif_make_string(env, r->summary ? r->summary : "", ERL_NIF_LATIN1));
+                            enif_make_string(env, r->summary ? r->summary : "", ERL_NIF_LATIN1),
+                            bl_ring_guest_of(r) ? am_true : am_false);
 }
 
-/* (Device) -> {ok, [{Name, Version, StateSize, Functions, Ports, Summary}]} | {error, closed}, the newest first */
+/* (Device) -> {ok, [{Name, Version, StateSize, Functions, Ports, Summary, Sandboxed}]} | {error, closed}, the newest first */
 static ERL_NIF_TERM nif_handlers(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
@@ -220,12 +221,11 @@ bool ring_get_start(ErlNifEnv *env, ERL_NIF_TERM term, struct bl_actor_options *
     return true;
 }
 
-static ERL_NIF_TERM start_actor(ErlNifEnv *env, struct bl_device *d, const char *name, struct bl_actor_options *o, ERL_NIF_TERM ref)
+static ERL_NIF_TERM start_actor(ErlNifEnv *env, struct bl_device *d, struct bl_actor_options *o, ERL_NIF_TERM ref)
 {
     struct bl_error err;
     struct bl_actor *a;
     ERL_NIF_TERM term;
-    o->handler = bl_handlers_find(&d->handlers, name);
     if (!o->handler) {
         bl_fail_unsupported(&err, "handler");
         return ring_error(env, &err);
@@ -241,13 +241,13 @@ static ERL_NIF_TERM start_actor(ErlNifEnv *env, struct bl_device *d, const char 
     return pair(env, am_ok, term);
 }
 
-/* Is there so much to zero that it belongs on a dirty scheduler? */
-static bool is_large(struct bl_device *d, const char *handler, const struct bl_actor_options *o)
+/* Is there so much to zero that it belongs on a dirty scheduler? Or code of a guest to run? */
+static bool is_large(const struct bl_actor_options *o)
 {
     if (enif_thread_type() != ERL_NIF_THR_NORMAL_SCHEDULER) return false;
-    const struct bl_ring_handler *h = bl_handlers_find(&d->handlers, handler);
+    const struct bl_ring_handler *h = o->handler;
     return o->queue > INLINE_COPY / sizeof(struct bl_slot) || o->state_size > INLINE_COPY || o->state_bytes > INLINE_COPY ||
-           (h && h->state_size > INLINE_COPY);
+           (h && (h->state_size > INLINE_COPY || bl_ring_guest_of(h)));
 }
 
 /* (Device, Handler, Options, Ref) -> {ok, Actor} | {error, Reason} */
@@ -262,8 +262,9 @@ static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
         return enif_make_badarg(env);
     struct bl_device *d = ring_handle_enter(h);
     if (!d) return closed(env);
-    const bool large = is_large(d, name, &o);
-    const ERL_NIF_TERM answer = large ? 0 : start_actor(env, d, name, &o, argv[3]);
+    o.handler = bl_handlers_find(&d->handlers, name);
+    const bool large = is_large(&o);
+    const ERL_NIF_TERM answer = large ? 0 : start_actor(env, d, &o, argv[3]);
     ring_handle_leave(h);
     return large ? enif_schedule_nif(env, "start", ERL_NIF_DIRTY_JOB_CPU_BOUND, nif_start, argc, argv) : answer;
 }
@@ -396,9 +397,9 @@ static ERL_NIF_TERM nif_control(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
 ERL_NIF_TERM ring_actor_map(ErlNifEnv *env, const char *handler, const struct bl_actor_info *i)
 {
     static const char *const names[] = {"queue", "queued", "handled", "refused", "expired", "busy", "run_ns", "subscribers",
-                                        "state_size", "version"};
+                                        "state_size", "version", "guest_memory"};
     const uint64_t values[] = {i->queue, i->queued, i->handled, i->refused, i->expired, i->busy, i->run_ns, i->subscribers, i->state_size,
-                               i->version};
+                               i->version, i->guest_memory};
     ERL_NIF_TERM map = ring_map(env, names, values, sizeof values / sizeof values[0]);
     const char *name = i->running ? "running" : phase_names[i->phase <= BL_FAILED ? i->phase : BL_FAILED];
     enif_make_map_put(env, map, enif_make_atom(env, "state"), enif_make_atom(env, name), &map);
@@ -697,6 +698,7 @@ static ErlNifFunc functions[] = {
     {"devices", 0, nif_devices, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"handlers", 1, nif_handlers, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"load", 2, nif_load, ERL_NIF_DIRTY_JOB_IO_BOUND},
+    {"load_guest", 3, ring_load_guest, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"start", 4, nif_start, 0},
     {"cast", 3, nif_cast, 0},
     {"call", 4, nif_call, 0},

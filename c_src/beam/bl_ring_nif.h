@@ -7,6 +7,7 @@
  *   bl_ring_nif_message.c   a term becomes a message; bodies
  *   bl_ring_nif_request.c   who waits for an answer; what the device tells processes
  *   bl_ring_nif_far.c       entries for devices in an OS process
+ *   bl_ring_nif_guest.c     handlers of WebAssembly
  */
 #ifndef BL_RING_NIF_H
 #define BL_RING_NIF_H
@@ -158,6 +159,11 @@ ERL_NIF_TERM ring_far_control(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
 ERL_NIF_TERM ring_far_route(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 ERL_NIF_TERM ring_far_subscribe(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 ERL_NIF_TERM ring_far_device_map(ErlNifEnv *env, const struct handle *h);
+
+/* ---- guests ---- */
+
+/* (Device, ModuleId, MemoryBytes) -> {ok, Added} | {error, Reason}. Dirty: it runs a function of the module. */
+ERL_NIF_TERM ring_load_guest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
 #pragma GCC visibility pop
 

@@ -232,7 +232,7 @@ ERL_NIF_TERM wasm_module_exports(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     return list;
 }
 
-/* (Module) -> {Bytes, CompileNs, FromCache, Preset, Off, StackKiB, [ShortExport], HasStart} */
+/* (Module) -> {Bytes, CompileNs, FromCache, Preset, Off, StackKiB, [ShortExport], HasStart, Id} */
 ERL_NIF_TERM wasm_module_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     const struct bl_wasm_module *m = wasm_get_module(env, argv[0]);
@@ -244,8 +244,8 @@ ERL_NIF_TERM wasm_module_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
     for (size_t i = b->export_count; i > 0; i--)
         if (b->exports[i - 1].is_short)
             shorts = enif_make_list_cell(env, wasm_text(env, b->names + b->exports[i - 1].name, b->exports[i - 1].name_len), shorts);
-    return enif_make_tuple8(env, enif_make_uint64(env, m->bytes), enif_make_uint64(env, m->compile_ns),
+    return enif_make_tuple9(env, enif_make_uint64(env, m->bytes), enif_make_uint64(env, m->compile_ns),
         m->from_cache ? am.true_ : am.false_,
                             enif_make_uint(env, s->preset), enif_make_uint(env, s->off), enif_make_uint(env, s->stack_kib), shorts,
-                            b->has_start ? am.true_ : am.false_);
+                            b->has_start ? am.true_ : am.false_, enif_make_uint64(env, m->id));
 }

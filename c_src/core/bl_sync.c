@@ -64,7 +64,9 @@ int bl_thread_start(void *(*thread_main)(void *), void *arg, unsigned long stack
     if (stack_bytes > 0) rc = pthread_attr_setstacksize(&attr, stack_bytes);
     if (rc == 0) {
         sigset_t all, old;
+        static const int own[] = {SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGTRAP}; /* a guest's traps; blocked, they end the process */
         sigfillset(&all);
+        for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) sigdelset(&all, own[i]);
         pthread_sigmask(SIG_SETMASK, &all, &old);
         pthread_t thread;
         rc = pthread_create(&thread, &attr, thread_main, arg);

@@ -35,7 +35,7 @@ int bl_cpu(void);
  * was. False when there is no other one. */
 bool bl_thread_leave_cpu(void);
 
-/* A detached thread with all signals blocked, so that they go to the host's own threads.
+/* A detached thread with all signals blocked, but those of its own faults, so that they go to the host's own threads.
  * stack_bytes 0: the system's default. Returns 0 or an errno. */
 BL_API int bl_thread_start(void *(*main)(void *), void *arg, unsigned long stack_bytes);
 /* Names the calling thread, for debuggers; at most 15 bytes; empty: no name. */

@@ -351,8 +351,9 @@ static void write_details(struct bl_writer *w, const struct bl_error *err)
         bl_write_end(w);
         return;
     case BL_TRAP:
-        bl_write_map(w, 1);
+        bl_write_map(w, err->text[0] ? 2 : 1);
         write_key_name(w, "code", err->subject);
+        if (err->text[0]) bl_write_keyed_text(w, "message", err->text);
         bl_write_end(w);
         return;
     case BL_UNSUPPORTED: write_name(w, err->subject); return;

@@ -32,28 +32,25 @@ static enum bl_status choose_state(const struct bl_actor_options *o, uint64_t *s
     if (*size < h->state_least || *size > h->state_most)
         return bl_fail_limit(err, "state_size", *size > h->state_most ? h->state_most : h->state_least, *size);
     if (!migrates && o->state_bytes > *size) return bl_fail_invalid(err, "state", "longer than the state");
-    if (migrates && !h->migrate) return bl_fail_invalid(err, "version", "%s %u takes no state of %u", h->name, h->version, o->from_version);
-    return BL_OK;
+    return migrates ? bl_handler_takes(h, o->from_version, err) : BL_OK;
 }
 
 static enum bl_status fill_state(struct bl_actor *a, const struct bl_actor_options *o, struct bl_error *err)
 {
     const struct bl_ring_handler *h = o->handler;
-    if (o->from_checkpoint && o->from_version != h->version) {
-        if (h->migrate(o->from_version, o->state, o->state_bytes, a->state, a->state_size) != 0)
-            return bl_fail_invalid(err, "state", "%s %u cannot use this state of %u", h->name, h->version, o->from_version);
-    } else if (o->state_bytes > 0) {
+    enum bl_status status = BL_OK;
+    if (o->from_checkpoint && o->from_version != h->version)
+        status = bl_handler_migrate(h, a->guest, o->from_version, o->state, o->state_bytes, a->state, a->state_size, err);
+    else if (o->state_bytes > 0)
         memcpy(a->state, o->state, (size_t)o->state_bytes);
-    }
-    if (o->state_bytes > 0 && h->check && h->check(a->state, a->state_size) != 0)
-        return bl_fail_invalid(err, "state", "%s cannot use it", h->name);
-    return BL_OK;
+    return status == BL_OK && o->state_bytes > 0 ? bl_handler_check(h, a->guest, a->state, a->state_size, err) : status;
 }
 
 static void free_memory(struct bl_actor *a)
 {
     pthread_mutex_destroy(&a->lock);
     struct bl_device *d = a->device;
+    bl_handler_close(a->handler, a->guest);
     const size_t slots = sizeof(struct bl_slot) << a->ring.shift;
     if (a->own_state) bl_device_free_later(d, a->own_state, (size_t)a->state_size);
     bl_device_free_later(d, a->block, a->own_state ? slots : slots + (size_t)a->state_size);
@@ -123,7 +120,8 @@ enum bl_status bl_actor_new(struct bl_device *d, const struct bl_actor_options *
     a->clock = o->stamp;
     a->skin = o->skin;
     a->refs = 2; /* the caller's, and that of the list of actors */
-    status = fill_state(a, o, err);
+    status = bl_handler_open(o->handler, &d->quota, state_size, &a->guest, err);
+    if (status == BL_OK) status = fill_state(a, o, err);
     if (status == BL_OK) status = enlist(d, a, err);
     if (status != BL_OK) {
         free_memory(a);
@@ -150,11 +148,19 @@ void bl_actor_unref(struct bl_actor *a)
     bl_device_unref(d);
 }
 
+uint64_t bl_actor_guest_bytes(struct bl_actor *a)
+{
+    pthread_mutex_lock(&a->lock); /* an upgrade changes handler and guest under it */
+    const uint64_t bytes = a->guest ? bl_ring_guest_of(a->handler)->class->bytes(a->guest) : 0;
+    pthread_mutex_unlock(&a->lock);
+    return bytes;
+}
+
 /* ---- phases ---- */
 
 enum bl_phase bl_actor_phase(const struct bl_actor *a) { return (enum bl_phase)__atomic_load_n(&a->phase, __ATOMIC_ACQUIRE); }
 
-void bl_actor_info(const struct bl_actor *a, struct bl_actor_info *out)
+void bl_actor_info(struct bl_actor *a, struct bl_actor_info *out)
 {
     const enum bl_phase phase = bl_actor_phase(a);
     *out = (struct bl_actor_info){
@@ -164,7 +170,7 @@ void bl_actor_info(const struct bl_actor *a, struct bl_actor_info *out)
         .busy = __atomic_load_n(&a->full, __ATOMIC_RELAXED), .run_ns = __atomic_load_n(&a->run_ns, __ATOMIC_RELAXED),
         .subscribers = __atomic_load_n(&a->sink_count, __ATOMIC_RELAXED), .state_size = __atomic_load_n(&a->state_size, __ATOMIC_RELAXED),
         .version = __atomic_load_n(&a->handler, __ATOMIC_ACQUIRE)->version, .phase = phase,
-        .running = phase == BL_LIVE && __atomic_load_n(&a->ring.scheduled, __ATOMIC_RELAXED)};
+        .running = phase == BL_LIVE && __atomic_load_n(&a->ring.scheduled, __ATOMIC_RELAXED), .guest_memory = bl_actor_guest_bytes(a)};
 }
 
 bool bl_actor_move(struct bl_actor *a, enum bl_phase to)

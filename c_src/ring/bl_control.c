@@ -87,7 +87,8 @@ static void checkpoint(struct bl_actor *a, struct control *c)
 }
 
 /* The new state in a block of its own; *out NULL: the old one can stay as it is. */
-static enum bl_status migrate(struct bl_actor *a, const struct bl_ring_handler *to, uint8_t **out, uint64_t *size, struct bl_error *err)
+static enum bl_status migrate(struct bl_actor *a, const struct bl_ring_handler *to, struct bl_ring_guest *guest, uint8_t **out,
+                              uint64_t *size, struct bl_error *err)
 {
     const struct bl_ring_handler *from = a->handler;
     *out = NULL;
@@ -95,31 +96,49 @@ static enum bl_status migrate(struct bl_actor *a, const struct bl_ring_handler *
     if (strcmp(from->name, to->name) != 0) return bl_fail_invalid(err, "handler", "%s is not %s", to->name, from->name);
     const bool fits = *size >= to->state_least && *size <= to->state_most;
     if (to->version == from->version) return fits ? BL_OK : bl_fail_invalid(err, "handler", "its state has another size");
-    if (!to->migrate) return bl_fail_invalid(err, "version", "%s %u takes no state of %u", to->name, to->version, from->version);
+    enum bl_status status = bl_handler_takes(to, from->version, err);
+    if (status != BL_OK) return status;
     if (!fits || to->state_size > *size) *size = to->state_size;
     uint8_t *state = bl_alloc_zero(&a->device->quota, (size_t)*size, err);
     if (!state) return err->status;
-    if (to->migrate(from->version, a->state, a->state_size, state, *size) != 0) {
+    status = bl_handler_migrate(to, guest, from->version, a->state, a->state_size, state, *size, err);
+    if (status == BL_OK)
+        *out = state;
+    else
         bl_free(state);
-        return bl_fail_invalid(err, "state", "%s %u cannot use this state of %u", to->name, to->version, from->version);
-    }
-    *out = state;
-    return BL_OK;
+    return status;
 }
 
-static void upgrade(struct bl_actor *a, struct control *c)
+static void upgrade_now(struct bl_actor *a, struct control *c)
 {
     struct bl_error err;
-    uint8_t *state;
-    uint64_t size;
-    const enum bl_status status = migrate(a, c->handler, &state, &size, &err);
+    struct bl_ring_guest *guest;
+    uint8_t *state = NULL;
+    uint64_t size = 0;
+    enum bl_status status = bl_handler_open(c->handler, &a->device->quota, a->state_size, &guest, &err);
+    if (status == BL_OK) status = migrate(a, c->handler, guest, &state, &size, &err);
     if (status == BL_OK) {
+        const struct bl_ring_handler *old_handler = a->handler;
+        struct bl_ring_guest *old_guest = a->guest;
         pthread_mutex_lock(&a->lock); /* bl_actor_connect reads the handler */
-        __atomic_store_n(&a->handler, c->handler, __ATOMIC_RELEASE); /* its table is complete, and for ever */
+        __atomic_store_n(&a->handler, c->handler, __ATOMIC_RELEASE); /* its table is complete, and stays as long as the device */
+        a->guest = guest;
         pthread_mutex_unlock(&a->lock);
+        bl_handler_close(old_handler, old_guest);
         if (state) bl_actor_set_state(a, state, size);
+    } else {
+        bl_handler_close(c->handler, guest);
     }
     done(a, c, status, &err, NULL);
+}
+
+/* A guest has a second for its migration: meanwhile another thread stands in. */
+static void upgrade(struct bl_actor *a, struct control *c)
+{
+    struct bl_threads *t = bl_ring_guest_of(c->handler) ? bl_device_threads(a->device, a->aside) : NULL;
+    if (t) bl_threads_stuck(t);
+    upgrade_now(a, c);
+    if (t) bl_threads_unstuck(t);
 }
 
 void bl_controls_run(struct bl_actor *a)

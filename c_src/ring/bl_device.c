@@ -66,7 +66,7 @@ static void discard(struct bl_device *d)
     pthread_mutex_destroy(&d->watch_lock);
     pthread_mutex_destroy(&d->keeper_lock);
     pthread_cond_destroy(&d->keeper_wake);
-    pthread_mutex_destroy(&d->handlers.lock);
+    bl_handlers_clear(&d->handlers);
     bl_free(d->watch);
     bl_free(d);
 }

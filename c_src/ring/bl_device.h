@@ -11,7 +11,7 @@
  *   bl_control.c     suspend, resume, checkpoint, upgrade, stop: between two messages
  *   bl_route.c       who sends to whom; subscribers
  *   bl_ring_buffer.c      buffers and views
- *   bl_handlers.c    the handlers that a device knows
+ *   bl_handlers.c    the handlers that a device knows; what is native and what is a guest
  *   bl_far.h         a device in another process
  *
  * Unlike in the public interface, `err` is never NULL, but for bl_message_claim.
@@ -28,6 +28,7 @@
 #include "bl_ctx.h"
 #include "bl_list.h"
 #include "bl_ring.h"
+#include "bl_ring_guest.h"
 #include "bl_threads.h"
 
 enum {
@@ -109,6 +110,7 @@ struct bl_actor {
     /* [consumer] */
     _Alignas(64) struct bl_job job;
     const struct bl_ring_handler *handler; /* atomic for others: an upgrade changes it */
+    struct bl_ring_guest *guest;           /* its code, when the handler is one */
     uint8_t *state;
     uint64_t state_size;
     uint64_t clock; /* hybrid logical */
@@ -160,10 +162,13 @@ BL_API bool bl_actor_stop_idle(struct bl_actor *a);
 BL_API enum bl_phase bl_actor_phase(const struct bl_actor *a);
 
 struct bl_actor_info {
-    uint64_t queue, queued, handled, refused, expired, busy, run_ns, subscribers, state_size, version, phase, running;
+    uint64_t queue, queued, handled, refused, expired, busy, run_ns, subscribers, state_size, version, phase, running,
+        guest_memory;
 };
-BL_API void bl_actor_info(const struct bl_actor *a, struct bl_actor_info *out);
+BL_API void bl_actor_info(struct bl_actor *a, struct bl_actor_info *out);
 
+/* What its guest holds, but for that of an actor that is being upgraded. Any thread that has a reference. */
+BL_API uint64_t bl_actor_guest_bytes(struct bl_actor *a);
 /* An upgrade's: a block of its own. [consumer] */
 void bl_actor_set_state(struct bl_actor *a, uint8_t *state, uint64_t size);
 /* Changes the phase unless it is stopped or failed already. */
@@ -266,10 +271,26 @@ struct bl_handlers {
     size_t count;
 };
 void bl_handlers_init(struct bl_handlers *h);
+/* No actor uses them any more. */
+void bl_handlers_clear(struct bl_handlers *h);
 /* Adds those of a shared object; may block. BL_INVALID (it says why), BL_LIMIT. It is never closed. */
 BL_API enum bl_status bl_handlers_load(struct bl_handlers *h, const char *path, size_t *added, struct bl_error *err);
+/* Adds all of these guests, which are the device's then, or none. BL_INVALID, BL_LIMIT. */
+BL_API enum bl_status bl_handlers_add_guests(struct bl_handlers *h, struct bl_ring_guest_handler *const list[], size_t count,
+                                             struct bl_error *err);
 /* The last one added of that name, or NULL. */
 BL_API const struct bl_ring_handler *bl_handlers_find(struct bl_handlers *h, const char *name);
+/* A handler's code for one actor: *out is NULL for a native one, which needs none. */
+enum bl_status bl_handler_open(const struct bl_ring_handler *h, struct bl_quota *quota, uint64_t state_size, struct bl_ring_guest **out,
+                               struct bl_error *err);
+void bl_handler_close(const struct bl_ring_handler *h, struct bl_ring_guest *guest);
+/* Can this version take a state of that one? BL_INVALID. */
+enum bl_status bl_handler_takes(const struct bl_ring_handler *h, uint32_t from_version, struct bl_error *err);
+/* BL_INVALID: it refuses. */
+enum bl_status bl_handler_check(const struct bl_ring_handler *h, struct bl_ring_guest *guest, const uint8_t *state, uint64_t size,
+                                struct bl_error *err);
+enum bl_status bl_handler_migrate(const struct bl_ring_handler *h, struct bl_ring_guest *guest, uint32_t from_version,
+                                  const uint8_t *from, uint64_t from_size, uint8_t *to, uint64_t to_size, struct bl_error *err);
 /* Index of a name in a list that ends with NULL; -1: not in it. */
 BL_API int bl_name_index(const char *const *names, const char *name);
 

@@ -69,7 +69,6 @@ static enum bl_status refuse(struct bl_error *err, const char *why) { return bl_
 static enum bl_status check_handler(const struct bl_ring_handler *h, struct bl_error *err)
 {
     if (!is_name(h->name)) return refuse(err, "a handler's name is not [a-z][a-z0-9_]*");
-    if (!h->handle) return bl_fail_invalid(err, "handlers", "%s has no function", h->name);
     if (h->state_least > h->state_size || h->state_size > h->state_most)
         return bl_fail_invalid(err, "handlers", "%s: state_size does not lie between least and most", h->name);
     size_t ports = 0;
@@ -83,8 +82,10 @@ static enum bl_status add_table(struct bl_handlers *h, const struct bl_ring_hand
     if (!table || table->abi != BL_RING_ABI) return refuse(err, "made for another version of ring_handler.h");
     if (table->count == 0 || !table->handlers) return refuse(err, "its table is empty");
     for (uint32_t i = 0; i < table->count; i++) {
-        const enum bl_status status = check_handler(&table->handlers[i], err);
+        const struct bl_ring_handler *row = &table->handlers[i];
+        const enum bl_status status = check_handler(row, err);
         if (status != BL_OK) return status;
+        if (!row->handle) return bl_fail_invalid(err, "handlers", "%s has no function", row->name);
     }
     pthread_mutex_lock(&h->lock);
     const bool room = table->count <= BL_HANDLERS_MOST - h->count;
@@ -94,6 +95,79 @@ static enum bl_status add_table(struct bl_handlers *h, const struct bl_ring_hand
     *added = table->count;
     return BL_OK;
 }
+
+enum bl_status bl_handlers_add_guests(struct bl_handlers *h, struct bl_ring_guest_handler *const list[], size_t count,
+                                      struct bl_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const enum bl_status status = check_handler(&list[i]->face, err);
+        if (status != BL_OK) return status;
+    }
+    pthread_mutex_lock(&h->lock);
+    const bool room = count <= BL_HANDLERS_MOST - h->count;
+    for (size_t i = 0; i < count && room; i++) h->handler[h->count++] = &list[i]->face;
+    pthread_mutex_unlock(&h->lock);
+    return room ? BL_OK : bl_fail_limit(err, "handlers", BL_HANDLERS_MOST, (uint64_t)BL_HANDLERS_MOST + 1);
+}
+
+void bl_handlers_clear(struct bl_handlers *h)
+{
+    for (size_t i = 0; i < h->count; i++) {
+        const struct bl_ring_guest_handler *guest = bl_ring_guest_of(h->handler[i]);
+        if (guest) guest->class->free((struct bl_ring_guest_handler *)(uintptr_t)guest); /* const for all but its owner */
+    }
+    pthread_mutex_destroy(&h->lock);
+}
+
+/* ---- native, or a guest ---- */
+
+enum bl_status bl_handler_open(const struct bl_ring_handler *h, struct bl_quota *quota, uint64_t state_size, struct bl_ring_guest **out,
+                               struct bl_error *err)
+{
+    const struct bl_ring_guest_handler *g = bl_ring_guest_of(h);
+    *out = NULL;
+    return g ? g->class->open(g, quota, state_size, out, err) : BL_OK;
+}
+
+void bl_handler_close(const struct bl_ring_handler *h, struct bl_ring_guest *guest)
+{
+    if (guest) bl_ring_guest_of(h)->class->close(guest);
+}
+
+enum bl_status bl_handler_takes(const struct bl_ring_handler *h, uint32_t from_version, struct bl_error *err)
+{
+    const struct bl_ring_guest_handler *g = bl_ring_guest_of(h);
+    if (g ? g->migrates : h->migrate != NULL) return BL_OK;
+    return bl_fail_invalid(err, "version", "%s %u takes no state of %u", h->name, h->version, from_version);
+}
+
+enum bl_status bl_handler_check(const struct bl_ring_handler *h, struct bl_ring_guest *guest, const uint8_t *state, uint64_t size,
+                                struct bl_error *err)
+{
+    int32_t code = 0;
+    enum bl_status status = BL_OK;
+    if (guest)
+        status = bl_ring_guest_of(h)->class->check(guest, state, size, &code, err);
+    else if (h->check)
+        code = h->check(state, size);
+    if (status != BL_OK) return status;
+    return code == 0 ? BL_OK : bl_fail_invalid(err, "state", "%s cannot use it", h->name);
+}
+
+enum bl_status bl_handler_migrate(const struct bl_ring_handler *h, struct bl_ring_guest *guest, uint32_t from_version,
+                                  const uint8_t *from, uint64_t from_size, uint8_t *to, uint64_t to_size, struct bl_error *err)
+{
+    int32_t code = 0;
+    enum bl_status status = BL_OK;
+    if (guest)
+        status = bl_ring_guest_of(h)->class->migrate(guest, from_version, from, from_size, to, to_size, &code, err);
+    else
+        code = h->migrate(from_version, from, from_size, to, to_size);
+    if (status != BL_OK) return status;
+    return code == 0 ? BL_OK : bl_fail_invalid(err, "state", "%s %u cannot use this state of %u", h->name, h->version, from_version);
+}
+
+/* ---- shared objects ---- */
 
 enum bl_status bl_handlers_load(struct bl_handlers *h, const char *path, size_t *added, struct bl_error *err)
 {

@@ -146,6 +146,19 @@ static enum bl_status status_of(const struct bl_actor *a, int32_t code, const st
     }
 }
 
+/* Runs the code, native or a guest's: BL_OK, or why the message has no result. */
+static enum bl_status call_handler(struct bl_actor *a, const struct bl_slot *s, const struct bl_ring_message *m, struct call *c,
+                                   struct bl_error *err)
+{
+    int32_t code = BL_RING_OK;
+    enum bl_status status = BL_OK;
+    if (a->guest)
+        status = bl_ring_guest_of(a->handler)->class->handle(a->guest, a->state, a->state_size, m, &c->out, &code, err);
+    else
+        code = a->handler->handle(a->state, a->state_size, m, &c->out, 0, 1);
+    return status == BL_OK ? status_of(a, code, s, err) : status;
+}
+
 static void collect(struct bl_turn *t, struct call *c)
 {
     struct bl_result *r = &t->result[t->result_count++];
@@ -207,15 +220,18 @@ enum bl_handled bl_message_handle(struct bl_turn *t, struct bl_slot *slot)
     c.message = &s;
     c.owner = NULL;
     bl_watch_enter(t->watch, t->now_ns, &s);
-    const int32_t code = a->handler->handle(a->state, a->state_size, &message, &c.out, 0, 1);
+    struct bl_error err;
+    const enum bl_status status = call_handler(a, &s, &message, &c, &err);
     const unsigned meanwhile = bl_watch_leave(d, t->watch);
     enum bl_handled handled = BL_HANDLED;
     if (meanwhile & WATCH_ABANDONED) {
         handled = BL_HANDLED_LOST;
     } else {
-        struct bl_error err;
-        const enum bl_status status = status_of(a, code, &s, &err);
         __atomic_store_n(&a->handled, a->handled + 1, __ATOMIC_RELAXED);
+        if (s.flags & BL_MESSAGE_BUFFERS) { /* who is answered may use them */
+            give_back(a, &s);
+            s.flags &= (uint16_t)~BL_MESSAGE_BUFFERS;
+        }
         answer(t, &c, status, &err);
         if (status == BL_DEVICE_FAILED) {
             bl_actor_fail(a, &err);

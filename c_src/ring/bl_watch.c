@@ -104,15 +104,17 @@ static uint64_t cpu_ns(struct bl_watch *w)
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* Tells the handler to stop, once; true: it had its time to do so. Lock held. */
-static bool told_long_ago(struct bl_watch *w, uint64_t now_ns, uint64_t deadline_ns)
+/* Tells the handler to stop, once; true: it had its time to do so. A guest ends by itself, but for one instruction that may fill or
+ * copy all its memory. Lock held. */
+static bool told_long_ago(struct bl_watch *w, const struct bl_actor *a, uint64_t now_ns, uint64_t deadline_ns)
 {
+    const bool guest = bl_ring_guest_of(__atomic_load_n(&a->handler, __ATOMIC_ACQUIRE)) != NULL;
     if (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
         __atomic_store_n(&w->stop, 1, __ATOMIC_RELAXED);
         w->stopped_cpu_ns = cpu_ns(w);
         return false;
     }
-    return cpu_ns(w) - w->stopped_cpu_ns > BL_GRACE_NS || now_ns - deadline_ns > BL_GRACE_WALL_NS;
+    return (!guest && cpu_ns(w) - w->stopped_cpu_ns > BL_GRACE_NS) || now_ns - deadline_ns > BL_GRACE_WALL_NS;
 }
 
 /* Under way for more than BL_LONG_NS. The state gets a flag under the lock, so that the thread that leaves waits for the lock:
@@ -135,7 +137,7 @@ static void look_closer(struct bl_device *d, struct bl_watch *w, uint64_t state,
         deadline_ns = now_ns; /* nobody wants the rest */
         __atomic_store_n(&w->deadline_ns, now_ns, __ATOMIC_RELAXED);
     }
-    if (now_ns >= deadline_ns && told_long_ago(w, now_ns, deadline_ns)) {
+    if (now_ns >= deadline_ns && told_long_ago(w, a, now_ns, deadline_ns)) {
         state |= WATCH_STUCK;
         if (__atomic_compare_exchange_n(&w->state, &state, state | WATCH_ABANDONED, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
             buried = a;

@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 
+#include "bl_list.h"
 #include "bl_wasm_binary.h"
 
 enum { BL_WASM_ENGINES = 32 };
@@ -46,6 +47,8 @@ struct bl_wasm_import {
 
 struct bl_wasm_module {
     uint32_t refs;
+    uint64_t id; /* never used again */
+    struct bl_link all;
     const struct bl_wasm_engine *engine;
     wasmtime_module_t *module;
     struct bl_wasm_binary binary;
@@ -79,6 +82,8 @@ BL_API enum bl_status bl_wasm_module_validate(const struct bl_wasm_engine *engin
 BL_API enum bl_status bl_wasm_text(const uint8_t *text, size_t len, uint8_t **out, size_t *out_len, struct bl_error *err);
 BL_API void bl_wasm_module_ref(struct bl_wasm_module *module);
 BL_API void bl_wasm_module_unref(struct bl_wasm_module *module);
+/* The module of that number, with a reference; NULL: it is gone. How another skin gets one. */
+BL_API struct bl_wasm_module *bl_wasm_module_find(uint64_t id);
 /* The export of that name; -1: there is none. */
 BL_API int64_t bl_wasm_module_export(const struct bl_wasm_module *module, const char *name, size_t len);
 

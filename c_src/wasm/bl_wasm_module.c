@@ -267,6 +267,36 @@ static enum bl_status compile(struct bl_wasm_module *m, const struct source *s, 
     return bl_wasm_library_error(better, err);
 }
 
+/* All that there are. */
+static struct {
+    pthread_mutex_t lock;
+    struct bl_link list;
+    uint64_t made;
+} all = {PTHREAD_MUTEX_INITIALIZER, {&all.list, &all.list}, 0};
+
+static void enlist(struct bl_wasm_module *m)
+{
+    pthread_mutex_lock(&all.lock);
+    m->id = ++all.made;
+    bl_link_append(&all.list, &m->all);
+    pthread_mutex_unlock(&all.lock);
+}
+
+struct bl_wasm_module *bl_wasm_module_find(uint64_t id)
+{
+    struct bl_wasm_module *found = NULL;
+    pthread_mutex_lock(&all.lock);
+    for (struct bl_link *l = all.list.next; l != &all.list && !found; l = l->next) {
+        struct bl_wasm_module *m = BL_CONTAINER(l, struct bl_wasm_module, all);
+        if (m->id == id) found = m;
+    }
+    /* One without references is on its way out of the list. */
+    uint32_t refs = found ? __atomic_load_n(&found->refs, __ATOMIC_RELAXED) : 0;
+    while (refs > 0 && !__atomic_compare_exchange_n(&found->refs, &refs, refs + 1, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
+    pthread_mutex_unlock(&all.lock);
+    return refs > 0 ? found : NULL;
+}
+
 enum bl_status bl_wasm_module_compile(const struct bl_wasm_engine *engine, const uint8_t *bytes, size_t len,
                                       const struct bl_wasm_module_limits *limits, const char *cache, const char *key,
                                       struct bl_wasm_module **out, struct bl_error *err)
@@ -277,6 +307,7 @@ enum bl_status bl_wasm_module_compile(const struct bl_wasm_engine *engine, const
     struct bl_wasm_module *m = bl_alloc_zero(NULL, sizeof *m, err);
     if (!m) return BL_NO_MEMORY;
     m->refs = 1;
+    enlist(m);
     m->engine = engine;
     m->bytes = len;
     m->exposed = limits->expose;
@@ -307,6 +338,9 @@ void bl_wasm_module_ref(struct bl_wasm_module *m) { __atomic_add_fetch(&m->refs,
 void bl_wasm_module_unref(struct bl_wasm_module *m)
 {
     if (__atomic_sub_fetch(&m->refs, 1, __ATOMIC_ACQ_REL) != 0) return;
+    pthread_mutex_lock(&all.lock);
+    bl_link_remove(&m->all);
+    pthread_mutex_unlock(&all.lock);
     if (m->pre) wt.wasmtime_instance_pre_delete(m->pre);
     if (m->linker) wt.wasmtime_linker_delete(m->linker);
     if (m->module) wt.wasmtime_module_delete(m->module);

@@ -41,7 +41,7 @@ enum bl_status {
     BL_LIMIT,         /* a quota would be exceeded: subject, limit, asked */
     BL_SYNTAX,        /* malformed input: line and column, or offset; text = what was expected */
     BL_INVALID,       /* well-formed but wrong: subject = field, text = why */
-    BL_TRAP,          /* a guest trapped: subject = code */
+    BL_TRAP,          /* a guest trapped: subject = code, text = message */
     BL_UNSUPPORTED,   /* not here: subject = what */
     BL_HOST_EXITED,   /* the isolated OS process ended: text = why */
     BL_DEVICE_FAILED, /* the device failed: text = why */

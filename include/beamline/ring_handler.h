@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A handler of a ring kernel: what an actor does with one message. One source for the CPU (C, one lane, a scalar loop) and
- * for CUDA (nvcc, a block of lanes that run the same call together). doc/ring.md has a whole one.
+ * A handler of a ring kernel: what an actor does with one message. One source for the CPU (C, one lane, a scalar loop), for
+ * CUDA (nvcc, a block of lanes that run the same call together), and for a sandbox (clang --target=wasm32 -mbulk-memory, one
+ * lane). doc/ring.md has a whole one.
  *
  *     BL_RING_HANDLER(my_echo)
  *     {
@@ -13,13 +14,14 @@
  * but never twice at once for one actor. Everything that it keeps is in `state`, which may be copied away between two
  * messages (checkpoint) and must not hold pointers. Work is divided by `lane` and `lanes`; what one lane does for all
  * (`lane == 0`) is followed by bl_ring_sync before another lane reads it. A handler that works for more than about a
- * millisecond asks bl_ring_stopped now and then. It is trusted like a NIF.
+ * millisecond asks bl_ring_stopped now and then. It is trusted like a NIF, unless it is WebAssembly.
  */
 #ifndef BEAMLINE_RING_HANDLER_H
 #define BEAMLINE_RING_HANDLER_H
 
+#include <stddef.h>
 #include <stdint.h>
-#ifndef __CUDACC__
+#if !defined(__CUDACC__) && !defined(__wasm__)
 #include <string.h>
 #endif
 
@@ -75,7 +77,7 @@ struct bl_ring_outbox {
     uint8_t *arena; /* room for one larger reply */
     uint64_t arena_size;
     int32_t (*send)(struct bl_ring_outbox *out, uint32_t port, uint32_t function, const void *data, uint64_t size);
-#else
+#elif !defined(__wasm__)
     /* Of the device; use the functions below. */
     uint8_t *(*space)(struct bl_ring_outbox *out, uint64_t size);
     int32_t (*send)(struct bl_ring_outbox *out, uint32_t port, uint32_t function, const void *data, uint64_t size);
@@ -85,7 +87,46 @@ struct bl_ring_outbox {
 typedef int32_t bl_ring_handle_fn(void *state, uint64_t state_size, const struct bl_ring_message *message, struct bl_ring_outbox *out,
                                   uint32_t lane, uint32_t lanes);
 
-/* ---- what differs between C and CUDA ----------------------------------------------------- */
+/* ---- what differs between C, CUDA and WebAssembly ------------------------------------------- */
+
+#ifdef __wasm__
+/* All that a guest may import. */
+#define BL_RING_IMPORT(name) __attribute__((import_module("beamline_ring"), import_name(#name)))
+BL_RING_IMPORT(send) int32_t bl_ring_import_send(uint32_t port, uint32_t function, const void *data, uint32_t size);
+BL_RING_IMPORT(stopped) int32_t bl_ring_import_stopped(void);
+
+/* A block of at least so many bytes: the one before, or fresh pages; NULL: there are none. Pages are never given back. */
+struct bl_ring_block {
+    uint8_t *at;
+    uint64_t bytes;
+};
+static inline uint8_t *bl_ring_pages(struct bl_ring_block *block, uint64_t bytes)
+{
+    if (bytes <= block->bytes) return block->at;
+    const uint64_t pages = (bytes + 65535) >> 16;
+    const size_t before = pages > 65535 ? (size_t)-1 : __builtin_wasm_memory_grow(0, (size_t)pages);
+    if (before == (size_t)-1) return (uint8_t *)0;
+    block->at = (uint8_t *)(before << 16);
+    block->bytes = pages << 16;
+    return block->at;
+}
+
+/* Where the device puts state and message: so many bytes, aligned to 64, until it asks again. Every guest exports it; this one
+ * goes with any malloc. */
+__attribute__((weak, export_name("beamline_ring_room"))) uint8_t *beamline_ring_room(uint32_t bytes);
+__attribute__((weak, export_name("beamline_ring_room"))) uint8_t *beamline_ring_room(uint32_t bytes)
+{
+    static struct bl_ring_block room;
+    return bl_ring_pages(&room, bytes);
+}
+
+/* For one larger reply. */
+static inline uint8_t *bl_ring_arena(uint64_t bytes)
+{
+    static struct bl_ring_block arena;
+    return bl_ring_pages(&arena, bytes);
+}
+#endif
 
 #ifdef __CUDACC__
 #define BL_RING_INNER static __device__ inline
@@ -131,6 +172,9 @@ BL_RING_INNER int bl_ring_stopped(struct bl_ring_outbox *out, uint32_t lane, uin
     const uint32_t seen = out->stop_seen;
     bl_ring_sync(lanes); /* nobody asks again before all have read */
     return seen != 0;
+#elif defined(__wasm__)
+    (void)out, (void)lane, (void)lanes;
+    return bl_ring_import_stopped() != 0;
 #else
     (void)lane, (void)lanes;
     return __atomic_load_n(out->stop, __ATOMIC_RELAXED) != 0;
@@ -147,6 +191,8 @@ BL_RING_INNER uint8_t *bl_ring_reply_space(struct bl_ring_outbox *out, uint64_t 
     if (size > BL_RING_INLINE) {
 #ifdef __CUDACC__
         space = size <= out->arena_size ? out->arena : (uint8_t *)0;
+#elif defined(__wasm__)
+        space = bl_ring_arena(size);
 #else
         space = out->space(out, size);
 #endif
@@ -167,6 +213,8 @@ BL_RING_INNER int bl_ring_reply(struct bl_ring_outbox *out, const void *data, ui
 #ifdef __CUDACC__
     for (uint64_t i = lane; i < size; i += lanes) out->reply[i] = ((const uint8_t *)data)[i];
     bl_ring_sync(lanes);
+#elif defined(__wasm__)
+    __builtin_memcpy(out->reply, data, (size_t)size);
 #else
     if (size > 0) memcpy(out->reply, data, (size_t)size);
 #endif
@@ -179,7 +227,12 @@ BL_RING_INNER int32_t bl_ring_send(struct bl_ring_outbox *out, uint32_t port, ui
 {
     if (port >= BL_RING_PORTS) return BL_RING_SEND_NO_PORT;
     if (size > BL_RING_INLINE) return BL_RING_SEND_TOO_LONG;
-    return out->targets[port] == 0 ? 0 : out->send(out, port, function, data, size);
+    if (out->targets[port] == 0) return 0;
+#ifdef __wasm__
+    return bl_ring_import_send(port, function, data, (uint32_t)size);
+#else
+    return out->send(out, port, function, data, size);
+#endif
 }
 
 /* ---- the table of a shared object ------------------------------------------------------------ */
@@ -206,10 +259,21 @@ struct bl_ring_handler_table {
     const struct bl_ring_handler *handlers;
 };
 
-/* A shared object with handlers exports: const struct bl_ring_handler_table *beamline_ring_handlers(void) */
+/* A shared object, or a module of WebAssembly, exports: const struct bl_ring_handler_table *beamline_ring_handlers(void) */
 #ifndef __CUDACC__
+#ifdef __wasm__
+#define BL_RING_EXPORT __attribute__((export_name("beamline_ring_handlers")))
+#else
 #define BL_RING_EXPORT __attribute__((visibility("default")))
+#endif
 typedef const struct bl_ring_handler_table *bl_ring_handlers_fn(void);
+#endif
+
+/* The layouts that the device reads and writes in a guest's memory: doc/ring.md has them as a table. */
+#if defined(__wasm__) && !defined(__cplusplus)
+_Static_assert(sizeof(struct bl_ring_message) == 88 && sizeof(struct bl_ring_outbox) == 88 && sizeof(struct bl_ring_handler) == 64 &&
+                   sizeof(struct bl_ring_handler_table) == 12,
+               "wasm32");
 #endif
 
 #endif

@@ -36,7 +36,7 @@
 -export([buffer/2, write/3, read/3, view/3, take/1, size/1]).
 
 -export_type([device/0, actor/0, buffer/0, subscription/0, request/0, message/0, checkpoint/0,
-              device_options/0, start_options/0, send_options/0, reason/0]).
+              library/0, guest_code/0, guest_options/0, device_options/0, start_options/0, send_options/0, reason/0]).
 
 -type device() :: beamline_ring_nif:handle() | atom() | pid().
 %% A handle, or the name or pid of a device in a supervision tree.
@@ -48,6 +48,19 @@
 -type message() :: binary() | {Function :: atom() | non_neg_integer(), binary() | [buffer()]}.
 %% The handler's function by name or number, 0 if it is not said; its bytes, or up to three buffers.
 -type checkpoint() :: #{handler := atom(), version := non_neg_integer(), state := binary(), stamp := non_neg_integer()}.
+
+-type library() :: file:name_all() | {wasm, guest_code()} | {wasm, guest_code(), guest_options()}.
+%% The file name of a shared object, or WebAssembly.
+-type guest_code() :: binary() | beamline_wasm:module_().
+%% Bytes, text, or compiled.
+
+-type guest_options() :: #{
+    %% bytes of each actor's memory; default 16_777_216
+    memory_limit => 1..16#1_0000_0000,
+    %% how bytes are compiled, see beamline_wasm:compile/2; default engine: dense
+    engine => fast | dense | deterministic, off => [atom()], stack => pos_integer(), max_bytes => pos_integer(),
+    cache => file:filename() | none, timeout => timeout()
+}.
 
 -type device_options() :: #{
     %% default `auto', which is `cpu' as long as there is no other; `cuda' answers `{error, {unsupported, cuda}}'
@@ -64,8 +77,8 @@
     spin => 0..1_000_000,
     %% bytes of each thread's stack; default: the system's
     stack_size => pos_integer(),
-    %% shared objects with handlers of your own
-    handlers => [file:name_all()],
+    %% handlers of your own, see {@link load/2}
+    handlers => [library()],
     %% default `vm'. In a process of the operating system a handler may crash: that process is killed and started again, and
     %% its actors go on from their last checkpoints. `max_lost' is 0 there if it is not given. See doc/ring.md
     isolation => vm | os_process,
@@ -133,13 +146,20 @@ handlers(Device) ->
     case on_device(Device, fun beamline_ring_nif:handlers/1) of
         {ok, Rows} ->
             {ok, [#{name => Name, version => Version, state_size => Size, functions => Functions, ports => Ports,
-                    summary => unicode:characters_to_binary(Summary)} || {Name, Version, Size, Functions, Ports, Summary} <- Rows]};
+                    summary => unicode:characters_to_binary(Summary), sandboxed => Sandboxed}
+                  || {Name, Version, Size, Functions, Ports, Summary, Sandboxed} <- Rows]};
         {error, _} = Error -> Error
     end.
 
-%% @doc Adds the handlers of a shared object; the number of them. What has a name that is there already is the newer version.
-%% Code stays loaded: a new version needs a new file name.
--spec load(device(), file:name_all()) -> {ok, pos_integer()} | {error, reason()}.
+%% @doc Adds the handlers of a shared object, or of a module of WebAssembly; the number of them. What has a name that is there already
+%% is the newer version. A shared object is trusted like a NIF and stays loaded: a new version needs a new file name. A module of
+%% WebAssembly runs in a sandbox, each actor in one of its own; it goes with the device. See doc/ring.md for what it exports.
+%%
+%% `{invalid, #{field => handlers | imports | memory}}': it is no handler. `{unsupported, wasmtime}': the library is not here. `{limit, _}',
+%% `{trap, _}', `timeout': from its own code, which has a second; and what {@link beamline_wasm:compile/2} answers.
+-spec load(device(), library()) -> {ok, pos_integer()} | {error, reason()}.
+load(Device, {wasm, Code}) -> load(Device, {wasm, Code, #{}});
+load(Device, {wasm, Code, Opts}) -> on_device(Device, fun(Handle) -> beamline_ring_guest:load(Handle, Code, Opts) end);
 load(Device, Path) ->
     Absolute = unicode:characters_to_binary(filename:absname(Path)),
     on_device(Device, fun(Handle) ->
@@ -382,7 +402,7 @@ checkpoint(Actor) -> control(Actor, checkpoint, none, ?CONTROL_TIMEOUT).
 %% @doc Gives the actor the newest handler of its name, after loading `library' if that is given. Messages that were
 %% accepted before are handled by the old one; in a suspended actor those that wait meet the new one. The state goes through the
 %% handler's migration function when the versions differ. If that refuses the actor stays as it is.
--spec upgrade(actor(), #{library => file:name_all()}) -> ok | {error, reason()}.
+-spec upgrade(actor(), #{library => library()}) -> ok | {error, reason()}.
 upgrade({beamline_actor, _, _, Device} = Actor, #{library := Path} = Opts) ->
     case load(Device, Path) of
         {ok, _} -> upgrade(Actor, maps:remove(library, Opts));

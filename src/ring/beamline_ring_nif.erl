@@ -4,13 +4,13 @@
 %% version: every function answers `{error, {unsupported, {nif, Why}}}'.
 -module(beamline_ring_nif).
 
--export([open/1, close/1, device_info/1, devices/0, handlers/1, load/2, start/4, cast/3, call/4, cancel/1, control/4,
+-export([open/1, close/1, device_info/1, devices/0, handlers/1, load/2, load_guest/3, start/4, cast/3, call/4, cancel/1, control/4,
          actor_info/1, route/4, subscribe/2, unsubscribe/1, credit/2, buffer/2, view/3, write/3, read/3, take/1, size/1, give/2,
          far_open/1, far_listen/1, far_exited/2, far_state/1, far_ask/3]).
 -export_type([handle/0, id/0]).
 
 -on_load(load/0).
--nifs([open/1, close/1, device_info/1, devices/0, handlers/1, load/2, start/4, cast/3, call/4, cancel/1, control/4,
+-nifs([open/1, close/1, device_info/1, devices/0, handlers/1, load/2, load_guest/3, start/4, cast/3, call/4, cancel/1, control/4,
        actor_info/1, route/4, subscribe/2, unsubscribe/1, credit/2, buffer/2, view/3, write/3, read/3, take/1, size/1, give/2,
        far_open/1, far_listen/1, far_exited/2, far_state/1, far_ask/3]).
 
@@ -42,11 +42,15 @@ device_info(_) -> missing().
 -spec devices() -> {non_neg_integer(), [map()]} | error().
 devices() -> missing().
 
--spec handlers(handle()) -> {ok, [{atom(), non_neg_integer(), non_neg_integer(), [atom()], [atom()], string()}]} | error().
+-spec handlers(handle()) -> {ok, [{atom(), non_neg_integer(), non_neg_integer(), [atom()], [atom()], string(), boolean()}]} | error().
 handlers(_) -> missing().
 
 -spec load(handle(), binary()) -> {ok, pos_integer()} | ask | error().
 load(_, _) -> missing().
+
+%% The module by its number, and how much memory each actor may have.
+-spec load_guest(handle(), pos_integer(), pos_integer()) -> {ok, pos_integer()} | error().
+load_guest(_, _, _) -> missing().
 
 %% {State, StateSize | 0, Queue, Priority, FromVersion | -1, Stamp}. A request: its answer says whether it is there.
 -spec start(handle(), atom(), {binary(), non_neg_integer(), pos_integer(), 0..3, integer(), non_neg_integer()}, reference()) ->

@@ -137,8 +137,9 @@ exports({?TAG, Ref, _}) -> exports(beamline_wasm_nif:module(Ref));
 exports(Module) -> beamline_wasm_nif:module_exports(Module, false).
 
 %% @doc About a compiled module: `bytes' (as it came), `compile_us', `cached' (whether the code came from the cache), `engine',
-%% `off', `stack', `short' (exported functions that run without a fiber), `start' (whether it has a start function).
--spec module_info(module_(), bytes | compile_us | cached | engine | off | stack | short | start) -> term().
+%% `off', `stack', `short' (exported functions that run without a fiber), `start' (whether it has a start function), `id' (a number
+%% by which other parts of this node find it, as long as it is there).
+-spec module_info(module_(), bytes | compile_us | cached | engine | off | stack | short | start | id) -> term().
 module_info(Module, Key) -> maps:get(Key, beamline_wasm_compile:info(Module)).
 
 %%% Instances

@@ -26,10 +26,10 @@ validate(Bytes, Options0) ->
 
 -spec info(beamline_wasm:module_()) -> map().
 info(Module) ->
-    {Bytes, Ns, Cached, Preset, Off, StackKiB, Short, Start} = beamline_wasm_nif:module_info_(Module),
+    {Bytes, Ns, Cached, Preset, Off, StackKiB, Short, Start, Id} = beamline_wasm_nif:module_info_(Module),
     #{bytes => Bytes, compile_us => Ns div 1000, cached => Cached, engine => lists:nth(Preset + 1, ?PRESETS),
       off => [Name || {Name, Bit} <- numbered(?PROPOSALS), Off band (1 bsl Bit) =/= 0], stack => StackKiB * 1024, short => Short,
-          start => Start}.
+          start => Start, id => Id}.
 
 options(Options) when is_map(Options) ->
     Default = ?DEFAULTS#{cache => application:get_env(beamline, wasm_cache, none)},

@@ -10,7 +10,7 @@
 
 -spec run() -> ok.
 run() ->
-    [ok = Fun() || Fun <- [fun c1/0, fun c1_alone/0, fun lanes/0, fun c2_hot/0, fun c2_parked/0, fun c3/0, fun c4/0,
+    [ok = Fun() || Fun <- [fun c1/0, fun c1_alone/0, fun lanes/0, fun c2_hot/0, fun c2_parked/0, fun c2_wasm/0, fun c3/0, fun c4/0,
                            fun c4_dirty/0, fun c5_cache/0,
                            fun c5_memory/0, fun c6_bytes/0, fun c6_rate/0, fun scaling/0, fun aside/0, fun long_schedules/0]],
     ok.
@@ -104,6 +104,44 @@ c2_parked() ->
         value => fun() -> with_echo(#{}, fun(Echo) -> idle_us(fun() -> call(Echo) end) end) end,
         floor => fun() -> with_thread(1, fun() -> idle_us(fun ask/0) end) end
     }).
+
+%% An echo of WebAssembly beside the built-in one: a call, and what the device's thread takes for a message. For information.
+c2_wasm() ->
+    case beamline_wasm:library() of
+        {ok, _} ->
+            Calls = fun(Echo) -> beamline_bench:mean_us(20000, fun() -> call(Echo) end) end,
+            beside_native("ring/c2_wasm", "us", Calls),
+            beside_native("ring/wasm_message", "ns", fun message_ns/1);
+        {error, _} ->
+            io:format("not measured: ring/c2_wasm: wasmtime is not here~n")
+    end.
+
+beside_native(Name, Unit, Fun) ->
+    beamline_bench:compare(#{
+        name => Name, unit => Unit, better => lower, against => "the built-in echo",
+        value => fun() -> with_guest_echo(Fun) end, floor => fun() -> with_echo(#{queue => 1024}, Fun) end
+    }).
+
+with_guest_echo(Fun) ->
+    {ok, Device} = beamline_ring:open(#{threads => 1, handlers => [{wasm, ring_guest_fixture:kit()}]}),
+    {ok, Echo} = beamline_ring:start(Device, kit, #{queue => 1024}),
+    try
+        Fun(Echo)
+    after
+        beamline_ring:close(Device)
+    end.
+
+message_ns(Echo) ->
+    {ok, <<1>>} = beamline_ring:call(Echo, <<1>>),
+    {ok, #{run_ns := Before}} = beamline_ring:info(Echo),
+    [begin
+         ok = beamline_ring:suspend(Echo), % so that they are handled one after the other
+         [ok = beamline_ring:cast(Echo, <<1>>) || _ <- lists:seq(1, 1000)],
+         ok = beamline_ring:resume(Echo),
+         {ok, <<1>>} = beamline_ring:call(Echo, <<1>>)
+     end || _ <- lists:seq(1, 20)],
+    {ok, #{run_ns := After}} = beamline_ring:info(Echo),
+    (After - Before) / (20 * 1001).
 
 call(Echo) -> {ok, <<1>>} = beamline_ring:call(Echo, <<1>>).
 

@@ -470,6 +470,8 @@ TEST(each_failure_has_the_reason_of_the_design)
     CHECK_REASON("h\x02w\x0bunsupported" "m\0\0\0\x07" "CUDA 13");
     err = (struct bl_error){.status = BL_TRAP, .subject = "unreachable"};
     CHECK_REASON("h\x02w\x04trap" "t\0\0\0\x01" "w\x04" "code" "w\x0bunreachable");
+    err = (struct bl_error){.status = BL_TRAP, .subject = "unreachable", .text = "why"};
+    CHECK_REASON("h\x02w\x04trap" "t\0\0\0\x02" "w\x04" "code" "w\x0bunreachable" "w\x07message" "m\0\0\0\x03why");
     err = (struct bl_error){.status = BL_HOST_EXITED, .text = "signal 9"};
     CHECK_REASON("h\x02w\x0bhost_exited" "m\0\0\0\x08signal 9");
     err = (struct bl_error){.status = BL_DEVICE_FAILED, .text = "lost"};

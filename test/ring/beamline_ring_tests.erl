@@ -4,29 +4,9 @@
 
 -include_lib("eunit/include/eunit.hrl").
 
-%% Runs with a device, and looks afterwards that nothing is left of it.
 with_device(Fun) -> with_device(#{threads => 2}, Fun).
 
-with_device(Opts, Fun) ->
-    {Before, _} = beamline_ring:devices(),
-    {ok, Device} = beamline_ring:open(Opts#{isolation => isolation()}),
-    {ok, #{number := Number}} = beamline_ring:info(Device),
-    try
-        Fun(Device)
-    after
-        ok = beamline_ring:close(Device),
-        beamline_test:eventually(fun() ->
-            {Open, Devices} = beamline_ring:devices(),
-            Open =< Before andalso [] =:= [D || #{number := N} = D <- Devices, N =:= Number]
-        end)
-    end.
-
-%% beamline_ring_process_tests runs the same tests with devices in OS processes.
-isolation() ->
-    case get(ring_isolation) of
-        undefined -> vm;
-        Isolation -> Isolation
-    end.
+with_device(Opts, Fun) -> ring_fixture:with_device(Opts, Fun).
 
 unruly(Device) ->
     {ok, 2} = beamline_ring:load(Device, beamline_test:built_file("ring/histogram2_operations.so")),
