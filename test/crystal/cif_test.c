@@ -327,8 +327,8 @@ TEST(operations_that_are_wrong_give_way_to_a_clear_symbol)
                                         "1-x,-y,x\n"};                                          /* no rotation at all */
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         char text[900];
-        snprintf(text, sizeof text, "data_x\n" MONOCLINIC NAMED("P 1 21/n 1") "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n%s" SITES "C1 .1 .2 .3\n",
-                 lists[i]);
+        snprintf(text, sizeof text,
+                 "data_x\n" MONOCLINIC NAMED("P 1 21/n 1") "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n%s" SITES "C1 .1 .2 .3\n", lists[i]);
         const struct bl_structure *s = read_ok(text);
         CHECK_INT(s->atoms, 4);
         CHECK_INT(parsed.warnings.count, 2); /* and that elements come from labels */
