@@ -79,6 +79,7 @@ arguments() ->
         crystal_verify => Model,
         crystal_elastic => Model,
         crystal_match => #{structure => Crystal, other => Crystal},
+        crystal_trajectory => Model#{steps => 3},
         crystal_symmetry => #{structure => Crystal},
         crystal_cell => #{structure => Crystal, kind => primitive},
         crystal_expand => #{structure => Crystal, setting => <<"P 1">>},

@@ -305,6 +305,7 @@ between_two_processes_it_is_busy_test_() ->
 what_is_not_there_is_said_test_() ->
     {timeout, 30, fun() -> with_device(fun(D) ->
         ?assertEqual({error, {unsupported, buffers}}, beamline_ring:buffer(D, 100)),
+        ?assertMatch({error, {unsupported, Wasm}} when Wasm =:= wasm; Wasm =:= wasmtime, beamline_ring:load(D, {wasm, <<"(module)">>})),
         ?assertMatch({error, {invalid, #{field := handlers}}}, beamline_ring:load(D, "/nonexistent.so")),
         {ok, Other} = beamline_ring:open(#{threads => 1}),
         {ok, Near} = beamline_ring:start(Other, echo),
