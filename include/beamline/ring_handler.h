@@ -144,12 +144,23 @@ static inline uint8_t *bl_ring_arena(uint64_t bytes)
                                        struct bl_ring_outbox *out, uint32_t lane, uint32_t lanes)
 #else
 #define BL_RING_INNER static inline
+/* The usual case is one lane, which the compiler shall know: then the loops over lanes are plain ones. */
 #define BL_RING_HANDLER(name)                                                                                                   \
+    static inline __attribute__((always_inline)) int32_t name##_in_lanes(                                                        \
+        void *state, uint64_t state_size, const struct bl_ring_message *message, struct bl_ring_outbox *out, uint32_t lane,      \
+        uint32_t lanes);                                                                                                         \
     int32_t name(void *state, uint64_t state_size, const struct bl_ring_message *message, struct bl_ring_outbox *out,           \
                  uint32_t lane, uint32_t lanes);                                                                                 \
-    int32_t name(__attribute__((unused)) void *state, __attribute__((unused)) uint64_t state_size,                              \
-                 __attribute__((unused)) const struct bl_ring_message *message, __attribute__((unused)) struct bl_ring_outbox *out, \
-                 __attribute__((unused)) uint32_t lane, __attribute__((unused)) uint32_t lanes)
+    int32_t name(void *state, uint64_t state_size, const struct bl_ring_message *message, struct bl_ring_outbox *out,           \
+                 uint32_t lane, uint32_t lanes)                                                                                  \
+    {                                                                                                                            \
+        return lanes == 1 ? name##_in_lanes(state, state_size, message, out, 0, 1)                                              \
+                          : name##_in_lanes(state, state_size, message, out, lane, lanes);                                       \
+    }                                                                                                                            \
+    static inline __attribute__((always_inline)) int32_t name##_in_lanes(                                                        \
+        __attribute__((unused)) void *state, __attribute__((unused)) uint64_t state_size,                                        \
+        __attribute__((unused)) const struct bl_ring_message *message, __attribute__((unused)) struct bl_ring_outbox *out,       \
+        __attribute__((unused)) uint32_t lane, __attribute__((unused)) uint32_t lanes)
 #endif
 
 /* All lanes have come here, and see what each of them has written. Every lane calls it, or none. */
