@@ -114,11 +114,17 @@ static inline uint32_t next_cell(const struct expansion *x, int axis, uint32_t a
     return at + 1 < x->grid.size[axis] ? at + 1 : 0;
 }
 
-typedef bool visit_fn(const struct expansion *x, size_t entry, void *arg);
+/* What stands at a place. */
+struct found {
+    bool shares;      /* something does */
+    double occupancy; /* of entries of one element */
+};
 
-/* Entries within the tolerance of f, until a visit says that it has seen enough. */
-static void grid_visit(const struct expansion *x, const double f[3], double tolerance, visit_fn *visit, void *arg)
+/* Looks at the entries within the atom's tolerance of f. */
+static struct found grid_look(const struct expansion *x, const double f[3], const struct cif_atom *atom)
 {
+    struct found found = {.shares = false};
+    const double tolerance = atom->tolerance;
     uint32_t first[3], cells[3], at[3], i[3];
     for (int k = 0; k < 3; k++) {
         const uint32_t n = x->grid.size[k];
@@ -131,8 +137,13 @@ static void grid_visit(const struct expansion *x, const double f[3], double tole
     for (at[0] = first[0], i[0] = 0; i[0] < cells[0]; i[0]++, at[0] = next_cell(x, 0, at[0]))
         for (at[1] = first[1], i[1] = 0; i[1] < cells[1]; i[1]++, at[1] = next_cell(x, 1, at[1]))
             for (at[2] = first[2], i[2] = 0; i[2] < cells[2]; i[2]++, at[2] = next_cell(x, 2, at[2]))
-                for (uint32_t e = *grid_cell(&x->grid, at); e; e = x->grid.next[e - 1])
-                    if (together(x, x->out->f + 3 * (size_t)(e - 1), f, tolerance) && visit(x, e - 1, arg)) return;
+                for (uint32_t e = *grid_cell(&x->grid, at); e; e = x->grid.next[e - 1]) {
+                    if (!together(x, x->out->f + 3 * (size_t)(e - 1), f, tolerance)) continue;
+                    const struct cif_atom *other = &x->c->atoms[x->out->row[e - 1]];
+                    found.shares = true;
+                    if (other->type == atom->type) found.occupancy += other->occupancy;
+                }
+    return found;
 }
 
 /* ---- output --------------------------------------------------------------------------- */
@@ -206,22 +217,6 @@ static enum bl_status special_images(struct expansion *x, const struct cif_atom 
     return BL_OK;
 }
 
-/* What stands where an image of a row would be put. */
-struct found {
-    uint32_t row;
-    bool shares;
-    double occupancy; /* of entries of its element */
-};
-
-static bool look(const struct expansion *x, size_t entry, void *arg)
-{
-    struct found *f = arg;
-    const struct cif_atom *mine = &x->c->atoms[f->row], *other = &x->c->atoms[x->out->row[entry]];
-    f->shares = true;
-    if (mine->type == other->type) f->occupancy += other->occupancy;
-    return false;
-}
-
 /* Rows whose occupancies leave room for each other are parts of one site; what has no room was listed twice. Occupancies that
  * were refined apart may add up to a little more than 1. */
 static bool is_redundant(const struct found *f, const struct cif_atom *atom)
@@ -236,8 +231,7 @@ static enum bl_status expand_row(struct expansion *x, uint32_t row)
     struct cif_expanded *o = x->out;
     double f[3];
     for (int k = 0; k < 3; k++) f[k] = into_cell(atom->f[k]);
-    struct found found = {.row = row};
-    grid_visit(x, f, atom->tolerance, look, &found);
+    const struct found found = grid_look(x, f, atom);
     if (is_redundant(&found, atom)) {
         o->redundant++;
         return BL_OK;
