@@ -219,8 +219,8 @@ bool bl_actor_sweep(struct bl_actor *a)
 {
     struct bl_error err;
     const bool failed = bl_actor_phase(a) == BL_FAILED;
-    bl_fail(&err, failed ? BL_DEVICE_FAILED : BL_CLOSED);
-    if (failed) memcpy(err.text, "the actor failed", sizeof "the actor failed");
+    if (failed) bl_fail_actor(&err);
+    else bl_fail(&err, BL_CLOSED);
     for (struct bl_slot *slot; (slot = bl_ring_peek(&a->ring)) != NULL;) {
         struct bl_slot copy = *slot;
         bl_ring_release(&a->ring);

@@ -178,8 +178,8 @@ void bl_controls_end(struct bl_actor *a)
         struct control *c = first(a);
         pthread_mutex_unlock(&a->lock);
         if (!c) return;
-        bl_fail(&err, failed ? BL_DEVICE_FAILED : BL_CLOSED);
-        if (failed) memcpy(err.text, "the actor failed", sizeof "the actor failed");
+        if (failed) bl_fail_actor(&err);
+        else bl_fail(&err, BL_CLOSED);
         if (c->kind == BL_STOP && !failed)
             done(a, c, BL_OK, NULL, NULL);
         else

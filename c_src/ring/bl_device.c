@@ -13,12 +13,11 @@ void bl_device_config_init(struct bl_device_config *config)
     *config = (struct bl_device_config){.threads = 1, .max_lost = 4, .max_actors = 1 << 20, .spin_us = 50};
 }
 
-static enum bl_status check_config(const struct bl_device_config *c, struct bl_error *err)
+enum bl_status bl_device_sizes_check(unsigned threads, unsigned max_lost, uint64_t max_actors, struct bl_error *err)
 {
-    if (c->threads < 1 || c->threads > THREADS_MOST) return bl_fail_limit(err, "threads", THREADS_MOST, c->threads);
-    if (c->max_lost > LOST_MOST) return bl_fail_limit(err, "max_lost", LOST_MOST, c->max_lost);
-    if (c->max_actors < 1) return bl_fail_invalid(err, "max_actors", "none");
-    return BL_OK;
+    if (threads < 1 || threads > THREADS_MOST) return bl_fail_limit(err, "threads", THREADS_MOST, threads);
+    if (max_lost > LOST_MOST) return bl_fail_limit(err, "max_lost", LOST_MOST, max_lost);
+    return max_actors < 1 ? bl_fail_invalid(err, "max_actors", "none") : BL_OK;
 }
 
 static enum bl_status start_threads(const struct bl_device *d, const char *name, struct bl_threads **out, struct bl_error *err)
@@ -75,7 +74,7 @@ enum bl_status bl_device_open(const struct bl_device_config *config, const struc
                               struct bl_error *err)
 {
     struct bl_device *d;
-    enum bl_status status = check_config(config, err);
+    enum bl_status status = bl_device_sizes_check(config->threads, config->max_lost, config->max_actors, err);
     if (status == BL_OK) status = make(config, host, &d, err);
     if (status != BL_OK) return status;
     status = start_threads(d, "bl_ring", &d->threads, err);

@@ -179,6 +179,9 @@ void bl_actor_fail(struct bl_actor *a, const struct bl_error *err);
  * schedules. [consumer] */
 bool bl_actor_sweep(struct bl_actor *a);
 
+/* Why nothing more is done by an actor that failed. err may be NULL. */
+enum bl_status bl_fail_actor(struct bl_error *err);
+
 /* ---- messages: bl_message.c ---- */
 
 /* Takes a slot for a message. BL_OK: fill *slot, then bl_message_send. BL_BUSY, BL_CLOSED (also when it is draining or
@@ -351,6 +354,8 @@ struct bl_device {
 };
 
 BL_API void bl_device_config_init(struct bl_device_config *config);
+/* Of any device, also in another process: BL_LIMIT, BL_INVALID. */
+enum bl_status bl_device_sizes_check(unsigned threads, unsigned max_lost, uint64_t max_actors, struct bl_error *err);
 /* BL_INVALID, BL_NO_MEMORY. On success the device has one reference, the caller's. */
 BL_API enum bl_status bl_device_open(const struct bl_device_config *config, const struct bl_device_host *host, void *skin,
                                      struct bl_device **out,

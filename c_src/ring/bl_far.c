@@ -8,13 +8,14 @@
 
 #include "bl_sync.h"
 
-enum { THREAD_STACK = 256 * 1024, THREADS_MOST = 64, LOST_MOST = 64 };
+enum { THREAD_STACK = 256 * 1024 };
+
+const char bl_far_closed[] = "it closed its socket";
 
 static enum bl_status check_config(const struct bl_far_config *c, struct bl_error *err)
 {
-    if (c->setup.threads < 1 || c->setup.threads > THREADS_MOST) return bl_fail_limit(err, "threads", THREADS_MOST, c->setup.threads);
-    if (c->setup.max_lost > LOST_MOST) return bl_fail_limit(err, "max_lost", LOST_MOST, c->setup.max_lost);
-    if (c->setup.max_actors < 1) return bl_fail_invalid(err, "max_actors", "none");
+    const enum bl_status status = bl_device_sizes_check(c->setup.threads, c->setup.max_lost, c->setup.max_actors, err);
+    if (status != BL_OK) return status;
     if (c->heartbeat_ns < 1000000) return bl_fail_invalid(err, "heartbeat", "less than a millisecond");
     return BL_OK;
 }
@@ -142,13 +143,13 @@ void bl_far_exited(struct bl_far *d, const char *why)
     if (d->socket >= 0)
         shutdown(d->socket, SHUT_RDWR);
     else
-        bl_far_break(d, "it closed its socket");
+        bl_far_break(d, bl_far_closed);
     snprintf(d->exited, sizeof d->exited, "%s", why);
     pthread_cond_broadcast(&d->changed);
     pthread_mutex_unlock(&d->lock);
 }
 
-static void add(struct bl_device_stats *sum, const struct bl_device_stats *one)
+void bl_far_stats_add(struct bl_device_stats *sum, const struct bl_device_stats *one)
 {
     sum->handled += one->handled;
     sum->expired += one->expired;
@@ -161,7 +162,7 @@ void bl_far_info(struct bl_far *d, struct bl_far_info *out)
     pthread_mutex_lock(&d->lock);
     *out = (struct bl_far_info){.state = d->state, .pid = d->pid, .starts = d->starts, .in_flight = d->flight_count, .stats = d->stats};
     memcpy(out->why, d->why, sizeof out->why);
-    add(&out->stats, &d->past);
+    bl_far_stats_add(&out->stats, &d->past);
     out->stats.actors = d->actor_count;
     out->stats.started = d->started;
     out->stats.busy += d->busy;

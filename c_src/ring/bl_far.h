@@ -206,6 +206,9 @@ BL_API enum bl_status bl_far_listen(struct bl_far *d, char path[BL_PEER_PATH], s
 BL_API void bl_far_exited(struct bl_far *d, const char *why);
 /* BL_OK, or why it takes no work now. Lock held. */
 enum bl_status bl_far_check(const struct bl_far *d, struct bl_error *err);
+extern const char bl_far_closed[]; /* why a process ended that says no more */
+/* What is counted over all its processes. */
+void bl_far_stats_add(struct bl_device_stats *sum, const struct bl_device_stats *one);
 BL_API const struct bl_ring_handler *bl_far_handler(struct bl_far *d, const char *name);
 
 struct bl_far_info {

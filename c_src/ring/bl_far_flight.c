@@ -87,11 +87,7 @@ void bl_far_quiet(struct bl_far *d, const struct bl_far_head *head, struct bl_fa
 static enum bl_status takes_messages(struct bl_far_actor *a, struct bl_error *err)
 {
     struct bl_far *d = a->device;
-    if (a->phase == BL_FAILED) {
-        bl_fail(err, BL_DEVICE_FAILED);
-        memcpy(err->text, "the actor failed", sizeof "the actor failed");
-        return BL_DEVICE_FAILED;
-    }
+    if (a->phase == BL_FAILED) return bl_fail_actor(err);
     if (a->phase >= BL_DRAINING) return bl_fail(err, BL_CLOSED);
     const enum bl_status status = bl_far_check(d, err);
     if (status != BL_OK) return status;

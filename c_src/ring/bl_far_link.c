@@ -26,8 +26,6 @@ enum {
     SLICE = 256,
 };
 
-static const char closed_its_socket[] = "it closed its socket";
-
 /* ---- ends ---- */
 
 void bl_far_break(struct bl_far *d, const char *why)
@@ -347,7 +345,7 @@ static void find_why(struct bl_far *d)
     const uint64_t until_ns = bl_now_ns() + (uint64_t)WHY_MS * 1000000;
     while (d->exited[0] == '\0' && !d->closing && bl_now_ns() < until_ns)
         bl_cond_wait_until(&d->changed, &d->lock, bl_now_ns() + (uint64_t)BL_FAR_LOOK_MS * 1000000);
-    const bool by_itself = strcmp(d->broken, closed_its_socket) == 0 && d->exited[0] != '\0';
+    const bool by_itself = strcmp(d->broken, bl_far_closed) == 0 && d->exited[0] != '\0';
     snprintf(d->why, sizeof d->why, "%s", by_itself ? d->exited : d->broken);
 }
 
@@ -360,10 +358,7 @@ static void let_go(struct bl_far *d)
     d->memory = NULL;
     d->socket = d->pidfd = -1;
     d->pid = 0;
-    d->past.handled += d->stats.handled;
-    d->past.expired += d->stats.expired;
-    d->past.lost_total += d->stats.lost_total;
-    d->past.moved_aside += d->stats.moved_aside;
+    bl_far_stats_add(&d->past, &d->stats);
     d->stats = (struct bl_device_stats){.actors = 0};
     d->stats_asked = false;
 }
@@ -372,7 +367,7 @@ static void end_link(struct bl_far *d)
 {
     struct bl_error err;
     pthread_mutex_lock(&d->lock);
-    bl_far_break(d, closed_its_socket);
+    bl_far_break(d, bl_far_closed);
     find_why(d);
     let_go(d);
     bl_fail(&err, d->closing ? BL_CLOSED : BL_HOST_EXITED);

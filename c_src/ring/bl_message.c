@@ -5,12 +5,17 @@
 
 /* ---- into the ring ---- */
 
-static enum bl_status fail_closed(const struct bl_actor *a, struct bl_error *err)
+enum bl_status bl_fail_actor(struct bl_error *err)
 {
-    if (bl_actor_phase(a) != BL_FAILED) return bl_fail(err, BL_CLOSED);
     bl_fail(err, BL_DEVICE_FAILED);
     if (err) memcpy(err->text, "the actor failed", sizeof "the actor failed");
     return BL_DEVICE_FAILED;
+}
+
+static enum bl_status fail_closed(const struct bl_actor *a, struct bl_error *err)
+{
+    if (bl_actor_phase(a) != BL_FAILED) return bl_fail(err, BL_CLOSED);
+    return bl_fail_actor(err);
 }
 
 /* When there may be room: the messages inside times what one takes. */
