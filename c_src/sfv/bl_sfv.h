@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "beamline/sfv.h"
+#include "bl_load.h"
 
 /* Also for what is only declared here: tables are then read without a detour. */
 #pragma GCC visibility push(hidden)
@@ -136,6 +137,26 @@ void bl_sfv_base64_decode(const char *text, size_t len, uint8_t *out);
 size_t bl_sfv_base64_avx2(const char *text, size_t len, uint8_t *out);
 void bl_sfv_base64_encode(const uint8_t *bytes, size_t len, char *out); /* 4 * ceil(len / 3) characters */
 extern const int8_t bl_sfv_base64_value[256];                          /* -1: not in the alphabet */
+
+/* How many of the next eight characters are digits before the first that is none, and their number:
+ * each step joins neighbours, digits to pairs, pairs to fours, fours to eight. */
+static inline unsigned bl_sfv_digits_8(uint64_t characters, uint64_t *number)
+{
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+    characters = __builtin_bswap64(characters);
+#endif
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t v = characters ^ ones * '0'; /* a digit's value; what is none has a bit above nine, here or after the sum */
+    const uint64_t others = (v | (v + ones * (0x7f - 9))) & ones << 7;
+    const unsigned count = others ? (unsigned)__builtin_ctzll(others) / 8 : 8;
+    if (count == 0) return 0;
+    v <<= 64 - 8 * count; /* zeros in front */
+    v = v * 10 + (v >> 8);
+    v = (v & UINT64_C(0x00ff00ff00ff00ff)) * (1 + (UINT64_C(100) << 16)) >> 16;
+    v = (v & UINT64_C(0x0000ffff0000ffff)) * (1 + (UINT64_C(10000) << 32)) >> 32;
+    *number = v;
+    return count;
+}
 
 /* -1: not a lower-case hexadecimal digit. */
 static inline int bl_sfv_hex(char c)

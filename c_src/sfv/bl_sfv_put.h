@@ -180,12 +180,14 @@ static inline bool bl_sfv_put_decimal(struct bl_sfv_out *out, enum bl_sfv_front 
         return bl_sfv_out_refuse(out, "decimal", "has more than 12 digits before the point");
     if (coefficient < 0 && value != 0) *to++ = '-';
     to = bl_sfv_put_digits(to, value / 1000);
-    const unsigned part = (unsigned)(value % 1000);
-    to[0] = '.';
-    to[1] = (char)('0' + part / 100);
-    to[2] = (char)('0' + part / 10 % 10);
-    to[3] = (char)('0' + part % 10);
-    return bl_sfv_number_put(out, beside, begin, to + (part % 10 ? 4 : part % 100 ? 3 : 2));
+    const unsigned part = (unsigned)(value % 1000), tenths = part / 100, rest = part - 100 * tenths;
+    *to++ = '.';
+    *to++ = (char)('0' + tenths);
+    if (rest > 0) {
+        memcpy(to, bl_sfv_two_digits + 2 * (size_t)rest, 2);
+        to += to[1] == '0' ? 1 : 2;
+    }
+    return bl_sfv_number_put(out, beside, begin, to);
 }
 
 /* True is left out behind a key. */

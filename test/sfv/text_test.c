@@ -31,6 +31,23 @@ TEST(the_table_says_what_the_rfc_says)
     }
 }
 
+TEST(eight_characters_give_the_number_in_front_of_the_first_that_is_no_digit)
+{
+    srand(2);
+    for (unsigned count = 0; count <= 8; count++)
+        for (unsigned c = 0; c < 256; c++) {
+            if (c >= '0' && c <= '9') continue;
+            char text[8];
+            uint64_t number = 0, expected = 0, word;
+            for (unsigned i = 0; i < 8; i++) text[i] = (char)(i < count ? '0' + rand() % 10 : rand() % 256);
+            if (count < 8) text[count] = (char)c;
+            for (unsigned i = 0; i < count; i++) expected = 10 * expected + (unsigned)(text[i] - '0');
+            memcpy(&word, text, sizeof word);
+            CHECK(bl_sfv_digits_8(word, &number) == count);
+            CHECK(number == expected);
+        }
+}
+
 TEST(base64_of_every_length_comes_back_by_both_paths)
 {
     srand(1);
