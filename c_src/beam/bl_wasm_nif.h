@@ -88,12 +88,36 @@ static inline uint64_t wasm_self(ErlNifEnv *env)
     ErlNifPid pid;
     return enif_self(env, &pid) ? (uint64_t)pid.pid : 0;
 }
+/* The slow ways of the functions below. */
+enum wasm_entered wasm_enter_taken(ErlNifEnv *env, struct wasm_guest *guest);
+enum wasm_entered wasm_enter_kept(ErlNifEnv *env, struct wasm_guest *guest);
+void wasm_tell_next(struct wasm_guest *guest);
+
 /* Takes an idle guest, or one that waits for an import of a call of this process. */
-enum wasm_entered wasm_enter(ErlNifEnv *env, struct wasm_guest *guest);
-/* Leaves it as it was entered. */
-void wasm_leave(struct wasm_guest *guest, enum wasm_entered entered);
+static inline enum wasm_entered wasm_enter(ErlNifEnv *env, struct wasm_guest *guest)
+{
+    struct bl_wasm_guest *g = guest->core;
+    if (__atomic_load_n(&g->closing, __ATOMIC_RELAXED)) return WASM_CLOSED;
+    if (__builtin_expect(!bl_wasm_take(g, BL_WASM_IDLE), 0)) return wasm_enter_taken(env, guest);
+    return __builtin_expect(__atomic_load_n(&g->kept_for, __ATOMIC_RELAXED) == 0, 1) ? WASM_IDLE : wasm_enter_kept(env, guest);
+}
+
 /* Leaves it idle, and tells the next who waits. */
-void wasm_leave_idle(struct wasm_guest *guest);
+static inline void wasm_leave_idle(struct wasm_guest *guest)
+{
+    bl_wasm_leave(guest->core, BL_WASM_IDLE);
+    /* Relaxed: who queues at this very moment may be missed, and looks again by himself (beamline_wasm_turns). */
+    if (__builtin_expect(__atomic_load_n(&guest->core->waiting, __ATOMIC_RELAXED) != 0, 0)) wasm_tell_next(guest);
+}
+
+/* Leaves it as it was entered. */
+static inline void wasm_leave(struct wasm_guest *guest, enum wasm_entered entered)
+{
+    if (entered == WASM_PARKED)
+        bl_wasm_leave(guest->core, BL_WASM_PARKED);
+    else
+        wasm_leave_idle(guest);
+}
 /* A process died: it waits no longer. */
 void wasm_waiter_down(ErlNifEnv *env, struct wasm_guest *guest, const ErlNifPid *pid);
 void wasm_waiters_closed(struct wasm_guest *guest);
@@ -104,8 +128,12 @@ ERL_NIF_TERM wasm_not_entered(ErlNifEnv *env, enum wasm_entered entered, const c
 
 /* ---- terms -------------------------------------------------------------------------------------------- */
 
-static inline ERL_NIF_TERM wasm_pair(ErlNifEnv *env, ERL_NIF_TERM a, ERL_NIF_TERM b) { return enif_make_tuple2(env, a, b); }
-static inline ERL_NIF_TERM wasm_fail(ErlNifEnv *env, ERL_NIF_TERM reason) { return enif_make_tuple2(env, am.error_, reason); }
+static inline ERL_NIF_TERM wasm_pair(ErlNifEnv *env, ERL_NIF_TERM a, ERL_NIF_TERM b)
+{
+    const ERL_NIF_TERM both[2] = {a, b};
+    return enif_make_tuple_from_array(env, both, 2);
+}
+static inline ERL_NIF_TERM wasm_fail(ErlNifEnv *env, ERL_NIF_TERM reason) { return wasm_pair(env, am.error_, reason); }
 static inline ERL_NIF_TERM wasm_text(ErlNifEnv *env, const char *from, size_t len)
 {
     ERL_NIF_TERM term;

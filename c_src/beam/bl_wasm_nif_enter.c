@@ -5,16 +5,17 @@
  */
 #include "bl_wasm_nif.h"
 
-enum wasm_entered wasm_enter(ErlNifEnv *env, struct wasm_guest *guest)
+/* It was idle, is taken, and is kept for somebody who waited. */
+enum wasm_entered wasm_enter_kept(ErlNifEnv *env, struct wasm_guest *guest)
+{
+    if (__atomic_load_n(&guest->core->kept_for, __ATOMIC_RELAXED) == wasm_self(env)) return WASM_IDLE;
+    bl_wasm_leave(guest->core, BL_WASM_IDLE);
+    return WASM_BUSY;
+}
+
+enum wasm_entered wasm_enter_taken(ErlNifEnv *env, struct wasm_guest *guest)
 {
     struct bl_wasm_guest *g = guest->core;
-    if (__atomic_load_n(&g->closing, __ATOMIC_RELAXED)) return WASM_CLOSED;
-    if (bl_wasm_take(g, BL_WASM_IDLE)) {
-        const uint64_t kept_for = __atomic_load_n(&g->kept_for, __ATOMIC_RELAXED);
-        if (__builtin_expect(kept_for == 0, 1) || kept_for == wasm_self(env)) return WASM_IDLE;
-        bl_wasm_leave(g, BL_WASM_IDLE);
-        return WASM_BUSY;
-    }
     const uint64_t self = wasm_self(env);
     if (__atomic_load_n(&g->caller, __ATOMIC_SEQ_CST) != self || !(__atomic_load_n(&g->call_number, __ATOMIC_SEQ_CST) & 1))
         return __atomic_load_n(&g->closing, __ATOMIC_RELAXED) ? WASM_CLOSED : WASM_BUSY;
@@ -79,22 +80,11 @@ static void end_turn(ErlNifEnv *env, struct wasm_guest *guest, struct wasm_waite
     next_turn(guest);
 }
 
-void wasm_leave_idle(struct wasm_guest *guest)
+void wasm_tell_next(struct wasm_guest *guest)
 {
-    bl_wasm_leave(guest->core, BL_WASM_IDLE);
-    /* Relaxed: who queues at this very moment may be missed, and looks again by himself (beamline_wasm_turns). */
-    if (__builtin_expect(__atomic_load_n(&guest->core->waiting, __ATOMIC_RELAXED) == 0, 1)) return;
     enif_mutex_lock(guest->lock);
     next_turn(guest);
     enif_mutex_unlock(guest->lock);
-}
-
-void wasm_leave(struct wasm_guest *guest, enum wasm_entered entered)
-{
-    if (entered == WASM_PARKED)
-        bl_wasm_leave(guest->core, BL_WASM_PARKED);
-    else
-        wasm_leave_idle(guest);
 }
 
 static struct wasm_waiter *find_waiter(struct wasm_guest *guest, const ErlNifPid *pid, ERL_NIF_TERM turn)

@@ -14,7 +14,7 @@ struct visit {
     struct wasm_instance *in;
     struct bl_wasm_guest *g;
     const struct bl_wasm_name *name;
-    wasmtime_item_t item;
+    const wasmtime_item_t *item;
     enum wasm_entered entered;
 };
 
@@ -55,7 +55,7 @@ static bool visit(ErlNifEnv *env, const ERL_NIF_TERM argv[], uint8_t kind, struc
     if (v->entered > WASM_PARKED) return *answer = wasm_not_entered(env, v->entered, name, again, argc, argv), false;
     const wasmtime_extern_t *item = bl_wasm_instance_item(v->in->core, (size_t)i);
     if (!item) return wasm_leave(v->in->guest, v->entered), *answer = enif_make_badarg(env), false;
-    v->item = item->of.item;
+    v->item = &item->of.item;
     return true;
 }
 
@@ -101,10 +101,10 @@ ERL_NIF_TERM wasm_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (!get_range(env, argv[2], &offset) || !get_range(env, argv[3], &length)) return enif_make_badarg(env);
     if (is_long(length)) return enif_schedule_nif(env, "read", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_read, argc, argv);
     if (!visit(env, argv, WASMTIME_MEMORY, &v, &answer, "read", wasm_read, argc)) return answer;
-    const size_t size = wt.wasmtime_memory_data_size(v.g->context, &v.item);
+    const size_t size = wt.wasmtime_memory_data_size(v.g->context, v.item);
     if (!inside(offset, length, size)) return leave(&v, out_of_bounds(env, size));
     unsigned char *to = enif_make_new_binary(env, length, &answer);
-    memcpy(to, wt.wasmtime_memory_data(v.g->context, &v.item) + offset, length);
+    memcpy(to, wt.wasmtime_memory_data(v.g->context, v.item) + offset, length);
     if (length <= INLINE_BYTES) charge(env, length);
     return leave(&v, wasm_pair(env, am.ok_, answer));
 }
@@ -119,9 +119,9 @@ ERL_NIF_TERM wasm_write(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (!get_range(env, argv[2], &offset) || !enif_inspect_binary(env, argv[3], &from)) return enif_make_badarg(env);
     if (is_long(from.size)) return enif_schedule_nif(env, "write", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_write, argc, argv);
     if (!visit(env, argv, WASMTIME_MEMORY, &v, &answer, "write", wasm_write, argc)) return answer;
-    const size_t size = wt.wasmtime_memory_data_size(v.g->context, &v.item);
+    const size_t size = wt.wasmtime_memory_data_size(v.g->context, v.item);
     if (!inside(offset, from.size, size)) return leave(&v, out_of_bounds(env, size));
-    memcpy(wt.wasmtime_memory_data(v.g->context, &v.item) + offset, from.data, from.size);
+    memcpy(wt.wasmtime_memory_data(v.g->context, v.item) + offset, from.data, from.size);
     if (from.size <= INLINE_BYTES) charge(env, from.size);
     return leave(&v, am.ok_);
 }
@@ -137,9 +137,9 @@ ERL_NIF_TERM wasm_fill(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
         return enif_make_badarg(env);
     if (is_long(length)) return enif_schedule_nif(env, "fill", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_fill, argc, argv);
     if (!visit(env, argv, WASMTIME_MEMORY, &v, &answer, "fill", wasm_fill, argc)) return answer;
-    const size_t size = wt.wasmtime_memory_data_size(v.g->context, &v.item);
+    const size_t size = wt.wasmtime_memory_data_size(v.g->context, v.item);
     if (!inside(offset, length, size)) return leave(&v, out_of_bounds(env, size));
-    memset(wt.wasmtime_memory_data(v.g->context, &v.item) + offset, (int)byte, length);
+    memset(wt.wasmtime_memory_data(v.g->context, v.item) + offset, (int)byte, length);
     if (length <= INLINE_BYTES) charge(env, length);
     return leave(&v, am.ok_);
 }
@@ -153,10 +153,10 @@ ERL_NIF_TERM wasm_find_string(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
     if (!get_range(env, argv[2], &offset) || !get_range(env, argv[3], &most)) return enif_make_badarg(env);
     if (is_long(most)) return enif_schedule_nif(env, "find_zero", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_find_string, argc, argv);
     if (!visit(env, argv, WASMTIME_MEMORY, &v, &answer, "find_zero", wasm_find_string, argc)) return answer;
-    const size_t size = wt.wasmtime_memory_data_size(v.g->context, &v.item);
+    const size_t size = wt.wasmtime_memory_data_size(v.g->context, v.item);
     if (offset > size) return leave(&v, out_of_bounds(env, size));
     const size_t length = most < size - offset ? most : size - offset;
-    const char *from = (const char *)wt.wasmtime_memory_data(v.g->context, &v.item) + offset;
+    const char *from = (const char *)wt.wasmtime_memory_data(v.g->context, v.item) + offset;
     const char *zero = length > 0 ? memchr(from, 0, length) : NULL;
     if (!zero) return leave(&v, fail_invalid(env, "string", "no zero byte where it must end"));
     return leave(&v, wasm_pair(env, am.ok_, enif_make_uint64(env, (uint64_t)(zero - from))));
@@ -168,7 +168,7 @@ ERL_NIF_TERM wasm_size(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     struct visit v;
     ERL_NIF_TERM answer;
     if (!visit(env, argv, WASMTIME_MEMORY, &v, &answer, "size", wasm_size, argc)) return answer;
-    return leave(&v, wasm_pair(env, am.ok_, enif_make_uint64(env, wt.wasmtime_memory_data_size(v.g->context, &v.item))));
+    return leave(&v, wasm_pair(env, am.ok_, enif_make_uint64(env, wt.wasmtime_memory_data_size(v.g->context, v.item))));
 }
 
 /* (Instance, Memory, Pages) -> {ok, PagesBefore} */
@@ -179,9 +179,9 @@ ERL_NIF_TERM wasm_grow(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     ERL_NIF_TERM answer;
     if (!get_range(env, argv[2], &pages)) return enif_make_badarg(env);
     if (!visit(env, argv, WASMTIME_MEMORY, &v, &answer, "grow", wasm_grow, argc)) return answer;
-    const uint64_t now = wt.wasmtime_memory_size(v.g->context, &v.item);
+    const uint64_t now = wt.wasmtime_memory_size(v.g->context, v.item);
     wasmtime_error_t *error = pages > UINT64_MAX - now ? wt.wasmtime_error_new("more than there can be")
-                                                       : wt.wasmtime_memory_grow(v.g->context, &v.item, pages, &before);
+                                                       : wt.wasmtime_memory_grow(v.g->context, v.item, pages, &before);
     if (!error) return leave(&v, wasm_pair(env, am.ok_, enif_make_uint64(env, before)));
     struct bl_error err;
     wt.wasmtime_error_delete(error);
@@ -205,7 +205,7 @@ ERL_NIF_TERM wasm_global_get(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     ERL_NIF_TERM answer;
     if (!enif_get_uint(env, argv[2], &flags)) return enif_make_badarg(env);
     if (!visit(env, argv, WASMTIME_GLOBAL, &v, &answer, "global_get", wasm_global_get, argc)) return answer;
-    wt.wasmtime_global_get(v.g->context, &v.item, &value);
+    wt.wasmtime_global_get(v.g->context, v.item, &value);
     answer = wasm_make_held(env, v.in->guest, &global_type(&v)->type, &value, flags);
     wt.wasmtime_val_unroot(&value);
     return leave(&v, wasm_pair(env, am.ok_, answer));
@@ -222,7 +222,7 @@ ERL_NIF_TERM wasm_global_set(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     if (!type->mutable) return leave(&v, fail_invalid(env, "name", "the global is constant"));
     if (!wasm_get_held(env, v.in->guest, &type->type, argv[2], &value))
         return leave(&v, wasm_bad_value(env, &type->type, 1, 1));
-    wasmtime_error_t *error = wt.wasmtime_global_set(v.g->context, &v.item, &value);
+    wasmtime_error_t *error = wt.wasmtime_global_set(v.g->context, v.item, &value);
     wt.wasmtime_val_unroot(&value);
     return leave(&v, error ? library_error(env, error) : am.ok_);
 }
@@ -240,7 +240,7 @@ ERL_NIF_TERM wasm_table_size(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     struct visit v;
     ERL_NIF_TERM answer;
     if (!visit(env, argv, WASMTIME_TABLE, &v, &answer, "table_size", wasm_table_size, argc)) return answer;
-    return leave(&v, wasm_pair(env, am.ok_, enif_make_uint64(env, wt.wasmtime_table_size(v.g->context, &v.item))));
+    return leave(&v, wasm_pair(env, am.ok_, enif_make_uint64(env, wt.wasmtime_table_size(v.g->context, v.item))));
 }
 
 static ERL_NIF_TERM no_element(ErlNifEnv *env, uint64_t size)
@@ -259,8 +259,8 @@ ERL_NIF_TERM wasm_table_get(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     ERL_NIF_TERM answer;
     if (!get_range(env, argv[2], &index)) return enif_make_badarg(env);
     if (!visit(env, argv, WASMTIME_TABLE, &v, &answer, "table_get", wasm_table_get, argc)) return answer;
-    if (!wt.wasmtime_table_get(v.g->context, &v.item, index, &value))
-        return leave(&v, no_element(env, wt.wasmtime_table_size(v.g->context, &v.item)));
+    if (!wt.wasmtime_table_get(v.g->context, v.item, index, &value))
+        return leave(&v, no_element(env, wt.wasmtime_table_size(v.g->context, v.item)));
     answer = wasm_make_held(env, v.in->guest, element_type(&v), &value, 0);
     wt.wasmtime_val_unroot(&value);
     return leave(&v, wasm_pair(env, am.ok_, answer));
@@ -275,10 +275,10 @@ ERL_NIF_TERM wasm_table_set(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     ERL_NIF_TERM answer;
     if (!get_range(env, argv[2], &index)) return enif_make_badarg(env);
     if (!visit(env, argv, WASMTIME_TABLE, &v, &answer, "table_set", wasm_table_set, argc)) return answer;
-    const uint64_t size = wt.wasmtime_table_size(v.g->context, &v.item);
+    const uint64_t size = wt.wasmtime_table_size(v.g->context, v.item);
     if (index >= size) return leave(&v, no_element(env, size));
     if (!wasm_get_held(env, v.in->guest, element_type(&v), argv[3], &value)) return leave(&v, wasm_bad_value(env, element_type(&v), 1, 1));
-    wasmtime_error_t *error = wt.wasmtime_table_set(v.g->context, &v.item, index, &value);
+    wasmtime_error_t *error = wt.wasmtime_table_set(v.g->context, v.item, index, &value);
     wt.wasmtime_val_unroot(&value);
     return leave(&v, error ? library_error(env, error) : am.ok_);
 }
@@ -292,10 +292,10 @@ ERL_NIF_TERM wasm_table_grow(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     ERL_NIF_TERM answer;
     if (!get_range(env, argv[2], &more)) return enif_make_badarg(env);
     if (!visit(env, argv, WASMTIME_TABLE, &v, &answer, "table_grow", wasm_table_grow, argc)) return answer;
-    const uint64_t now = wt.wasmtime_table_size(v.g->context, &v.item);
+    const uint64_t now = wt.wasmtime_table_size(v.g->context, v.item);
     if (!wasm_get_held(env, v.in->guest, element_type(&v), argv[3], &value)) return leave(&v, wasm_bad_value(env, element_type(&v), 1, 1));
     wasmtime_error_t *error = more > UINT32_MAX ? wt.wasmtime_error_new("more than there can be")
-                                                : wt.wasmtime_table_grow(v.g->context, &v.item, more, &value, &before);
+                                                : wt.wasmtime_table_grow(v.g->context, v.item, more, &value, &before);
     wt.wasmtime_val_unroot(&value);
     if (!error) return leave(&v, wasm_pair(env, am.ok_, enif_make_uint64(env, before)));
     struct bl_error err;
@@ -312,7 +312,7 @@ ERL_NIF_TERM wasm_function(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     const struct bl_wasm_type type = {.kind = WASMTIME_FUNCREF, .nullable = true, .heap = BL_HEAP_FUNC};
     if (!visit(env, argv, WASMTIME_FUNC, &v, &answer, "function", wasm_function, argc)) return answer;
     wasmtime_func_t function;
-    memcpy(&function, &v.item, sizeof function);
+    memcpy(&function, v.item, sizeof function);
     const wasmtime_val_raw_t raw = {.func = wt.wasmtime_func_to_raw(v.g->context, &function)};
     answer = wasm_make_value(env, v.in->guest, &type, &raw, 0);
     return leave(&v, wasm_pair(env, am.ok_, answer));
@@ -327,7 +327,7 @@ ERL_NIF_TERM wasm_same_function(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
     if (!r) return enif_make_badarg(env);
     if (!visit(env, argv, WASMTIME_FUNC, &v, &answer, "same_function", wasm_same_function, argc)) return answer;
     wasmtime_func_t function;
-    memcpy(&function, &v.item, sizeof function);
+    memcpy(&function, v.item, sizeof function);
     const bool same = r->kind == WASMTIME_FUNCREF && r->guest == v.in->guest &&
                       wt.wasmtime_func_to_raw(v.g->context, &function) == wt.wasmtime_func_to_raw(v.g->context, &r->function.handle);
     return leave(&v, same ? am.true_ : am.false_);

@@ -5,8 +5,6 @@
 #include "bl_ctx.h"
 #include "bl_wasm_guest.h"
 
-enum { ITEM_UNKNOWN = 0xff };
-
 /* ---- how many ------------------------------------------------------------------------------------- */
 
 /* A guest needs about five of the process's memory maps; whoever asks for one too many is killed by the library. */
@@ -337,7 +335,7 @@ enum bl_status bl_wasm_instance_new(struct bl_wasm_guest *g, struct bl_wasm_modu
         bl_free(in);
         return BL_NO_MEMORY;
     }
-    for (size_t i = 0; i < m->binary.export_count; i++) in->items[i].kind = ITEM_UNKNOWN;
+    for (size_t i = 0; i < m->binary.export_count; i++) in->items[i].kind = BL_WASM_ITEM_UNKNOWN;
     in->refs = 1;
     const enum bl_status status = instantiate(g, m, links, in, err);
     if (status != BL_OK) {
@@ -363,11 +361,10 @@ void bl_wasm_instance_unref(struct bl_wasm_instance *in)
     bl_free(in);
 }
 
-const wasmtime_extern_t *bl_wasm_instance_item(struct bl_wasm_instance *in, size_t i)
+const wasmtime_extern_t *bl_wasm_instance_ask(struct bl_wasm_instance *in, size_t i)
 {
     const struct bl_wasm_binary *b = &in->module->binary;
     wasmtime_extern_t *item = &in->items[i];
-    if (item->kind != ITEM_UNKNOWN) return item;
     const struct bl_wasm_name *n = &b->exports[i];
     return wt.wasmtime_instance_export_get(in->guest->context, &in->handle, b->names + n->name, n->name_len, item) ? item : NULL;
 }

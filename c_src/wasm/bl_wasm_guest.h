@@ -118,6 +118,8 @@ struct bl_wasm_guest {
     uint64_t due_ns; /* UINT64_MAX: not waited for */
 };
 
+enum { BL_WASM_ITEM_UNKNOWN = 0xff };
+
 /* An instance in a guest. */
 struct bl_wasm_instance {
     uint32_t refs;
@@ -126,7 +128,7 @@ struct bl_wasm_instance {
     struct bl_wasm_module *module;
     wasmtime_instance_t handle;
     uint32_t first_import;   /* id of its first import that the host answers */
-    wasmtime_extern_t *items; /* of the module's exports; kind ITEM_UNKNOWN until somebody asks */
+    wasmtime_extern_t *items; /* of the module's exports; kind BL_WASM_ITEM_UNKNOWN until somebody asks */
 };
 
 /* ---- life --------------------------------------------------------------------------------------- */
@@ -161,8 +163,13 @@ struct bl_wasm_link {
 BL_API enum bl_status bl_wasm_instance_new(struct bl_wasm_guest *guest, struct bl_wasm_module *module, const struct bl_wasm_link *links,
                                            struct bl_wasm_instance **out, struct bl_error *err);
 BL_API void bl_wasm_instance_unref(struct bl_wasm_instance *instance);
-/* The i-th export. The guest must be taken. NULL: the library does not know it. */
-BL_API const wasmtime_extern_t *bl_wasm_instance_item(struct bl_wasm_instance *instance, size_t i);
+/* The i-th export, asked of the library the first time. The guest must be taken. NULL: the library does not know it. */
+BL_API const wasmtime_extern_t *bl_wasm_instance_ask(struct bl_wasm_instance *instance, size_t i);
+static inline const wasmtime_extern_t *bl_wasm_instance_item(struct bl_wasm_instance *instance, size_t i)
+{
+    const wasmtime_extern_t *item = &instance->items[i];
+    return item->kind != BL_WASM_ITEM_UNKNOWN ? item : bl_wasm_instance_ask(instance, i);
+}
 BL_API bool bl_wasm_instance_start(struct bl_wasm_instance *instance, struct bl_wasm_function *out);
 /* The signature of any function of the guest; lives as long as the guest. NULL: no memory. */
 BL_API const struct bl_wasm_signature *bl_wasm_guest_signature(struct bl_wasm_guest *guest, const wasmtime_func_t *function);
