@@ -254,6 +254,13 @@ static void remarks(struct cif_reading *c, const struct cif_expanded *x, const s
                 report->occupancy);
 }
 
+static void copy_name(const struct cif_block *b, char out[64])
+{
+    const size_t n = b->name.len < 63 ? b->name.len : 63;
+    memcpy(out, b->name.p, n);
+    out[n] = '\0';
+}
+
 static enum bl_status expand_block(struct cif_reading *c, struct bl_report *report, struct bl_error *err)
 {
     struct bl_symmetry symmetry = {.count = 0};
@@ -268,7 +275,7 @@ static enum bl_status expand_block(struct cif_reading *c, struct bl_report *repo
         report->positions = x.positions;
         report->occupancy = x.occupancy;
         report->expected = c->z > 0 && c->formula_atoms > 0 ? c->z * c->formula_atoms : -1;
-        snprintf(report->block, sizeof report->block, "%.*s", (int)(c->block->name.len < 63 ? c->block->name.len : 63), c->block->name.p);
+        copy_name(c->block, report->block);
         remarks(c, &x, report);
     }
     bl_symmetry_clear(&symmetry);
@@ -332,6 +339,62 @@ static bool wanted(const struct cif_block *b, const char *name)
     return !name || (strlen(name) == b->name.len && strncmp(name, b->name.p, b->name.len) == 0);
 }
 
+/* ---- blocks that cannot be built ---------------------------------------------------------------- */
+
+/* The file's fault and that of one block. All else (memory, limits, cancel) ends the reading. */
+static bool is_refusal(enum bl_status status) { return status == BL_SYNTAX || status == BL_INVALID || status == BL_UNSUPPORTED; }
+
+/* Refusals grow at 1, 2, 4, ... as reports do. */
+static enum bl_status add_refusal(const struct cif_reading *c, const struct bl_error *why, struct bl_error *err)
+{
+    struct bl_parsed *p = c->r->out;
+    struct bl_error place;
+    if ((p->refusal_count & (p->refusal_count - 1)) == 0) {
+        const size_t room = p->refusal_count ? 2 * p->refusal_count : 1;
+        void *grown = bl_realloc(p->quota, p->refusals, room * sizeof *p->refusals, err);
+        if (!grown) return bl_alloc_status(err);
+        p->refusals = grown;
+    }
+    struct bl_refusal *x = &p->refusals[p->refusal_count++];
+    bl_cif_expected(c->doc, c->block->name.p, &place, "a structure");
+    *x = (struct bl_refusal){.line = place.line, .error = *why};
+    copy_name(c->block, x->block);
+    return BL_OK;
+}
+
+/* Nothing of the block is left: neither a structure nor what was assumed for it. */
+static void forget_block(struct bl_parsed *p, size_t frames, size_t warnings)
+{
+    while (p->count > frames) bl_structure_clear(&p->frames[--p->count]);
+    if (p->warnings.count > warnings) p->warnings.count = warnings;
+}
+
+static void warn_of_refusals(struct bl_parsed *p)
+{
+    for (size_t i = 0; i < p->refusal_count; i++) {
+        const struct bl_refusal *x = &p->refusals[i];
+        char why[BL_WARNING_SIZE];
+        bl_error_format(&x->error, why, sizeof why);
+        bl_warn(&p->warnings, "block \"%.40s\" (line %u) is left out: %s", x->block, x->line, why);
+    }
+}
+
+static enum bl_status read_or_refuse(struct cif_reading *c, struct bl_error *err)
+{
+    struct bl_parsed *p = c->r->out;
+    const size_t frames = p->count, warnings = p->warnings.count;
+    struct bl_error why;
+    const enum bl_status status = read_block(c, &why);
+    bl_free(c->atoms);
+    if (status == BL_OK) return BL_OK;
+    if (!is_refusal(status)) {
+        *err = why;
+        return status;
+    }
+    forget_block(p, frames, warnings);
+    return add_refusal(c, &why, err);
+}
+
 static enum bl_status read_blocks(struct bl_reader_state *r, const struct cif_document *doc, struct cif_reading *c, struct bl_error *err)
 {
     enum bl_status status = BL_OK;
@@ -340,11 +403,16 @@ static enum bl_status read_blocks(struct bl_reader_state *r, const struct cif_do
         if (!wanted(&doc->blocks[b], r->options->block)) continue;
         any = true;
         *c = (struct cif_reading){.r = r, .doc = doc, .block = &doc->blocks[b], .warnings = &r->out->warnings};
-        status = read_block(c, err);
-        bl_free(c->atoms);
+        status = read_or_refuse(c, err);
     }
-    if (status == BL_OK && !any) return bl_fail_invalid(err, "block", "the file has no block \"%.60s\"", r->options->block);
-    return status;
+    if (status != BL_OK) return status;
+    if (!any) return bl_fail_invalid(err, "block", "the file has no block \"%.60s\"", r->options->block);
+    if (r->out->count == 0 && r->out->refusal_count > 0) {
+        *err = r->out->refusals[0].error;
+        return err->status;
+    }
+    warn_of_refusals(r->out);
+    return BL_OK;
 }
 
 enum bl_status bl_cif_read(struct bl_reader_state *r, struct bl_error *err)

@@ -119,10 +119,26 @@ static void write_report(struct bl_writer *w, const struct bl_report *x)
     bl_write_end(w);
 }
 
+static void write_refusals(struct bl_writer *w, const struct bl_parsed *p)
+{
+    bl_write_atom(w, "refused");
+    bl_write_list(w, p->refusal_count);
+    for (size_t i = 0; i < p->refusal_count; i++) {
+        bl_write_map(w, 3);
+        bl_write_keyed_text(w, "block", p->refusals[i].block);
+        bl_write_keyed_uint(w, "line", p->refusals[i].line);
+        bl_write_atom(w, "reason");
+        bl_write_reason(w, &p->refusals[i].error);
+        bl_write_end(w);
+    }
+    bl_write_end(w);
+}
+
 static void write_parsed(struct bl_writer *w, const struct bl_parsed *p)
 {
-    bl_write_map(w, 3 + (size_t)(p->format == BL_FORMAT_CIF));
+    bl_write_map(w, 3 + (size_t)(p->format == BL_FORMAT_CIF) + (size_t)(p->refusal_count > 0));
     bl_write_keyed_atom(w, "format", bl_format_name(p->format));
+    if (p->refusal_count > 0) write_refusals(w, p);
     if (p->format == BL_FORMAT_CIF) {
         bl_write_atom(w, "reports");
         bl_write_list(w, p->count);

@@ -12,6 +12,7 @@ void bl_parsed_clear(struct bl_parsed *parsed)
     for (size_t i = 0; i < parsed->count; i++) bl_structure_clear(&parsed->frames[i]);
     bl_free(parsed->frames);
     bl_free(parsed->reports);
+    bl_free(parsed->refusals);
     *parsed = (struct bl_parsed){.quota = parsed->quota};
 }
 

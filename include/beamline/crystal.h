@@ -220,19 +220,29 @@ struct bl_report {
     double expected;  /* Z x atoms of the formula; < 0: the file does not tell */
 };
 
+/* A block of a CIF with atoms that no structure could be made of, beside others that have one. */
+struct bl_refusal {
+    char block[64];
+    uint32_t line; /* where the block begins */
+    struct bl_error error; /* BL_SYNTAX (a value in it), BL_INVALID, BL_UNSUPPORTED */
+};
+
 struct bl_parsed {
     struct bl_quota *quota;
     enum bl_format format; /* what it was */
     struct bl_structure *frames;
     struct bl_report *reports; /* one a frame, or NULL */
     size_t count, capacity;
+    struct bl_refusal *refusals; /* each is a warning, too */
+    size_t refusal_count;
     struct bl_warnings warnings;
 };
 
 /* Reads a whole file, every frame. options may be NULL. On error nothing is kept:
  * BL_SYNTAX (line, column, what was expected), BL_INVALID (contradicts itself, or a
  * question is open: the text says which option answers it), BL_LIMIT, BL_NO_MEMORY,
- * BL_UNSUPPORTED ("zlib": compressed, and no library here). A CIF without atoms has no frames.
+ * BL_UNSUPPORTED ("zlib": compressed, and no library here). A CIF without atoms has no frames. A CIF
+ * of several blocks fails only when none of them can be built: out->refusals tells of the others.
  * *out need not be initialised. */
 BL_API enum bl_status bl_crystal_parse(struct bl_ctx *ctx, const char *data, size_t len, const struct bl_parse_options *options,
                                        struct bl_parsed *out, struct bl_error *err);

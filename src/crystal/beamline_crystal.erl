@@ -34,7 +34,7 @@
 
 -export_type([structure/0, column/0, symbol/0, vector/0, potential/0, lj_pair/0, morse_pair/0, sutton_chen_element/0, sw_parameters/0]).
 -export_type([format/0, parse_options/0, write_options/0, energy_options/0, relax_options/0, verify_options/0]).
--export_type([report/0, symmetry/0, found_symmetry/0, prototype_parameters/0]).
+-export_type([report/0, refusal/0, symmetry/0, found_symmetry/0, prototype_parameters/0]).
 -export_type([parsed/0, energies/0, neighbours/0, relaxed/0, batch/0, verified/0, gate/0]).
 -export_type([trajectory_options/0, trajectory/0]).
 -export_type([elastic_options/0, elastic/0, strain/0, match_options/0, match/0]).
@@ -168,7 +168,17 @@
     %% what was assumed because the file does not say it
     warnings := [binary()],
     %% CIF: one for each structure
-    reports => [report()]
+    reports => [report()],
+    %% CIF: the blocks with atoms that could not be built, where others could
+    refused => [refusal()]
+}.
+
+-type refusal() :: #{
+    block := binary(),
+    %% where the block begins
+    line := pos_integer(),
+    %% as the file would be refused if it had no other block
+    reason := beamline_runtime:reason()
 }.
 
 -type report() :: #{
@@ -645,7 +655,8 @@ parse(Data, Options) -> parse(Data, Options, #{}).
 %% without atoms has no structures.
 %%
 %% A file that leaves a question open is refused with `{invalid, #{field, why}}', where `why'
-%% names the option that answers it; what was assumed stands in `warnings'.
+%% names the option that answers it; what was assumed stands in `warnings'. A CIF of several blocks is refused
+%% only when none of them can be built; else those that cannot stand in `refused' and `warnings'.
 -spec parse(binary(), parse_options(), beamline_runtime:task_options()) -> {ok, parsed()} | {error, beamline_runtime:reason()}.
 parse(Data, Options, Task) -> beamline_runtime:call(crystal_parse, parse_arguments(Data, Options), Task).
 

@@ -58,7 +58,7 @@ relative(Path) ->
 job({File, Text}) ->
     Url = start(),
     io:format("Beamline ~ts serves at ~ts~nRelaxing ~ts~n~n", [version(), Url, File]),
-    Answer = relax(Url, Text),
+    Answer = relax(Url, filename:basename(File), Text),
     Outcome = report(Answer, File),
     io:format("~nTry~n  curl -N -H 'Accept: text/event-stream' --data-binary @~ts '~ts" ?QUERY "'~n"
               "  curl ~ts/metrics~n", [File, Url, Url]),
@@ -100,9 +100,11 @@ free_port(Wanted) ->
 
 %%% The client
 
-relax(Url, Text) ->
+%% Of a file with several structures the first; a warning says so.
+relax(Url, Name, Text) ->
     {ok, _} = application:ensure_all_started(inets),
-    Request = {binary_to_list(Url) ++ ?QUERY "&progress=10", [{"accept", "text/event-stream"}], "text/plain", Text},
+    File = uri_string:compose_query([{"name", Name}, {"frame", "1"}]),
+    Request = {binary_to_list(Url) ++ ?QUERY "&progress=10&" ++ File, [{"accept", "text/event-stream"}], "text/plain", Text},
     {ok, Id} = httpc:request(post, Request, [], [{sync, false}, {stream, self}, {body_format, binary}]),
     receive
         {http, {Id, stream_start, _}} ->

@@ -28,8 +28,35 @@ stage(#{stage := Stage}) -> Stage.
 %% What to do after a task's answer.
 -spec next({ok, term()} | {error, beamline_service_problem:reason()}, job(), integer()) -> step().
 next({error, Reason}, _, _) -> {error, Reason};
-next({ok, Value}, #{stage := Stage, since := Since, timings := Timings} = Job, Now) ->
-    after_stage(Stage, Value, Job#{timings := Timings#{Stage => (Now - Since) / 1000}}, Now).
+next({ok, Value}, #{stage := Stage, since := Since, timings := Timings, plan := Plan} = Job, Now) ->
+    Timed = Job#{timings := Timings#{Stage => (Now - Since) / 1000}},
+    case Stage =:= parse andalso choose(Value, Plan) of
+        false -> after_stage(Stage, Value, Timed, Now);
+        {ok, Parsed} -> after_stage(parse, Parsed, Timed, Now);
+        {error, Reason} -> {error, Reason}
+    end.
+
+%% The structure that `frame' names, of a file with several; all of them without it.
+choose(#{structures := [_, _ | _] = Structures, warnings := Warnings} = Parsed, #{frame := Frame}) when Frame =< length(Structures) ->
+    Named = [[" (block ", readable(Name), ")"] || #{block := Name} <- [report(Frame, Parsed)]],
+    Which = text("structure ~w of ~w~ts is taken", [Frame, length(Structures), Named]),
+    Chosen = Parsed#{structures := [lists:nth(Frame, Structures)], warnings := [Which | Warnings]},
+    {ok, maps:map(fun(reports, _) -> [report(Frame, Parsed)]; (_, Value) -> Value end, Chosen)};
+choose(#{structures := Structures}, #{frame := Frame}) when Frame > length(Structures), Structures =/= [] ->
+    {error, {invalid, #{field => <<"frame">>, why => text("the file holds ~w structures", [length(Structures)])}}};
+choose(Parsed, _) -> {ok, Parsed}.
+
+report(N, #{reports := Reports}) -> lists:nth(N, Reports);
+report(_, _) -> #{}.
+
+text(Format, Values) -> unicode:characters_to_binary(io_lib:format(Format, Values)).
+
+%% Names of blocks are bytes of the file.
+readable(Bytes) ->
+    case unicode:characters_to_list(Bytes) of
+        Text when is_list(Text) -> Text;
+        _ -> binary_to_list(Bytes)
+    end.
 
 after_stage(parse, Parsed, #{plan := #{work := inspect}} = Job, Now) ->
     {done, inspected(Parsed, Job, Now)};
@@ -62,9 +89,13 @@ after_stage(parse, #{structures := [Structure], format := Format} = Parsed, #{pl
                 Job#{format => Format, potential => Potential, warnings => maps:get(warnings, Parsed, [])}, Now);
         {error, Reason} -> {error, Reason}
     end;
-after_stage(parse, #{structures := Structures}, _, _) ->
-    Why = io_lib:format("one structure is expected, the file holds ~w", [length(Structures)]),
-    {error, {invalid, #{field => <<"body">>, why => iolist_to_binary(Why)}}};
+after_stage(parse, #{structures := []}, _, _) ->
+    {error, {invalid, #{field => <<"body">>, why => <<"there are no atoms in this file">>}}};
+after_stage(parse, #{structures := Structures} = Parsed, _, _) ->
+    Names = lists:join(", ", [readable(Name) || #{block := Name} <- maps:get(reports, Parsed, [])]),
+    Blocks = [[" (blocks ", Names, ") and block="] || Names =/= []],
+    Why = text("one structure is expected, the file holds ~w: choose by frame=~ts", [length(Structures), Blocks]),
+    {error, {invalid, #{field => <<"frame">>, why => Why}}};
 after_stage(relax, #{structure := Structure} = Relaxed, #{plan := Plan, potential := Potential} = Job, Now) ->
     Relax = maps:get(relax, Plan),
     Elastic = #{elastic => maps:get(level, Relax, default) =:= tight},
@@ -82,8 +113,15 @@ timings(#{timings := Timings, started := Started}, Now) -> Timings#{total => (No
 
 inspected(#{structures := Structures, format := Format, warnings := Warnings} = Parsed, Job, Now) ->
     Reports = maps:get(reports, Parsed, [#{} || _ <- Structures]),
-    #{format => Format, warnings => Warnings, timings_ms => timings(Job, Now),
+    (refused(Parsed))#{format => Format, warnings => Warnings, timings_ms => timings(Job, Now),
       structures => [maps:merge(Report, summary(S)) || {S, Report} <- lists:zip(Structures, Reports)]}.
+
+refused(#{refused := Refused}) -> #{refused => [Refusal#{reason := problem(Reason)} || #{reason := Reason} = Refusal <- Refused]};
+refused(_) -> #{}.
+
+problem(Reason) ->
+    {_Status, _Fields, Problem} = beamline_service_problem:from(Reason),
+    Problem.
 
 summary(#{cell := Cell, pbc := Pbc} = S) ->
     Symmetry = case S of

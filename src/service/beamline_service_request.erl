@@ -23,6 +23,7 @@
     format := auto | beamline_crystal:format(),  % of the body
     output := same | beamline_crystal:format(),  % of the result
     parse := map(),                              % options of the reader
+    frame => pos_integer(),                      % which structure of the file
     symmetry => boolean(),
     symprec => number(),
     potential => potential(),
@@ -37,11 +38,11 @@
 -define(KEYS, [<<"format">>, <<"output">>, <<"potential">>, <<"parameters">>, <<"epsilon">>, <<"sigma">>,
                <<"cutoff">>, <<"shift">>, <<"level">>, <<"fmax">>, <<"max_steps">>, <<"timeout">>,
                <<"memory_limit">>, <<"priority">>, <<"progress">>, <<"setting">>, <<"block">>, <<"species">>, <<"atom_style">>,
-               <<"symprec">>, <<"symmetry">> | ?RELAX_KEYS ++ ?VERIFY_KEYS]).
+               <<"name">>, <<"frame">>, <<"symprec">>, <<"symmetry">> | ?RELAX_KEYS ++ ?VERIFY_KEYS]).
 %% Of both relaxations and stability; only of relaxations; only of stability.
 -define(RELAX_KEYS, [<<"pressure">>, <<"stress">>, <<"smax">>, <<"elastic">>, <<"method">>, <<"cell">>]).
 -define(VERIFY_KEYS, [<<"strain">>, <<"min_distance">>, <<"reference_energy">>, <<"stability_threshold">>]).
--define(FILE_KEYS, [<<"format">>, <<"setting">>, <<"block">>, <<"species">>, <<"atom_style">>]).
+-define(FILE_KEYS, [<<"format">>, <<"name">>, <<"frame">>, <<"setting">>, <<"block">>, <<"species">>, <<"atom_style">>]).
 -define(TASK_KEYS, [<<"timeout">>, <<"memory_limit">>, <<"priority">>]).
 
 %% The request of POST /v1/relaxations, its body aside.
@@ -80,7 +81,8 @@ plan(#{query := Query} = Input, Limits, Unused, Own) ->
             timeout => bounded(<<"timeout">>, Params, maps:get(timeout, Limits), maps:get(max_timeout, Limits)),
             progress => progress(Params)
         },
-        Plan = maps:merge(maps:merge(File, Own(Params)), Task),
+        Frame = given([{frame, frame(integer(<<"frame">>, Params, undefined))}]),
+        Plan = maps:merge(maps:merge(maps:merge(File, Frame), Own(Params)), Task),
         {ok, memory_limit(Params, maps:get(max_memory_limit, Limits), Plan)}
     catch
         throw:Reason -> {error, Reason}
@@ -94,10 +96,13 @@ keys(symmetry) -> [<<"symprec">>].
 
 %% Answers to what a file leaves open.
 parse_options(Params) ->
-    Names = [{setting, <<"setting">>}, {block, <<"block">>}, {atom_style, <<"atom_style">>}],
+    Names = [{name, <<"name">>}, {setting, <<"setting">>}, {block, <<"block">>}, {atom_style, <<"atom_style">>}],
     Texts = [{Key, map_get(Name, Params)} || {Key, Name} <- Names, is_map_key(Name, Params)],
     Species = [{species, binary:split(V, <<",">>, [global])} || #{<<"species">> := V} <- [Params]],
     maps:from_list(Species ++ Texts).
+
+frame(0) -> invalid(<<"frame">>, "frames are numbered from 1");
+frame(N) -> N.
 
 given(Options) -> maps:from_list([{K, V} || {K, V} <- Options, V =/= undefined]).
 

@@ -77,6 +77,41 @@ TEST(values_of_all_kinds_are_stepped_over)
     counts("data_k\nloop_\n_id\n_vector\nk1 [0 0 1/2]\nk2 [0 0 0]\n_x 1\n" CUBE("4") SITES "Cu1 0 0 0", 1, 1);
 }
 
+TEST(a_block_that_cannot_be_built_does_not_take_the_others_with_it)
+{
+    static const char good[] = "data_A\n" CUBE("4") SITES "Cu1 0 0 0\n";
+    static const char bad[] = "data_no_cell\n" SITES "Cu1 0 0 0\n";
+    static const char open[] = "data_open\n" CUBE("3.567") "_symmetry_space_group_name_H-M 'F d -3 m'\n" SITES "C1 .01 .02 .03\n";
+    static const char wrong[] = "data_wrong\n" CUBE("4") SITES "Cu1 0 zero 0\n";
+    static const char modulated[] = "data_modulated\n_cell_modulation_dimension 1\n" CUBE("4") SITES "Cu1 0 0 0\n";
+    char text[4096];
+    snprintf(text, sizeof text, "%s%s%s%s%s%s%s", bad, good, open, "data_B_without_atoms\n_a 1\n", wrong, modulated, "data_C\n" CUBE("5") SITES "Ag 0 0 0\n");
+    read_ok(text);
+    CHECK_INT(parsed.count, 2);
+    CHECK_TEXT(parsed.reports[0].block, "A");
+    CHECK_TEXT(parsed.reports[1].block, "C");
+    CHECK_TEXT(parsed.frames[1].species[0], "Ag");
+    static const struct { const char *block; uint32_t line; enum bl_status status; } want[] = {
+        {"no_cell", 1, BL_INVALID}, {"open", 21, BL_INVALID}, {"wrong", 37, BL_SYNTAX}, {"modulated", 50, BL_UNSUPPORTED}};
+    REQUIRE(parsed.refusal_count == 4);
+    for (size_t i = 0; i < 4; i++) {
+        CHECK_TEXT(parsed.refusals[i].block, want[i].block);
+        CHECK_INT(parsed.refusals[i].line, want[i].line);
+        CHECK_INT(parsed.refusals[i].error.status, want[i].status);
+    }
+    CHECK_TEXT(parsed.refusals[1].error.subject, "setting"); /* the question, and its answer: */
+    CHECK_INT(parsed.refusals[2].error.line, 49);
+    CHECK(warned("block \"no_cell\" (line 1) is left out") && warned("block \"wrong\" (line 37)"));
+    done();
+    const struct bl_parse_options answer = {.block = "open", .setting = "F d -3 m:1"};
+    REQUIRE(OK(read_with(text, strlen(text), &answer, 0)));
+    CHECK_INT(parsed.count, 1);
+    CHECK_INT(parsed.refusal_count, 0);
+    done();
+    snprintf(text, sizeof text, "%s%s", bad, open); /* none can be built: the first reason */
+    refused(text, BL_INVALID, 0, 0, "cell");
+}
+
 TEST(errors_name_line_and_column)
 {
     refused("data_x\n_a 'b\n_c 1\n", BL_SYNTAX, 2, 4, "closing '");
