@@ -190,6 +190,18 @@ static enum bl_status by_number(struct candidates *k, unsigned number, struct bl
     return status;
 }
 
+/* A monoclinic symbol for another axis than the cell has, "I 2/c 1 1" where beta is not 90: the same letters for the
+ * cell's axis, "I 1 2/c 1". Orthogonal cells do not come here, whatever the symbol: every axis fits them. */
+static enum bl_status by_moved_name(struct candidates *k, const struct cif_value *v, struct bl_error *err)
+{
+    struct bl_setting setting, moved[2];
+    if (bl_settings_named(v->p, v->len, &setting, 1) == 0) return BL_OK;
+    const size_t count = bl_settings_moved(&setting, moved);
+    enum bl_status status = BL_OK;
+    for (size_t i = 0; status == BL_OK && i < count; i++) status = consider(k, &moved[i], err);
+    return status;
+}
+
 /* What an expansion says about a setting: 2 formula and multiplicities agree, 1 one of them is not
  * known, 0 one of them is wrong. */
 static enum bl_status judge(const struct cif_reading *c, const struct bl_symmetry *s, int *verdict, struct bl_error *err)
@@ -270,6 +282,11 @@ static enum bl_status choose_named(struct candidates *k, struct bl_symmetry *out
         if (status != BL_OK) return status;
         snprintf(what, sizeof what, "the symbol \"%.*s\"", (int)(name->len < 40 ? name->len : 40), name->p);
         *source = BL_SYMMETRY_NAME;
+        if (named > 0 && k->count == 0) {
+            const enum bl_status moved = by_moved_name(k, name, err);
+            if (moved != BL_OK) return moved;
+            if (k->count > 0) bl_warn(k->c->warnings, "%s is for another axis than the cell has: read as %s", what, k->found[0].name);
+        }
         if (named > 0) return decide(k, what, out, source, err);
         bl_warn(k->c->warnings, "%s is not understood", what);
     }
@@ -288,22 +305,27 @@ static enum bl_status choose_named(struct candidates *k, struct bl_symmetry *out
     return listed_only(out, k->c->r->out->quota, err);
 }
 
-/* The one setting of the symbol that fits the cell. */
+/* The one setting of the symbol that fits the cell; where none does, the one for the cell's axis with which formula and
+ * multiplicities agree. */
 static bool settled_by_name(struct candidates *k, struct bl_symmetry *out)
 {
     struct bl_error ignored;
     size_t named = 0;
     const struct cif_value *name = bl_cif_item(k->c, CIF_NAME, 0);
     enum bl_status status = name ? by_name(k, name, &named, &ignored) : BL_INVALID;
+    const bool moved = status == BL_OK && named > 0 && k->count == 0;
+    if (moved) status = by_moved_name(k, name, &ignored);
     if (status == BL_OK && k->count > 1) status = let_counts_decide(k, &ignored);
-    const bool settled = status == BL_OK && k->count == 1;
+    bool settled = status == BL_OK && k->count == 1;
+    int verdict = 0;
+    if (settled && moved) settled = judge(k->c, &k->found[0], &verdict, &ignored) == BL_OK && verdict == 2;
     if (settled) *out = k->found[--k->count];
     while (k->count > 0) drop(k, k->count - 1);
     return settled;
 }
 
-/* The operations of the file; where they are wrong, that is no group and nothing for this cell, or not to be read, and the
- * symbol is clear, the symbol's. */
+/* The operations of the file; where they are wrong, that is nothing for this cell, or not to be read, and the symbol is
+ * clear, the symbol's. */
 static enum bl_status listed_operations(const struct cif_reading *c, bool magnetic, struct candidates *k, struct bl_symmetry *out,
         enum bl_symmetry_source *source, struct bl_error *err)
 {
@@ -311,7 +333,7 @@ static enum bl_status listed_operations(const struct cif_reading *c, bool magnet
     struct bl_symmetry named;
     *source = magnetic ? BL_SYMMETRY_MAGNETIC : BL_SYMMETRY_OPERATIONS;
     const enum bl_status status = from_operations(c, magnetic, out, remark, err);
-    const bool misfit = status == BL_OK && !fits(c, out), wrong = status == BL_SYNTAX || (misfit && remark[0]);
+    const bool misfit = status == BL_OK && !fits(c, out), wrong = status == BL_SYNTAX || misfit;
     if (wrong && !magnetic && settled_by_name(k, &named)) {
         if (status == BL_OK) bl_symmetry_clear(out);
         bl_warn(c->warnings, "the listed operations are wrong: those of %s are used", named.name);

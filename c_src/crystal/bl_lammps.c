@@ -438,18 +438,22 @@ enum bl_status bl_lammps_read(struct bl_reader_state *r, struct bl_error *err)
 
 /* ---- writing ------------------------------------------------------------------------------------------ */
 
-/* LAMMPS wants a along x and b in the plane of x and y: the same crystal, turned. */
+/* LAMMPS wants a along x and b in the plane of x and y: the same crystal, turned. By cross products: differences
+ * of squares lose a short vector beside a long one. */
 static void turned_cell(const struct bl_lattice *lattice, double out[3][3])
 {
     const double(*v)[3] = lattice->vectors;
-    const double a = sqrt(bl_dot(v[0], v[0]));
+    double normal[3], in_plane[3];
+    bl_cross(v[0], v[1], normal);
+    const double a = sqrt(bl_dot(v[0], v[0])), area = sqrt(bl_dot(normal, normal));
+    bl_cross(normal, v[0], in_plane); /* of length area a */
     memset(out, 0, 9 * sizeof(double));
     out[0][0] = a;
     out[1][0] = bl_dot(v[0], v[1]) / a;
-    out[1][1] = sqrt(bl_dot(v[1], v[1]) - out[1][0] * out[1][0]);
+    out[1][1] = area / a;
     out[2][0] = bl_dot(v[0], v[2]) / a;
-    out[2][1] = (bl_dot(v[1], v[2]) - out[1][0] * out[2][0]) / out[1][1];
-    out[2][2] = fabs(lattice->volume) / (a * out[1][1]);
+    out[2][1] = bl_dot(in_plane, v[2]) / a / area;
+    out[2][2] = fabs(lattice->volume) / area;
 }
 
 static bool is_turned(const struct bl_lattice *l)

@@ -317,6 +317,32 @@ size_t bl_settings_named(const char *name, size_t len, struct bl_setting *out, s
     return count;
 }
 
+/* Which part of a monoclinic symbol names its one axis; 0: none does. */
+static int axis_part(const struct symbol *s)
+{
+    int axis = 0;
+    for (int i = 1; s->count == PARTS_MAX && i < PARTS_MAX; i++)
+        if (strcmp(s->parts[i], "1") != 0) axis = i;
+    return axis;
+}
+
+size_t bl_settings_moved(const struct bl_setting *setting, struct bl_setting out[2])
+{
+    const struct symbol s = split(setting->name);
+    const int axis = axis_part(&s);
+    if (setting->number < 3 || setting->number > 15 || axis == 0) return 0;
+    size_t count = 0;
+    unsigned state = 0;
+    struct bl_setting other;
+    while (count < 2 && bl_setting_next(setting->number, &state, &other)) {
+        const struct symbol o = split(other.name);
+        const int at = axis_part(&o);
+        if (at == axis || strcmp(o.parts[0], s.parts[0]) != 0 || strcmp(o.parts[at], s.parts[axis]) != 0) continue;
+        if (count == 0 || strcmp(out[0].name, other.name) != 0) out[count++] = other;
+    }
+    return count;
+}
+
 static bool number_of(const char *name, size_t len, unsigned *number)
 {
     int64_t value;

@@ -185,6 +185,10 @@ void bl_print_text(struct bl_printer *p, const char *text) { bl_print_bytes(p, t
 void bl_print_number(struct bl_printer *p, double value)
 {
     if (!make_room(p, BL_NUMBER_SIZE)) return;
+    if (!isfinite(value)) { /* made on the way: a structure's own numbers are finite */
+        p->status = bl_fail_invalid(p->err, "structure", "a number is too large for this format");
+        return;
+    }
     p->out->len += bl_format_number(value, p->out->data + p->out->len);
 }
 

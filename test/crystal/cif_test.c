@@ -85,7 +85,8 @@ TEST(a_block_that_cannot_be_built_does_not_take_the_others_with_it)
     static const char wrong[] = "data_wrong\n" CUBE("4") SITES "Cu1 0 zero 0\n";
     static const char modulated[] = "data_modulated\n_cell_modulation_dimension 1\n" CUBE("4") SITES "Cu1 0 0 0\n";
     char text[4096];
-    snprintf(text, sizeof text, "%s%s%s%s%s%s%s", bad, good, open, "data_B_without_atoms\n_a 1\n", wrong, modulated, "data_C\n" CUBE("5") SITES "Ag 0 0 0\n");
+    snprintf(text, sizeof text, "%s%s%s%s%s%s%s", bad, good, open, "data_B_without_atoms\n_a 1\n", wrong, modulated,
+            "data_C\n" CUBE("5") SITES "Ag 0 0 0\n");
     read_ok(text);
     CHECK_INT(parsed.count, 2);
     CHECK_TEXT(parsed.reports[0].block, "A");
@@ -209,6 +210,43 @@ TEST(other_kinds_of_files_are_refused)
 #define HEXAGONAL "_cell_length_a 3\n_cell_length_b 3\n_cell_length_c 5\n_cell_angle_alpha 90\n_cell_angle_beta 90\n_cell_angle_gamma 120\n"
 #define MONOCLINIC "_cell_length_a 5\n_cell_length_b 6\n_cell_length_c 7\n_cell_angle_alpha 90\n_cell_angle_beta 100\n" \
     "_cell_angle_gamma 90\n"
+
+TEST(a_monoclinic_symbol_for_another_axis_is_read_for_the_axis_of_the_cell)
+{
+    /* The water of COD 2000318: on the twofold axis of I 1 2/c 1, which the file calls I 2/c 1 1. */
+    static const char water[] = "O1 .1 .2 .3\nOw .500 .6220 .250\n";
+    char text[2048];
+    snprintf(text, sizeof text, "data_x\n" MONOCLINIC NAMED("I 2/c 1 1") SITES "%s", water);
+    const struct bl_structure *s = read_ok(text);
+    CHECK_INT(s->atoms, 12);
+    CHECK_TEXT(s->symmetry->name, "I 1 2/c 1");
+    CHECK_INT(parsed.reports[0].source, BL_SYMMETRY_NAME);
+    CHECK(warned("another axis"));
+    done();
+    /* Operations that do not fit the cell give way to a symbol that does, */
+    snprintf(text, sizeof text, "data_x\n" MONOCLINIC NAMED("P 1 21/c 1")
+            "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\nx+1/2,-y,-z\n-x,-y,-z\n-x+1/2,y,z\n" SITES "%s", water);
+    s = read_ok(text);
+    CHECK_INT(s->atoms, 8);
+    CHECK_TEXT(s->symmetry->name, "P 1 21/c 1");
+    CHECK(warned("listed operations are wrong"));
+    done();
+    /* to one for the cell's axis only where the counts agree, */
+    for (int agree = 0; agree < 2; agree++) {
+        snprintf(text, sizeof text, "data_x\n_cell_formula_units_Z 4\n_chemical_formula_sum O%d\n" MONOCLINIC NAMED("P 21/c 1 1")
+                "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\nx+1/2,-y,-z+1/2\n-x,-y,-z\n-x+1/2,y,z+1/2\n" SITES "%s", 3 - agree, water);
+        s = read_ok(text);
+        CHECK(warned(agree ? "those of P 1 21/c 1 are used" : "do not fit the shape"));
+        done();
+    }
+    /* and no symbol fits a cell whose axes are all oblique. */
+    s = read_ok("data_x\n_cell_length_a 4\n_cell_length_b 5\n_cell_length_c 6\n"
+            "_cell_angle_alpha 80\n_cell_angle_beta 100\n_cell_angle_gamma 95\n"
+            NAMED("I 2/c 1 1") SITES "O1 .1 .2 .3\n");
+    CHECK_INT(s->atoms, 1);
+    CHECK_INT(parsed.reports[0].source, BL_SYMMETRY_REFUSED);
+    done();
+}
 
 TEST(symbols_are_expanded)
 {

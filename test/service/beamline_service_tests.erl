@@ -677,14 +677,16 @@ a_cell_is_relaxed_under_pressure_test() ->
         ?assertMatch(#{<<"field">> := <<"stress">>}, problem(422, post(Port, "/v1/relaxations?cell=fixed&pressure=1", <<?SILICON_CELL>>)))
     end).
 
--define(BLOCK(Name, Symbol, X), "data_" Name "\n_cell_length_a 5\n_cell_length_b 5\n_cell_length_c 5\n"
-                                "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n" Symbol " 0 0 " X "\n").
+-define(BLOCK(Name, Symbol, X),
+        "data_" Name "\n_cell_length_a 5\n_cell_length_b 5\n_cell_length_c 5\nloop_\n_atom_site_label\n"
+        "_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n" Symbol " 0 0 " X "\n").
 
 one_structure_of_a_file_is_chosen_test() ->
     with(fun(Port) ->
         Two = <<?BLOCK("a", "Ar", "0") ?BLOCK("bad", "Ar", "nought") ?BLOCK("c", "Kr", "0")>>,
         #{<<"structures">> := [_, #{<<"composition">> := #{<<"Kr">> := 1}}], <<"warnings">> := Warnings,
-          <<"refused">> := [#{<<"block">> := <<"bad">>, <<"line">> := 11, <<"reason">> := #{<<"reason">> := <<"syntax">>, <<"line">> := 20}}]} =
+          <<"refused">> := [#{<<"block">> := <<"bad">>, <<"line">> := 11,
+                              <<"reason">> := #{<<"reason">> := <<"syntax">>, <<"line">> := 20}}]} =
             json(post(Port, "/v1/structures/inspect", Two)),
         ?assertMatch([_], [W || W <- Warnings, binary:match(W, <<"left out">>) =/= nomatch]),
         #{<<"field">> := <<"frame">>, <<"why">> := Why} = problem(422, post(Port, "/v1/relaxations", Two)),
@@ -693,7 +695,8 @@ one_structure_of_a_file_is_chosen_test() ->
             json(post(Port, "/v1/relaxations?level=none&frame=2", Two)),
         #{<<"composition">> := #{<<"Ar">> := 1}} = json(post(Port, "/v1/relaxations?level=none&block=a", Two)),
         _ = problem(400, post(Port, "/v1/relaxations?block=bad", Two)),
-        [?assertMatch(#{<<"field">> := <<"frame">>}, problem(422, post(Port, "/v1/structures/convert?frame=" ++ N, Two))) || N <- ["0", "3"]]
+        [?assertMatch(#{<<"field">> := <<"frame">>}, problem(422, post(Port, "/v1/structures/convert?frame=" ++ N, Two)))
+         || N <- ["0", "3"]]
     end).
 
 structures_are_inspected_converted_and_searched_test() ->
