@@ -28,6 +28,22 @@ static inline enum bl_status bl_poll_work(struct bl_ctx *ctx, size_t *work, size
     return bl_ctx_check(ctx, err);
 }
 
+/* Passes over long vectors, in pieces of some tens of microseconds between looks at the context:
+ *
+ *     for (size_t i = 0, end; (end = bl_piece(ctx, i, n)) > i;)
+ *         for (; i < end; i++) ...
+ *
+ * A stopped task leaves the pass where it is. What it made is then incomplete, so a bl_ctx_check stands between it and
+ * every use that could be seen. */
+enum { BL_PIECE = 4 * BL_POLL_ATOMS };
+static inline size_t bl_piece(struct bl_ctx *ctx, size_t i, size_t n)
+{
+    if (i > 0 && i < n && bl_ctx_check(ctx, NULL) != BL_OK) return i;
+    return n - i > BL_PIECE ? i + BL_PIECE : n;
+}
+/* memcpy in such pieces. */
+void bl_copy_pieces(struct bl_ctx *ctx, double *to, const double *from, size_t n);
+
 void bl_cross(const double a[3], const double b[3], double out[3]);
 double bl_dot(const double a[3], const double b[3]);
 

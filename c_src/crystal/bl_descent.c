@@ -9,7 +9,6 @@
  * (approximate Wolfe: Hager & Zhang, SIAM J. Optim. 16, 170 (2005)).
  */
 #include <math.h>
-#include <string.h>
 
 #include "bl_minimise.h"
 
@@ -34,7 +33,8 @@ struct point {
 
 static void along(struct descent *r, double t)
 {
-    for (size_t i = 0; i < r->m->n; i++) r->m->x[i] = r->x0[i] + t * r->d[i];
+    for (size_t i = 0, end; (end = bl_piece(r->m->ctx, i, r->m->n)) > i;)
+        for (; i < end; i++) r->m->x[i] = r->x0[i] + t * r->d[i];
 }
 
 static bool good_enough(const struct descent *r, const struct point *a, const struct point *p)
@@ -55,7 +55,7 @@ static double between(const struct point *low, const struct point *high)
 static enum bl_status search_line(struct descent *r, double first, bool *found, enum bl_relax_reason *reason, struct bl_error *err)
 {
     struct bl_minimiser *m = r->m;
-    const struct point start = {0, m->value, -bl_vector_dot(r->f0, r->d, m->n)};
+    const struct point start = {0, m->value, -bl_minimise_dot(m, r->f0, r->d)};
     const double noise = 1e-11 * fabs(start.value);
     struct point low = start, high = {.t = -1};
     double t = first;
@@ -67,7 +67,7 @@ static enum bl_status search_line(struct descent *r, double first, bool *found, 
         const enum bl_status status = bl_minimise_step(m, reason, err);
         if (status != BL_OK) return status;
         const bool broken = *reason == BL_RELAX_DIVERGED || !isfinite(m->value) || m->diverged;
-        const struct point p = {t, broken ? INFINITY : m->value, broken ? INFINITY : -bl_vector_dot(m->f, r->d, m->n)};
+        const struct point p = {t, broken ? INFINITY : m->value, broken ? INFINITY : -bl_minimise_dot(m, m->f, r->d)};
         r->t = t;
         if (p.value > start.value + noise || p.slope >= 0) high = p;
         else low = p;
@@ -91,8 +91,8 @@ static enum bl_status search_line(struct descent *r, double first, bool *found, 
 
 static void along_force(struct descent *r)
 {
-    memcpy(r->d, r->m->f, r->m->n * sizeof(double));
-    for (size_t i = 0; i < r->m->n; i++) r->d[i] /= r->m->omega2;
+    for (size_t i = 0, end; (end = bl_piece(r->m->ctx, i, r->m->n)) > i;)
+        for (; i < end; i++) r->d[i] = r->m->f[i] / r->m->omega2;
     r->steepest = true;
     r->pairs = 0;
 }
@@ -100,21 +100,24 @@ static void along_force(struct descent *r)
 /* The two loops: d = H f. */
 static void lbfgs_direction(struct descent *r)
 {
-    const size_t n = r->m->n;
+    const struct bl_minimiser *m = r->m;
     double alpha[MEMORY] = {0};
-    memcpy(r->d, r->m->f, n * sizeof(double));
+    bl_minimise_copy(m, r->d, m->f);
     for (size_t k = 0; k < r->pairs; k++) {
         const size_t j = (r->newest + MEMORY - k) % MEMORY;
-        alpha[j] = r->rho[j] * bl_vector_dot(r->s[j], r->d, n);
-        for (size_t i = 0; i < n; i++) r->d[i] -= alpha[j] * r->y[j][i];
+        alpha[j] = r->rho[j] * bl_minimise_dot(m, r->s[j], r->d);
+        for (size_t i = 0, end; (end = bl_piece(m->ctx, i, m->n)) > i;)
+            for (; i < end; i++) r->d[i] -= alpha[j] * r->y[j][i];
     }
     const size_t j0 = r->newest;
-    const double scale = 1 / (r->rho[j0] * bl_vector_dot(r->y[j0], r->y[j0], n));
-    for (size_t i = 0; i < n; i++) r->d[i] *= scale;
+    const double scale = 1 / (r->rho[j0] * bl_minimise_dot(m, r->y[j0], r->y[j0]));
+    for (size_t i = 0, end; (end = bl_piece(m->ctx, i, m->n)) > i;)
+        for (; i < end; i++) r->d[i] *= scale;
     for (size_t k = r->pairs; k-- > 0;) {
         const size_t j = (r->newest + MEMORY - k) % MEMORY;
-        const double beta = r->rho[j] * bl_vector_dot(r->y[j], r->d, n);
-        for (size_t i = 0; i < n; i++) r->d[i] += (alpha[j] - beta) * r->s[j][i];
+        const double beta = r->rho[j] * bl_minimise_dot(m, r->y[j], r->d);
+        for (size_t i = 0, end; (end = bl_piece(m->ctx, i, m->n)) > i;)
+            for (; i < end; i++) r->d[i] += (alpha[j] - beta) * r->s[j][i];
     }
     r->steepest = false;
 }
@@ -122,16 +125,17 @@ static void lbfgs_direction(struct descent *r)
 /* What the last line taught: s = x - x0, y = f0 - f. Only where the curvature is positive. */
 static void remember(struct descent *r)
 {
-    const size_t n = r->m->n, j = (r->newest + 1) % MEMORY;
+    const size_t j = (r->newest + 1) % MEMORY;
     double sy = 0, ss = 0, yy = 0;
-    for (size_t i = 0; i < n; i++) {
-        const double s = r->m->x[i] - r->x0[i], y = r->f0[i] - r->m->f[i];
-        r->s[j][i] = s;
-        r->y[j][i] = y;
-        sy += s * y;
-        ss += s * s;
-        yy += y * y;
-    }
+    for (size_t i = 0, end; (end = bl_piece(r->m->ctx, i, r->m->n)) > i;)
+        for (; i < end; i++) {
+            const double s = r->m->x[i] - r->x0[i], y = r->f0[i] - r->m->f[i];
+            r->s[j][i] = s;
+            r->y[j][i] = y;
+            sy += s * y;
+            ss += s * s;
+            yy += y * y;
+        }
     if (!(sy > 1e-10 * sqrt(ss * yy)) || !(sy > 0)) return;
     r->rho[j] = 1 / sy;
     r->newest = j;
@@ -140,14 +144,17 @@ static void remember(struct descent *r)
 
 static void conjugate(struct descent *r)
 {
-    const double *f = r->m->f;
+    const struct bl_minimiser *m = r->m;
+    const double *f = m->f;
     double fresh = 0, before = 0;
-    for (size_t i = 0; i < r->m->n; i++) {
-        fresh += f[i] * (f[i] - r->f0[i]);
-        before += r->f0[i] * r->f0[i];
-    }
+    for (size_t i = 0, end; (end = bl_piece(m->ctx, i, m->n)) > i;)
+        for (; i < end; i++) {
+            fresh += f[i] * (f[i] - r->f0[i]);
+            before += r->f0[i] * r->f0[i];
+        }
     const double beta = before > 0 ? fmax(0, fresh / before) : 0;
-    for (size_t i = 0; i < r->m->n; i++) r->d[i] = f[i] / r->m->omega2 + beta * r->d[i];
+    for (size_t i = 0, end; (end = bl_piece(m->ctx, i, m->n)) > i;)
+        for (; i < end; i++) r->d[i] = f[i] / m->omega2 + beta * r->d[i];
     r->steepest = beta == 0;
 }
 
@@ -158,10 +165,10 @@ static double aim(struct descent *r, bool fresh)
     if (fresh || (r->lbfgs && r->pairs == 0)) along_force(r);
     else if (r->lbfgs) lbfgs_direction(r);
     else conjugate(r);
-    double downhill = bl_vector_dot(r->d, m->f, m->n);
-    if (!(downhill > 1e-10 * sqrt(bl_vector_dot(r->d, r->d, m->n) * bl_vector_dot(m->f, m->f, m->n)))) {
+    double downhill = bl_minimise_dot(m, r->d, m->f);
+    if (!(downhill > 1e-10 * sqrt(bl_minimise_dot(m, r->d, r->d) * bl_minimise_dot(m, m->f, m->f)))) {
         along_force(r);
-        downhill = bl_vector_dot(r->d, m->f, m->n);
+        downhill = bl_minimise_dot(m, r->d, m->f);
     }
     r->t_max = bl_minimise_reach(m, r->d);
     /* Newton's step is 1; along a conjugate direction the next gain is about that of the last line. */
@@ -193,8 +200,8 @@ static enum bl_status descend(struct descent *r, enum bl_relax_reason *reason, s
     bool fresh = true;
     while (!bl_minimise_over(m, reason)) {
         const double first = aim(r, fresh), value = m->value, measure = m->measure;
-        memcpy(r->x0, m->x, m->n * sizeof(double));
-        memcpy(r->f0, m->f, m->n * sizeof(double));
+        bl_minimise_copy(m, r->x0, m->x);
+        bl_minimise_copy(m, r->f0, m->f);
         bool found;
         const enum bl_status status = search_line(r, first, &found, reason, err);
         if (status != BL_OK) return status;
@@ -204,8 +211,8 @@ static enum bl_status descend(struct descent *r, enum bl_relax_reason *reason, s
             continue;
         }
         /* Back to where the line began. */
-        memcpy(m->x, r->x0, m->n * sizeof(double));
-        memcpy(m->f, r->f0, m->n * sizeof(double));
+        bl_minimise_copy(m, m->x, r->x0);
+        bl_minimise_copy(m, m->f, r->f0);
         m->value = value;
         m->measure = measure;
         *reason = m->steps >= m->max_steps ? BL_RELAX_MAX_STEPS : BL_RELAX_STAGNATED;
@@ -223,7 +230,7 @@ static enum bl_status run(struct bl_minimiser *m, bool lbfgs, enum bl_relax_reas
     if (status != BL_OK) return status;
     status = descend(&r, reason, err);
     bl_free(memory);
-    return status;
+    return status == BL_OK ? bl_ctx_check(m->ctx, err) : status;
 }
 
 enum bl_status bl_minimise_lbfgs(struct bl_minimiser *m, enum bl_relax_reason *reason, struct bl_error *err)

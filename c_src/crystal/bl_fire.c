@@ -8,7 +8,6 @@
  * largest curvature, and that and the largest move come from the potential.
  */
 #include <math.h>
-#include <string.h>
 
 #include "bl_minimise.h"
 
@@ -23,7 +22,7 @@ struct fire {
 
 static void adapt(struct bl_minimiser *m, struct fire *r)
 {
-    if (bl_vector_dot(m->f, r->v, m->n) > 0) {
+    if (bl_minimise_dot(m, m->f, r->v) > 0) {
         r->uphill = 0;
         if (++r->downhill > DELAY_STEPS) {
             r->dt = fmin(grow * r->dt, r->dt_max);
@@ -37,30 +36,34 @@ static void adapt(struct bl_minimiser *m, struct fire *r)
         r->dt = fmax(shrink * r->dt, r->dt_min);
         r->alpha = alpha_start;
     }
-    for (size_t i = 0; i < m->n; i++) {
-        m->x[i] -= 0.5 * r->dt * r->v[i];
-        r->v[i] = 0;
-    }
+    for (size_t i = 0, end; (end = bl_piece(m->ctx, i, m->n)) > i;)
+        for (; i < end; i++) {
+            m->x[i] -= 0.5 * r->dt * r->v[i];
+            r->v[i] = 0;
+        }
 }
 
 static void advance(struct bl_minimiser *m, struct fire *r)
 {
     const size_t n = m->n;
     double vv = 0;
-    for (size_t i = 0; i < n; i++) {
-        r->v[i] += r->dt * m->f[i];
-        vv += r->v[i] * r->v[i];
-    }
-    const double ff = bl_vector_dot(m->f, m->f, n), turn = ff > 0 ? r->alpha * sqrt(vv / ff) : 0;
-    for (size_t i = 0; i < n; i++) r->v[i] = r->dt * ((1 - r->alpha) * r->v[i] + turn * m->f[i]); /* the move, for now */
+    for (size_t i = 0, end; (end = bl_piece(m->ctx, i, n)) > i;)
+        for (; i < end; i++) {
+            r->v[i] += r->dt * m->f[i];
+            vv += r->v[i] * r->v[i];
+        }
+    const double ff = bl_minimise_dot(m, m->f, m->f), turn = ff > 0 ? r->alpha * sqrt(vv / ff) : 0;
+    for (size_t i = 0, end; (end = bl_piece(m->ctx, i, n)) > i;)
+        for (; i < end; i++) r->v[i] = r->dt * ((1 - r->alpha) * r->v[i] + turn * m->f[i]); /* the move, for now */
     /* The cap slows the velocities themselves: kept as they are they would outlive the collision
      * that made them, and half a step back would be no small step. */
     const double slow = fmin(1, bl_minimise_reach(m, r->v)), back = 1 / r->dt;
-    for (size_t i = 0; i < n; i++) {
-        const double move = slow * r->v[i];
-        m->x[i] += move;
-        r->v[i] = move * back;
-    }
+    for (size_t i = 0, end; (end = bl_piece(m->ctx, i, n)) > i;)
+        for (; i < end; i++) {
+            const double move = slow * r->v[i];
+            m->x[i] += move;
+            r->v[i] = move * back;
+        }
 }
 
 enum bl_status bl_minimise_fire(struct bl_minimiser *m, enum bl_relax_reason *reason, struct bl_error *err)
@@ -84,5 +87,5 @@ enum bl_status bl_minimise_fire(struct bl_minimiser *m, enum bl_relax_reason *re
         if (*reason == BL_RELAX_DIVERGED) break;
     }
     bl_free(r.v);
-    return status;
+    return status == BL_OK ? bl_ctx_check(m->ctx, err) : status;
 }

@@ -123,10 +123,10 @@ static double target_pressure(const struct bl_verify_options *o)
     return -(o->stress_gpa[0] + o->stress_gpa[1] + o->stress_gpa[2]) / 3 / BL_GPA;
 }
 
-static void judge_state(const struct bl_structure *s, const struct bl_verify_options *o, const struct bl_energies *e, struct bl_verified *v)
+static void judge_state(struct bl_ctx *ctx, const struct bl_structure *s, const struct bl_verify_options *o, const struct bl_energies *e, struct bl_verified *v)
 {
-    bl_clear_fixed(s, e->forces);
-    v->max_force = bl_largest_force(e->forces, s->atoms);
+    bl_clear_fixed(ctx, s, e->forces);
+    v->max_force = bl_largest_force(ctx, e->forces, s->atoms);
     v->energy = e->energy;
     if (!periodic(s)) return;
     const double volume = fabs(bl_structure_volume(s));
@@ -146,7 +146,8 @@ static enum bl_status compute(struct bl_ctx *ctx, const struct bl_structure *s, 
     }
     status = bl_engine_compute(ctx, engine, s->positions, BL_WANT_FORCES | BL_WANT_ENERGY | BL_WANT_VIRIAL, &e, err);
     if (status == BL_OK) {
-        judge_state(s, o, &e, v);
+        judge_state(ctx, s, o, &e, v);
+        status = bl_ctx_check(ctx, err);
     } else if (status == BL_INVALID) { /* overlapping atoms: an answer of the gate */
         v->energy = v->max_force = v->max_stress_gpa = INFINITY;
         status = BL_OK;

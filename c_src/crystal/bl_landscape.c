@@ -7,17 +7,19 @@
 
 static const int voigt[6][2] = {{0, 0}, {1, 1}, {2, 2}, {1, 2}, {0, 2}, {0, 1}};
 
-void bl_clear_fixed(const struct bl_structure *s, double *forces)
+void bl_clear_fixed(struct bl_ctx *ctx, const struct bl_structure *s, double *forces)
 {
-    for (size_t i = 0; s->fixed && i < s->atoms; i++)
-        for (unsigned k = 0; k < 3; k++)
-            if (s->fixed[i] & (1u << k)) forces[3 * i + k] = 0;
+    for (size_t i = 0, end; s->fixed && (end = bl_piece(ctx, i, s->atoms)) > i;)
+        for (; i < end; i++)
+            for (unsigned k = 0; k < 3; k++)
+                if (s->fixed[i] & (1u << k)) forces[3 * i + k] = 0;
 }
 
-double bl_largest_force(const double *f, size_t atoms)
+double bl_largest_force(struct bl_ctx *ctx, const double *f, size_t atoms)
 {
     double most = 0;
-    for (size_t i = 0; i < 3 * atoms; i += 3) most = fmax(most, f[i] * f[i] + f[i + 1] * f[i + 1] + f[i + 2] * f[i + 2]);
+    for (size_t i = 0, end; (end = bl_piece(ctx, i, atoms)) > i;)
+        for (; i < end; i++) most = fmax(most, f[3 * i] * f[3 * i] + f[3 * i + 1] * f[3 * i + 1] + f[3 * i + 2] * f[3 * i + 2]);
     return sqrt(most);
 }
 
@@ -66,8 +68,8 @@ static enum bl_status evaluate_fixed(struct bl_minimiser *m, struct bl_error *er
     l->now.forces = m->f;
     const enum bl_status status = bl_engine_compute(m->ctx, l->engine, m->x, BL_WANT_FORCES | BL_WANT_ENERGY, &l->now, err);
     if (status != BL_OK) return status;
-    bl_clear_fixed(l->s, m->f);
-    l->max_force = bl_largest_force(m->f, l->s->atoms);
+    bl_clear_fixed(l->m.ctx, l->s, m->f);
+    l->max_force = bl_largest_force(l->m.ctx, m->f, l->s->atoms);
     m->value = l->now.energy;
     m->measure = l->max_force / l->fmax;
     report(l);
@@ -78,26 +80,31 @@ static enum bl_status evaluate_fixed(struct bl_minimiser *m, struct bl_error *er
 
 static double strain_factor(int k) { return k < 3 ? 1 : 0.70710678118654752440; }
 
+/* out = v F */
+static inline void in_f(const struct bl_landscape *l, const double v[3], double out[3])
+{
+    for (size_t c = 0; c < 3; c++) out[c] = v[0] * l->f[0][c] + v[1] * l->f[1][c] + v[2] * l->f[2][c];
+}
+
 static void unpack(struct bl_landscape *l)
 {
-    const size_t n = 3 * l->s->atoms;
-    const double *x = l->m.x, *w = x + n;
+    const size_t atoms = l->s->atoms;
+    const double *x = l->m.x, *w = x + 3 * atoms;
     for (int k = 0; k < 6; k++) {
         const int i = voigt[k][0], c = voigt[k][1];
         l->f[i][c] = l->f[c][i] = (i == c) + w[k] * strain_factor(k) / l->scale;
     }
     multiply(l->cell0, l->f, l->cell);
-    for (size_t i = 0; i < n; i += 3)
-        for (size_t c = 0; c < 3; c++) l->positions[i + c] = x[i] * l->f[0][c] + x[i + 1] * l->f[1][c] + x[i + 2] * l->f[2][c];
+    for (size_t a = 0, end; (end = bl_piece(l->m.ctx, a, atoms)) > a;)
+        for (; a < end; a++) in_f(l, x + 3 * a, l->positions + 3 * a);
 }
 
 /* Forces on X: f F. (F is symmetric.) */
 static void forces_on_reference(struct bl_landscape *l)
 {
-    const double *f = l->forces;
-    for (size_t i = 0; i < 3 * l->s->atoms; i += 3)
-        for (size_t c = 0; c < 3; c++) l->m.f[i + c] = f[i] * l->f[0][c] + f[i + 1] * l->f[1][c] + f[i + 2] * l->f[2][c];
-    bl_clear_fixed(l->s, l->m.f);
+    for (size_t a = 0, end; (end = bl_piece(l->m.ctx, a, l->s->atoms)) > a;)
+        for (; a < end; a++) in_f(l, l->forces + 3 * a, l->m.f + 3 * a);
+    bl_clear_fixed(l->m.ctx, l->s, l->m.f);
 }
 
 /* Minus dH/dF, symmetric, of free components; fills max_stress and the value. */
@@ -146,8 +153,8 @@ static enum bl_status evaluate_cell(struct bl_minimiser *m, struct bl_error *err
     l->now.forces = l->forces;
     status = bl_engine_compute(m->ctx, l->engine, l->positions, BL_WANT_FORCES | BL_WANT_ENERGY | BL_WANT_VIRIAL, &l->now, err);
     if (status != BL_OK) return status;
-    bl_clear_fixed(l->s, l->forces);
-    l->max_force = bl_largest_force(l->forces, l->s->atoms);
+    bl_clear_fixed(l->m.ctx, l->s, l->forces);
+    l->max_force = bl_largest_force(l->m.ctx, l->forces, l->s->atoms);
     forces_on_reference(l);
     forces_on_cell(l);
     m->measure = fmax(l->max_force / l->fmax, l->max_stress / l->smax);
@@ -172,7 +179,7 @@ enum bl_status bl_landscape_rebase(struct bl_landscape *l, struct bl_error *err)
     unpack(l);
     memcpy(l->cell0, l->cell, sizeof l->cell0);
     l->volume0 = fabs(determinant(l->cell0));
-    memcpy(l->m.x, l->positions, n * sizeof(double));
+    bl_copy_pieces(l->m.ctx, l->m.x, l->positions, n);
     memset(l->m.x + n, 0, l->m.tail * sizeof(double));
     const enum bl_status status = evaluate_cell(&l->m, err);
     if (status != BL_OK) return status;
@@ -180,13 +187,13 @@ enum bl_status bl_landscape_rebase(struct bl_landscape *l, struct bl_error *err)
     l->m.value = before;
     l->m.best_measure = INFINITY;
     l->m.mark_measure = INFINITY;
-    memcpy(l->m.best, l->m.x, l->m.n * sizeof(double));
+    bl_minimise_copy(&l->m, l->m.best, l->m.x);
     return BL_OK;
 }
 
 void bl_landscape_use_best(struct bl_landscape *l)
 {
-    memcpy(l->m.x, l->m.best, l->m.n * sizeof(double));
+    bl_minimise_copy(&l->m, l->m.x, l->m.best);
     if (l->mode != BL_CELL_FIXED) unpack(l);
 }
 
@@ -228,9 +235,11 @@ enum bl_status bl_landscape_init(struct bl_landscape *l, struct bl_ctx *ctx, str
     m->cap = max_move > 0 ? max_move : 0.1 * scales.length;
     m->tail_cap = 0.02 * l->scale;
     m->enough = 1;
-    memcpy(m->x, s->positions, atoms3 * sizeof(double));
+    bl_copy_pieces(ctx, m->x, s->positions, atoms3);
     memset(m->x + atoms3, 0, tail * sizeof(double));
-    return BL_OK;
+    const enum bl_status status = bl_ctx_check(ctx, err);
+    if (status != BL_OK) bl_landscape_clear(l);
+    return status;
 }
 
 void bl_landscape_clear(struct bl_landscape *l)

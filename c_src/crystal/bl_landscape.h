@@ -43,8 +43,8 @@ void bl_landscape_use_best(struct bl_landscape *l);
 enum bl_status bl_landscape_rebase(struct bl_landscape *l, struct bl_error *err);
 bool bl_landscape_strained(const struct bl_landscape *l); /* F is not 1 */
 
-/* Forces along fixed axes become 0. */
-void bl_clear_fixed(const struct bl_structure *s, double *forces);
-double bl_largest_force(const double *forces, size_t atoms);
+/* Forces along fixed axes become 0. Both in pieces: bl_piece. */
+void bl_clear_fixed(struct bl_ctx *ctx, const struct bl_structure *s, double *forces);
+double bl_largest_force(struct bl_ctx *ctx, const double *forces, size_t atoms);
 
 #endif

@@ -6,20 +6,23 @@
 
 #include <float.h>
 #include <math.h>
-#include <string.h>
 
-double bl_vector_dot(const double *a, const double *b, size_t n)
+double bl_minimise_dot(const struct bl_minimiser *m, const double *a, const double *b)
 {
     double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
+    for (size_t i = 0, end; (end = bl_piece(m->ctx, i, m->n)) > i;)
+        for (; i < end; i++) sum += a[i] * b[i];
     return sum;
 }
+
+void bl_minimise_copy(const struct bl_minimiser *m, double *to, const double *from) { bl_copy_pieces(m->ctx, to, from, m->n); }
 
 double bl_minimise_reach(const struct bl_minimiser *m, const double *v)
 {
     const size_t body = m->n - m->tail;
     double most = 0, tail = 0;
-    for (size_t i = 0; i < body; i++) most = fmax(most, fabs(v[i]));
+    for (size_t i = 0, end; (end = bl_piece(m->ctx, i, body)) > i;)
+        for (; i < end; i++) most = fmax(most, fabs(v[i]));
     for (size_t i = body; i < m->n; i++) tail = fmax(tail, fabs(v[i]));
     return 1 / fmax(most / m->cap, m->tail > 0 ? tail / m->tail_cap : 0);
 }
@@ -33,14 +36,16 @@ enum bl_status bl_minimise_begin(struct bl_minimiser *m, struct bl_error *err)
     m->value_before = m->mark_value = m->best_value = m->value;
     m->measure_before = m->mark_measure = m->measure;
     m->best_measure = INFINITY;
-    memcpy(m->best, m->x, m->n * sizeof(double));
+    bl_minimise_copy(m, m->best, m->x);
     return BL_OK;
 }
 
 enum bl_status bl_minimise_step(struct bl_minimiser *m, enum bl_relax_reason *reason, struct bl_error *err)
 {
+    enum bl_status status = bl_ctx_check(m->ctx, err); /* the passes before may be incomplete */
+    if (status != BL_OK) return status;
     m->steps++;
-    const enum bl_status status = m->evaluate(m, err);
+    status = m->evaluate(m, err);
     if (status != BL_INVALID) return status;
     m->value = m->measure = INFINITY;
     *reason = BL_RELAX_DIVERGED;
@@ -50,7 +55,7 @@ enum bl_status bl_minimise_step(struct bl_minimiser *m, enum bl_relax_reason *re
 static void keep_best(struct bl_minimiser *m)
 {
     if (m->measure >= m->best_measure || m->value > m->value_before + 1e-9 * fabs(m->value_before)) return;
-    memcpy(m->best, m->x, m->n * sizeof(double));
+    bl_minimise_copy(m, m->best, m->x);
     m->best_value = m->value;
     m->best_measure = m->measure;
 }

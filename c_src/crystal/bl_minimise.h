@@ -41,7 +41,10 @@ enum { BL_STAGNATION_STEPS = 2000 };
 
 /* How many times the move `v` fits into the caps; infinity for no move. */
 double bl_minimise_reach(const struct bl_minimiser *m, const double *v);
-double bl_vector_dot(const double *a, const double *b, size_t n);
+/* Of n elements; cut in pieces, as all passes here are (bl_piece): the evaluation that follows, or the end of the run,
+ * tells that the task was stopped. */
+double bl_minimise_dot(const struct bl_minimiser *m, const double *a, const double *b);
+void bl_minimise_copy(const struct bl_minimiser *m, double *to, const double *from);
 
 /* Each goes on from m->x, where m->value, f and measure are known, until bl_minimise_over, or STAGNATED
  * when it cannot go on. Memory for its work comes from m->quota. */

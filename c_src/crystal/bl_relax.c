@@ -199,8 +199,8 @@ static enum bl_status publish(struct bl_landscape *l, struct bl_structure *s, co
     out->enthalpy_before = out->loaded ? l->m.value_before : out->energy_before;
     out->enthalpy = out->loaded ? l->m.value : out->energy;
     memcpy(s->forces, l->forces, bytes);
-    bl_clear_fixed(s, l->forces);
-    out->max_force = bl_largest_force(l->forces, s->atoms);
+    bl_clear_fixed(NULL, s, l->forces);
+    out->max_force = bl_largest_force(NULL, l->forces, s->atoms);
     return BL_OK;
 }
 

@@ -312,6 +312,11 @@ void bl_cross(const double a[3], const double b[3], double out[3])
     out[2] = a[0] * b[1] - a[1] * b[0];
 }
 
+void bl_copy_pieces(struct bl_ctx *ctx, double *to, const double *from, size_t n)
+{
+    for (size_t i = 0, end; (end = bl_piece(ctx, i, n)) > i; i = end) memcpy(to + i, from + i, (end - i) * sizeof *to);
+}
+
 double bl_dot(const double a[3], const double b[3]) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
 
 /* Unit vectors perpendicular to what is there, where a vector is missing. */

@@ -145,7 +145,7 @@ static enum bl_status set_off(struct flight *t, struct bl_error *err)
     if (t->o->temperature_kelvin >= 0) draw_velocities(t);
     else if (s->velocities) memcpy(t->v, s->velocities, 3 * s->atoms * sizeof(double));
     else memset(t->v, 0, 3 * s->atoms * sizeof(double));
-    bl_clear_fixed(s, t->v);
+    bl_clear_fixed(t->ctx, s, t->v);
     return bl_ctx_check(t->ctx, err);
 }
 
@@ -178,8 +178,9 @@ static enum bl_status kick(void *arg, size_t begin, size_t end, unsigned lane, s
 static enum bl_status forces(struct flight *t, unsigned want, struct bl_error *err)
 {
     const enum bl_status status = bl_engine_compute(t->ctx, t->engine, t->x, want | BL_WANT_FORCES, &t->now, err);
-    if (status == BL_OK) bl_clear_fixed(t->s, t->now.forces);
-    return status;
+    if (status != BL_OK) return status;
+    bl_clear_fixed(t->ctx, t->s, t->now.forces);
+    return bl_ctx_check(t->ctx, err);
 }
 
 static enum bl_status step(struct flight *t, unsigned want, struct bl_error *err)

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "crystal_fixture.h"
+#include "crystal/bl_minimise.h"
 
 /* A millisecond of work between two looks is ten and more under the sanitizers, and memory takes time to be given back. */
 enum { SOON_MS = 100 };
@@ -187,6 +188,37 @@ static enum bl_status relax_fire(struct bl_ctx *ctx, struct bl_quota *quota) { r
 static enum bl_status relax_lbfgs(struct bl_ctx *ctx, struct bl_quota *quota) { return relax_by(ctx, quota, BL_METHOD_LBFGS, 12); }
 static enum bl_status relax_cg(struct bl_ctx *ctx, struct bl_quota *quota) { return relax_by(ctx, quota, BL_METHOD_CG, 3); }
 
+/* Minimisers alone, over what they would see of half a million atoms: the sum of x^2 / 2, x^4 / 4 by turns. */
+static enum bl_status bowl(struct bl_minimiser *m, struct bl_error *e)
+{
+    m->value = m->measure = 0;
+    for (size_t i = 0, end; (end = bl_piece(m->ctx, i, m->n)) > i;)
+        for (; i < end; i++) {
+            const double x = m->x[i], slope = i % 2 ? x : x * x * x;
+            m->value += 0.25 * x * slope;
+            m->f[i] = -slope;
+            m->measure = fmax(m->measure, fabs(slope));
+        }
+    return bl_ctx_check(m->ctx, e);
+}
+
+static enum bl_status minimise_long(struct bl_ctx *ctx, struct bl_quota *quota,
+                                    enum bl_status (*minimise)(struct bl_minimiser *, enum bl_relax_reason *, struct bl_error *))
+{
+    enum { N = 1500000 };
+    static double x[N], f[N], best[N];
+    struct bl_minimiser m = {.ctx = ctx, .quota = quota, .evaluate = bowl, .n = N, .x = x, .f = f, .best = best, .cap = 0.01, .omega2 = 1,
+            .enough = 1e-300, .max_steps = 100};
+    enum bl_relax_reason reason;
+    for (size_t i = 0; i < N; i++) x[i] = 1 + 1e-6 * (double)i;
+    enum bl_status status = bl_minimise_begin(&m, &err);
+    if (status == BL_OK) status = minimise(&m, &reason, &err);
+    return status;
+}
+static enum bl_status long_fire(struct bl_ctx *ctx, struct bl_quota *quota) { return minimise_long(ctx, quota, bl_minimise_fire); }
+static enum bl_status long_lbfgs(struct bl_ctx *ctx, struct bl_quota *quota) { return minimise_long(ctx, quota, bl_minimise_lbfgs); }
+static enum bl_status long_cg(struct bl_ctx *ctx, struct bl_quota *quota) { return minimise_long(ctx, quota, bl_minimise_cg); }
+
 static enum bl_status verify(struct bl_ctx *ctx, struct bl_quota *quota)
 {
     const struct bl_potential p = silicon();
@@ -257,6 +289,7 @@ static const struct stage stages[] = {
     {"neighbours far away", huge_cutoff}, {"pair forces", pair_forces},     {"pair forces far away", far_forces},
     {"embedded atoms", metal_forces},   {"Stillinger-Weber", sw_forces},    {"Tersoff", tersoff_forces},
     {"FIRE", relax_fire},               {"L-BFGS", relax_lbfgs},            {"conjugate gradients", relax_cg},
+    {"FIRE, long vectors", long_fire},  {"L-BFGS, long vectors", long_lbfgs}, {"CG, long vectors", long_cg},
     {"verify", verify},                 {"trajectory", trajectory},         {"match", match},
 };
 enum { STAGES = sizeof stages / sizeof *stages };
