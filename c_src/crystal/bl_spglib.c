@@ -119,10 +119,13 @@ static enum bl_status cell_init(struct bl_ctx *ctx, const struct bl_structure *s
     c.positions = bl_alloc_array(quota, spare * s->atoms, sizeof *c.positions, err);
     c.types = c.positions ? bl_alloc_array(quota, spare * s->atoms, sizeof *c.types, err) : NULL;
     if (!c.types) status = bl_alloc_status(err);
+    size_t work = 0;
     for (size_t i = 0; status == BL_OK && i < s->atoms; i++) {
         bl_lattice_fractional(&lattice, s->positions + 3 * i, c.positions[i]);
         status = kind_of(&c, s, i, quota, err);
+        if (status == BL_OK) status = bl_poll_work(ctx, &work, 1 + c.kinds, err);
     }
+    if (status == BL_OK) status = bl_ctx_check(ctx, err); /* the last before a search that cannot be interrupted */
     for (int i = 0; i < 3; i++)
         for (int k = 0; k < 3; k++) c.lattice[k][i] = s->cell[i][k];
     if (status != BL_OK) cell_clear(&c);

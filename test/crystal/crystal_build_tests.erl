@@ -45,6 +45,22 @@ prototypes() ->
     end} || {Name, Elements, Atoms, Group, Shells} <- table()]
     ++ [{"all names", fun() -> ?assertEqual(lists:sort(beamline_crystal:prototypes()), lists:sort([N || {N, _, _, _, _} <- table()])) end}].
 
+%% spglib cannot be interrupted (0.6 s for these atoms): who asked is answered at the deadline all the same, and so is
+%% who cancels; the thread is free again when the search is over.
+a_search_for_symmetry_does_not_keep_its_caller_test_() ->
+    {timeout, 60, fun() ->
+        beamline_test:start(),
+        {ok, Cu} = beamline_crystal:prototype(fcc, [<<"Cu">>], #{a => 3.61}),
+        {ok, Large} = beamline_crystal:supercell(9, Cu),
+        case timer:tc(fun() -> beamline_crystal:symmetry(Large, #{}, #{timeout => 30}) end) of
+            {_, {error, {unsupported, spglib}}} -> beamline_test:skip("spglib is not installed");
+            {Us, Answer} -> ?assertEqual({{error, timeout}, true}, {Answer, Us < 300000})
+        end,
+        {ok, TooLarge} = beamline_crystal:supercell(18, Cu),
+        ?assertEqual({error, {limit, #{what => atoms, limit => 20000, asked => 23328}}}, beamline_crystal:symmetry(TooLarge)),
+        ?assertEqual({error, {limit, #{what => atoms, limit => 20000, asked => 23328}}}, beamline_crystal:standard_cell(niggli, TooLarge))
+    end}.
+
 shells(_, []) -> ok;
 shells(S, Shells) ->
     {_, Last} = lists:last(Shells),
