@@ -150,7 +150,7 @@ static bool read_formula(struct cif_reading *c, struct bl_token text, double *at
     const char *p = text.p, *const end = p + text.len;
     *atoms = 0;
     while (p < end) {
-        if (isspace((unsigned char)*p) || *p == '\'') {
+        if (isspace((unsigned char)*p) || *p == '\'' || *p == '\\') {
             p++;
             continue;
         }

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "bl_cif.h"
 
@@ -125,6 +126,8 @@ static bool only_null(const struct cif_document *d, const struct cif_loop *loop,
     return true;
 }
 
+static bool same_tag(const struct cif_tag *a, const struct cif_tag *b) { return a->len == b->len && strncasecmp(a->p, b->p, a->len) == 0; }
+
 static void find_items(struct cif_reading *c)
 {
     const struct cif_document *d = c->doc;
@@ -135,6 +138,8 @@ static void find_items(struct cif_reading *c)
             const struct known *name = find_name(tag);
             if (!name) continue;
             const struct cif_loop *before = c->items[name->item].loop;
+            if (before && before != loop && same_tag(tag, &d->tags[before->first_tag + c->items[name->item].column]))
+                bl_warn(c->warnings, "%.*s stands more than once: the first that is known counts", (int)tag->len, tag->p);
             const bool label_wins = name->item == CIF_LABEL && before == loop && tag->len > 13; /* label before id */
             if (before && !label_wins && !is_weaker(&d->tags[before->first_tag + c->items[name->item].column]) &&
                 !only_null(d, before, c->items[name->item].column))
@@ -406,7 +411,7 @@ static enum bl_status read_blocks(struct bl_reader_state *r, const struct cif_do
         status = read_or_refuse(c, err);
     }
     if (status != BL_OK) return status;
-    if (!any) return bl_fail_invalid(err, "block", "the file has no block \"%.60s\"", r->options->block);
+    if (!any && r->options->block) return bl_fail_invalid(err, "block", "the file has no block \"%.60s\"", r->options->block);
     if (r->out->count == 0 && r->out->refusal_count > 0) {
         *err = r->out->refusals[0].error;
         return err->status;

@@ -398,7 +398,8 @@ static enum bl_status parse(struct parser *x)
         const enum bl_status status = read_element(x);
         if (status != BL_OK) return status;
     }
-    if (d->block_count == 0) return expected(x, x->p, "data_ and the name of a block");
+    const bool marked = x->end - d->start >= 7 && memcmp(d->start, "#\\#CIF_", 7) == 0; /* then no block is a file, too */
+    if (d->block_count == 0 && !marked) return expected(x, x->p, "data_ and the name of a block");
     return x->in_frame ? expected(x, x->p, "save_ at the end of a frame") : BL_OK;
 }
 

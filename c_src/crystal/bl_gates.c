@@ -123,7 +123,8 @@ static double target_pressure(const struct bl_verify_options *o)
     return -(o->stress_gpa[0] + o->stress_gpa[1] + o->stress_gpa[2]) / 3 / BL_GPA;
 }
 
-static void judge_state(struct bl_ctx *ctx, const struct bl_structure *s, const struct bl_verify_options *o, const struct bl_energies *e, struct bl_verified *v)
+static void judge_state(struct bl_ctx *ctx, const struct bl_structure *s, const struct bl_verify_options *o, const struct bl_energies *e,
+                        struct bl_verified *v)
 {
     bl_clear_fixed(ctx, s, e->forces);
     v->max_force = bl_largest_force(ctx, e->forces, s->atoms);

@@ -26,9 +26,11 @@ static enum bl_status expected(const struct hall *h, const char *what)
 }
 
 static char peek(const struct hall *h) { return h->p < h->end ? *h->p : '\0'; }
+/* Lines end inside a text field, folded ones behind a backslash. */
+static bool is_blank(char c) { return c != '\0' && strchr(" \t\r\n_\\", c) != NULL; }
 static void skip_blanks(struct hall *h)
 {
-    while (peek(h) == ' ' || peek(h) == '\t' || peek(h) == '_') h->p++;
+    while (is_blank(peek(h))) h->p++;
 }
 
 static enum bl_status add(struct hall *h, const struct bl_symop *op)
@@ -174,7 +176,7 @@ static enum bl_status read_rotation(struct hall *h)
     if (status == BL_OK) status = read_translations(h, fold, axis, &op);
     if (status != BL_OK) return status;
     const char next = peek(h);
-    if (next != '\0' && next != ' ' && next != '\t' && next != '_' && next != '(') return expected(h, "a blank");
+    if (next != '\0' && !is_blank(next) && next != '(') return expected(h, "a blank");
     h->previous_fold = fold;
     h->previous_axis = axis;
     h->rotations++;

@@ -44,7 +44,8 @@ struct lammps {
     struct bl_warnings *warnings;
     size_t atoms, types;
     double low[3], high[3], tilt[3], vectors[3][3], origin[3];
-    bool has_bounds[3], has_vectors[3], has_atoms, has_labels;
+    bool has_bounds[3], has_vectors[3], has_atoms, has_labels, counted; /* counted: the header says how many atoms */
+    double velocity; /* of the file's units in angstrom/fs */
     double masses[TYPES_MAX];
     struct bl_token names[TYPES_MAX], labels[TYPES_MAX]; /* behind the masses; of the section Atom Type Labels */
     uint32_t species[TYPES_MAX];
@@ -147,9 +148,40 @@ static enum bl_status header_line(struct lammps *l, struct bl_error *err)
     }
     if (n == 3 && is_word(w, "xy")) memcpy(l->tilt, v, sizeof v);
     if (n == 3 && is_word(w, "abc")) memcpy(l->origin, v, sizeof v); /* "abc origin" */
+    l->counted = l->counted || (n == 1 && is_word(w, "atoms"));
     if (n == 1 && is_word(w, "atoms")) return take_count(v[0], &at, l->r->limits->max_atoms, "atoms", &l->atoms, err);
     if (n == 1 && is_word(w, "atom")) return take_count(v[0], &at, TYPES_MAX, "atom types", &l->types, err);
     return BL_OK;
+}
+
+/* What write_data says in the title, "units = real". Velocities of metal are angstrom/ps, of real angstrom/fs. */
+static enum bl_status read_units(struct lammps *l, struct bl_error *err)
+{
+    struct bl_text title = *l->t;
+    l->velocity = 1e-3;
+    struct bl_token w = bl_text_word(&title);
+    while (w.len > 0 && !is_word(w, "units")) w = bl_text_word(&title);
+    if (w.len > 0) w = bl_text_word(&title);
+    if (is_word(w, "=")) w = bl_text_word(&title);
+    const bool real = is_word(w, "real"), reduced = is_word(w, "lj");
+    static const char *const others[] = {"si", "cgs", "electron", "micro", "nano"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (is_word(w, others[i])) return bl_fail_unsupported(err, "LAMMPS data in other units than metal, real and lj");
+    if (real || reduced) l->velocity = 1;
+    else if (!is_word(w, "metal")) bl_warn(l->warnings, "the file does not say its units: taken as metal, angstrom and angstrom/ps");
+    if (reduced) bl_warn(l->warnings, "reduced units (lj): numbers are kept as they are");
+    return BL_OK;
+}
+
+/* As LAMMPS takes it: a bound that is not there is -0.5 or 0.5 (two-dimensional systems have no zlo zhi). */
+static bool complete_bounds(struct lammps *l)
+{
+    if (!l->has_bounds[0] || !l->has_bounds[1]) return false;
+    if (l->has_bounds[2]) return true;
+    l->low[2] = -0.5;
+    l->high[2] = 0.5;
+    bl_warn(l->warnings, "zlo zhi is missing: taken as -0.5 and 0.5, as LAMMPS does");
+    return true;
 }
 
 static bool begins_with_number(const struct bl_text *t)
@@ -161,17 +193,19 @@ static bool begins_with_number(const struct bl_text *t)
 
 static enum bl_status read_header(struct lammps *l, struct bl_error *err)
 {
-    bl_text_next_line(l->t); /* the title says nothing */
+    const enum bl_status known = read_units(l, err);
+    if (known != BL_OK) return known;
+    bl_text_next_line(l->t);
     for (skip_blank_lines(l->t); !bl_text_end(l->t) && begins_with_number(l->t); skip_blank_lines(l->t)) {
         const enum bl_status status = header_line(l, err);
         if (status != BL_OK) return status;
         bl_text_next_line(l->t);
     }
     const bool general = l->has_vectors[0] && l->has_vectors[1] && l->has_vectors[2];
-    const bool bounds = l->has_bounds[0] && l->has_bounds[1] && l->has_bounds[2];
-    if (l->atoms == 0) return bl_text_expected(l->t, err, "the number of atoms in the header");
-    if (l->types == 0) return bl_text_expected(l->t, err, "the number of atom types in the header");
-    if (!general && !bounds) return bl_text_expected(l->t, err, "the box in the header: xlo xhi, ylo yhi, zlo zhi");
+    const bool bounds = general || complete_bounds(l);
+    if (!l->counted) return bl_text_expected(l->t, err, "the number of atoms in the header");
+    if (l->types == 0 && l->atoms > 0) return bl_text_expected(l->t, err, "the number of atom types in the header");
+    if (!bounds) return bl_text_expected(l->t, err, "the box in the header: xlo xhi, ylo yhi, zlo zhi");
     if (l->atoms > (size_t)(l->t->end - l->t->p) / BL_ROW_BYTES_MIN + 1)
         return bl_fail_invalid(err, "atoms", "%zu atoms do not fit into the bytes that follow", l->atoms);
     for (int k = 0; k < 3; k++) {
@@ -182,7 +216,6 @@ static enum bl_status read_header(struct lammps *l, struct bl_error *err)
         if (!general) l->origin[k] = l->low[k];
         l->s->pbc[k] = true;
     }
-    bl_warn(l->warnings, "the file does not say its units: taken as metal, angstrom and angstrom/ps");
     return BL_OK;
 }
 
@@ -317,7 +350,7 @@ static enum bl_status read_velocities(struct lammps *l, struct bl_error *err)
         if (at == SIZE_MAX) return bl_fail_invalid(err, "Velocities", "there is no atom %lld (line %u)", (long long)id, l->t->line);
         searched += at >= i ? at - i : at + l->atoms - i;
         if (searched > UINT64_C(2000000000)) return bl_fail_limit(err, "velocity rows out of order", 2000000000, searched);
-        for (int k = 0; k < 3; k++) l->s->velocities[3 * at + (size_t)k] = v[k] * 1e-3; /* per ps to per fs */
+        for (int k = 0; k < 3; k++) l->s->velocities[3 * at + (size_t)k] = v[k] * l->velocity;
     }
     return status;
 }
@@ -428,8 +461,9 @@ enum bl_status bl_lammps_read(struct bl_reader_state *r, struct bl_error *err)
         if (!begins_section(l->t)) status = bl_text_expected(l->t, err, "the name of a section");
         else status = read_section(l, err);
     }
-    if (status == BL_OK && !l->has_atoms) status = bl_text_expected(l->t, err, "a section Atoms");
-    if (status == BL_OK) status = name_types(l, err);
+    if (status == BL_OK && !l->has_atoms && l->atoms > 0) status = bl_text_expected(l->t, err, "a section Atoms");
+    if (status == BL_OK && !l->has_atoms) status = bl_structure_allocate(l->s, 0, r->limits, err);
+    if (status == BL_OK && l->atoms > 0) status = name_types(l, err);
     if (status == BL_OK) status = bl_structure_check(l->s, err);
     bl_free(l->ids);
     bl_free(l);
@@ -490,7 +524,7 @@ static void print_line(struct bl_printer *p, const double *v, int count, const c
 static void print_head(const struct turned *w, const struct bl_write_options *options, struct bl_printer *p)
 {
     const double tilt[3] = {w->cell[1][0], w->cell[2][0], w->cell[2][1]};
-    for (const char *c = options->comment ? options->comment : "written by Beamline, units metal"; *c; c++)
+    for (const char *c = options->comment ? options->comment : "written by Beamline, units = metal"; *c; c++)
         bl_print_bytes(p, *c == '\n' || *c == '\r' ? " " : c, 1);
     bl_print_text(p, "\n\n");
     bl_print_integer(p, (int64_t)w->s->atoms);

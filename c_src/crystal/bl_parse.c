@@ -73,7 +73,9 @@ static bool is_word(struct bl_token token, const char *word, size_t len)
 static bool looks_like_cif(const struct bl_text *start)
 {
     static const char *const begins[] = {"data_", "loop_", "save_", "global_", "_"};
+    static const char magic[] = "#\\#CIF_";
     struct bl_text t = *start;
+    if ((size_t)(t.end - t.p) >= sizeof magic - 1 && memcmp(t.p, magic, sizeof magic - 1) == 0) return true;
     while (!bl_text_end(&t) && (bl_text_rest(&t).len == 0 || bl_text_rest(&t).p[0] == '#')) bl_text_next_line(&t);
     const struct bl_token first = bl_text_word(&t);
     for (size_t i = 0; i < sizeof begins / sizeof *begins; i++)

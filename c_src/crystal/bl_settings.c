@@ -182,7 +182,8 @@ enum bl_status bl_setting_symmetry(const struct bl_setting *setting, struct bl_q
 /* ---- names -------------------------------------------------------------------------------- */
 
 enum { NAME_MAX = 32 };
-/* A symbol without anything that may be written or not: blanks, underscores, parentheses, case. */
+/* A symbol without anything that may be written or not: blanks, underscores, parentheses, case; and the backslashes that
+ * fold the lines of a text field (CIF 1.1, common semantic features). */
 struct plain {
     char text[NAME_MAX];
     size_t len;
@@ -199,7 +200,7 @@ static bool plain_name(const char *name, size_t len, struct plain *out)
                 if (isalnum((unsigned char)name[i])) out->suffix = (char)toupper((unsigned char)name[i]);
             break;
         }
-        if (isspace((unsigned char)c) || c == '_' || c == '(' || c == ')' || c == '*') continue;
+        if (isspace((unsigned char)c) || c == '\\' || c == '_' || c == '(' || c == ')' || c == '*') continue;
         if (out->len == NAME_MAX - 1 || (!isalnum((unsigned char)c) && c != '-' && c != '/')) return false;
         out->text[out->len++] = (char)tolower((unsigned char)c);
     }

@@ -77,7 +77,7 @@ static enum bl_status expected(const struct triplet *t, const char *what)
 
 static void skip_blanks(struct triplet *t)
 {
-    while (t->p < t->end && (isspace((unsigned char)*t->p) || *t->p == '_')) t->p++;
+    while (t->p < t->end && (isspace((unsigned char)*t->p) || *t->p == '_' || *t->p == '\\')) t->p++;
 }
 
 /* 1/2, 0.5, .25, 2: false where there is none. */

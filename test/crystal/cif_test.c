@@ -211,6 +211,98 @@ TEST(other_kinds_of_files_are_refused)
 #define MONOCLINIC "_cell_length_a 5\n_cell_length_b 6\n_cell_length_c 7\n_cell_angle_alpha 90\n_cell_angle_beta 100\n" \
     "_cell_angle_gamma 90\n"
 
+enum axes { MON, MONC, MONA, TRI, ORT, TET, CUB, HEX, RHO };
+static const double axes[][6] = {{5, 6, 7, 90, 100, 90}, {5, 6, 7, 90, 90, 100}, {5, 6, 7, 100, 90, 90}, {5, 6, 7, 85, 95, 100},
+                                 {5, 6, 7, 90, 90, 90},  {5, 5, 7, 90, 90, 90},  {5, 5, 5, 90, 90, 90},  {5, 5, 7, 90, 90, 120},
+                                 {5, 5, 5, 70, 70, 70}};
+
+static void expands_to(enum axes k, const char *symmetry, size_t atoms)
+{
+    char text[1024];
+    const double *a = axes[k];
+    snprintf(text, sizeof text, "data_x\n_cell_length_a %g\n_cell_length_b %g\n_cell_length_c %g\n_cell_angle_alpha %g\n"
+            "_cell_angle_beta %g\n_cell_angle_gamma %g\n%s" SITES "C1 .0913 .2371 .3919\n", a[0], a[1], a[2], a[3], a[4], a[5], symmetry);
+    const struct bl_structure *s = read_ok(text);
+    if (s->atoms != atoms) BL_TEST_FAIL("%s: %zu atoms, not %zu", symmetry, s->atoms, atoms);
+    done();
+}
+
+/* One atom in general position: as many come out as the group has operations. */
+TEST(symbols_in_all_spellings_and_settings)
+{
+    static const struct { const char *symbol; enum axes axes; size_t atoms; } rows[] = {
+        {"P 2/n", MON, 4}, {"A 2/a", MON, 8}, {"I 2/m", MON, 8}, {"B 2/b", MONC, 8}, {"P 21/a", MON, 4}, {"C -1", TRI, 4},
+        {"A 1", TRI, 2}, {"Pbnm", ORT, 8}, {"C m c e", ORT, 16}, {"B b c m", ORT, 16}, {"F d d d :2", ORT, 32},
+        {"I 41/a m d S", TET, 32}, {"P 4/n :1", TET, 8}, {"I a 3 d", CUB, 96}, {"P m 3 n", CUB, 48}, {"P_21/c", MON, 4},
+        {"P2(1)/c", MON, 4}, {"P2_1/c", MON, 4}, {"P121/c1", MON, 4}, {"P 1 2(1)/c 1", MON, 4}, {"Pna2(1)", ORT, 4},
+        {"I4(1)/a :1", TET, 16}, {"R 3 c", HEX, 18}, {"R -3 c :H", HEX, 36}, {"R -3 m", RHO, 12}, {"R 3 m R", RHO, 6},
+        {"P 63/m m c", HEX, 24}, {"P3121", HEX, 6}, {"P 6(3)/m", HEX, 12}, {"P 21/c 1 1", MONA, 4}, {"P 21/n", MONA, 4},
+        {"P 21/n", MONC, 4}, {"P b", MONA, 2}, {"A b a 2", ORT, 8}, {"A e a 2", ORT, 8}, {"P21212", ORT, 4}, {"P 2 21 21", ORT, 4},
+        {"P 21/n 21/m 21/a", ORT, 8}, {"C 2/m 2/c 21/m", ORT, 16}, {"I 4/m 2/m 2/m", TET, 32}, {"P4332", CUB, 24},
+        {"I -4 3 d", CUB, 48}, {"P a 3", CUB, 24}, {"P 42/n c m :2", TET, 16}, {"P 4/nmm:1", TET, 16}, {"P-421c", TET, 8},
+        {"P41212", TET, 8},
+    }, halls[] = {
+        {"-P 2ybc", MON, 4}, {"-F 4vw 2vw 3", CUB, 192}, {"-R 3 2\"c", HEX, 36}, {"P 2 2ab -1ab", ORT, 8}, {"-P 2yn", MON, 4},
+        {"-P 3* 2", RHO, 12}, {"P 31 2 (0 0 4)", HEX, 6}, {"-P 2ybc (x,y,z)", MON, 4}, {"-B 2xab", MONA, 8}, {"P 4w 2c", TET, 8},
+    };
+    char symmetry[128];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(symmetry, sizeof symmetry, NAMED("%s"), rows[i].symbol);
+        expands_to(rows[i].axes, symmetry, rows[i].atoms);
+    }
+    for (size_t i = 0; i < sizeof halls / sizeof *halls; i++) {
+        snprintf(symmetry, sizeof symmetry, "_symmetry_space_group_name_Hall '%s'\n", halls[i].symbol);
+        expands_to(halls[i].axes, symmetry, halls[i].atoms);
+    }
+}
+
+TEST(operations_and_symbols_in_all_forms)
+{
+    expands_to(TRI, "loop_ _symmetry_equiv_pos_as_xyz\n'x, y, z'\n' -x , -y , -z '\n", 2);
+    expands_to(MON, "loop_ _symmetry_equiv_pos_as_xyz\nX,Y,Z\n-X,1/2+Y,1/2-Z\n-X,-Y,-Z\nX,1/2-Y,1/2+Z\n", 4);
+    expands_to(MON, "loop_ _symmetry_equiv_pos_as_xyz\n+x,+y,+z\n-x,.5+y,0.5-z\n-x,-y,-z\n+x,-y+.5,+z+1/2\n", 4);
+    expands_to(HEX, "loop_ _symmetry_equiv_pos_as_xyz\nx,y,z\n-y,x-y,z+0.3333\n-x+y,-x,z+0.6667\n", 3);
+    expands_to(TRI, "loop_ _symmetry_equiv_pos_site_id _symmetry_equiv_pos_as_xyz\n1 x,y,z\n2 -x,-y,-z\n", 2);
+    expands_to(TRI, "loop_ _space_group_symop.id _space_group_symop.operation_xyz\n1 'x,y,z' 2 '-x,-y,-z'\n", 2);
+    expands_to(TRI, "loop_ _symmetry_equiv_pos_as_xyz\n;x,y,z\n;\n;\n-x,-y,-z\n;\n", 2);
+    expands_to(MON, "loop_ _symmetry_equiv_pos_as_xyz\nx,y,z\n3/2-x,-1/2+y,5/2-z\n1-x,1-y,1-z\n-1/2+x,3/2-y,-3/2+z\n", 4);
+    expands_to(CUB, "loop_ _symmetry_equiv_pos_as_xyz\nz,x,y y,z,x x,y,z x,y,z\n", 3);
+    expands_to(TRI, "_symmetry_equiv_pos_as_xyz 'x,y,z'\n", 1);
+    expands_to(MON, "_symmetry_space_group_name_H-M\n;\nP 21/c\n;\n", 4);
+    expands_to(MON, "_symmetry_space_group_name_H-M\n;\\\nP 21/\\\nc\n;\n", 4); /* folded lines */
+    expands_to(MON, "_symmetry_space_group_name_Hall\n;\\\n-P 2ybc\n;\n", 4);
+}
+
+TEST(syntax_from_the_corners_of_the_specification)
+{
+    static const char *const good[] = {
+        "data_\n_t\n;data_y\nloop_\n_atom_site_label\n;\n_u\n;\n;\n_v\n; a ; b\n ;not the end\n;\n",
+        "data_x # c\n_a 'it's ok' # c\n_b \"a\"b\" _c a#b _d ;e\n",
+        "data_x\n_a [abc\n_b ]\n_c a[b]c\n_d $x\n",
+        "#\\#CIF_1.1\ndata_x\n_a\n;\\\nfolded \\\nline\n;\n",
+        "#\\#CIF_2.0\ndata_x\n_a [1 2 [3 'x y' \"]\"]]\n_t {'k':1 \"k2\":[1 {'z':''' ] '''}]}\n_q '''a\n'' b'''\n_e [] _f {}\n",
+        "#\\#CIF_2.0\ndata_x\n_r \"\"\"x\"y\"\"z\"\"\"\n_a\n;> \\\\\n> ;x\n> y\n;\n",
+        "data_x\nsave_a\n_cell_length_a 1\nsave_\nSAVE_b\nloop_\n_x 1\nsave_\n",
+        "global_\n_a 1\ndata_x\n",
+        "data_x\nloop_\n_a\n_b\nloop_\n_c\n1\n", /* a loop without values: programs write it */
+    };
+    static const char rows[] = "C1 +.25 5.e-1 -.25(3)\nC2 2.5E-1(2)\n0.75(12) # c\n1E-2\nC3 '1.' \"0.1\" 1/3";
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char text[1024];
+        snprintf(text, sizeof text, "%s" CUBE("4") SITES "%s", good[i], rows);
+        CHECK_INT(read_ok(text)->atoms, 3);
+        done();
+    }
+    REQUIRE(OK(read_with("#\\#CIF_1.1\n# nothing\n", 21, NULL, 0)));
+    CHECK_INT(parsed.count, 0);
+    done();
+    read_ok("data_x\n_cell_length_a 5\n" CUBE("4") SITES "C1 0 0 0\n");
+    CHECK(warned("_cell_length_a stands more than once"));
+    done();
+    refused("data_x\n_a loop_\n", BL_SYNTAX, 2, 0, "value");
+    refused("data_x\nloop_\n_a\n1\nstop_\n", BL_SYNTAX, 5, 1, "stop_");
+}
+
 TEST(a_monoclinic_symbol_for_another_axis_is_read_for_the_axis_of_the_cell)
 {
     /* The water of COD 2000318: on the twofold axis of I 1 2/c 1, which the file calls I 2/c 1 1. */
