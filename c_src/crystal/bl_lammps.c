@@ -51,6 +51,8 @@ struct lammps {
     uint32_t species[TYPES_MAX];
     /* Number of an atom to its place; numbers may come in any order. */
     uint64_t *ids;
+    uint32_t *slots; /* of a hash table of places + 1, 0: free; NULL where the numbers ascend */
+    size_t slot_mask;
     const struct style *style;
 };
 
@@ -306,6 +308,37 @@ static enum bl_status read_atom(struct lammps *l, size_t i, struct bl_error *err
     return BL_OK;
 }
 
+static size_t slot_of(const struct lammps *l, uint64_t id)
+{
+    size_t slot = (size_t)((id * UINT64_C(0x9E3779B97F4A7C15)) >> 20) & l->slot_mask;
+    while (l->slots[slot] && l->ids[l->slots[slot] - 1] != id) slot = (slot + 1) & l->slot_mask;
+    return slot;
+}
+
+/* Every number once: plain where they ascend, else by a table. */
+static enum bl_status check_ids(struct lammps *l, struct bl_error *err)
+{
+    size_t i = 1, room = 16;
+    enum bl_status status = BL_OK;
+    while (status == BL_OK && i < l->atoms && l->ids[i] > l->ids[i - 1]) status = bl_poll(l->r->ctx, i++, err);
+    if (status != BL_OK || i >= l->atoms) return status;
+    while (room < 2 * l->atoms) room *= 2;
+    l->slots = bl_alloc_array(l->s->quota, room, sizeof *l->slots, err);
+    if (!l->slots) return bl_alloc_status(err);
+    l->slot_mask = room - 1;
+    for (size_t k = 0; status == BL_OK && k < room; k++) {
+        l->slots[k] = 0;
+        status = bl_poll(l->r->ctx, k, err);
+    }
+    for (size_t k = 0; status == BL_OK && k < l->atoms; k++) {
+        const size_t slot = slot_of(l, l->ids[k]);
+        if (l->slots[slot]) return bl_fail_invalid(err, "Atoms", "the number %llu stands twice", (unsigned long long)l->ids[k]);
+        l->slots[slot] = (uint32_t)k + 1;
+        status = bl_poll(l->r->ctx, k, err);
+    }
+    return status;
+}
+
 static enum bl_status read_atoms(struct lammps *l, struct bl_token remark, struct bl_error *err)
 {
     enum bl_status status = find_style(l, remark, err);
@@ -319,6 +352,7 @@ static enum bl_status read_atoms(struct lammps *l, struct bl_token remark, struc
         skip_blank_lines(l->t);
         if (status == BL_OK) status = read_atom(l, i, err);
     }
+    if (status == BL_OK) status = check_ids(l, err);
     l->has_atoms = status == BL_OK;
     return status;
 }
@@ -326,18 +360,24 @@ static enum bl_status read_atoms(struct lammps *l, struct bl_token remark, struc
 /* The place of an atom; files mostly keep the order of their atoms. */
 static size_t place_of(const struct lammps *l, uint64_t id, size_t guess)
 {
-    for (size_t i = 0; i < l->atoms; i++) {
-        const size_t at = (guess + i) % l->atoms;
-        if (l->ids[at] == id) return at;
+    if (l->ids[guess] == id) return guess;
+    if (l->slots) {
+        const uint32_t found = l->slots[slot_of(l, id)];
+        return found ? found - 1 : SIZE_MAX;
     }
-    return SIZE_MAX;
+    size_t low = 0, high = l->atoms; /* they ascend */
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (l->ids[middle] < id) low = middle + 1;
+        else high = middle;
+    }
+    return low < l->atoms && l->ids[low] == id ? low : SIZE_MAX;
 }
 
 static enum bl_status read_velocities(struct lammps *l, struct bl_error *err)
 {
     if (!l->has_atoms) return bl_text_expected(l->t, err, "Atoms before Velocities");
     enum bl_status status = bl_structure_add(l->s, &l->s->velocities, 3, sizeof(double), err);
-    uint64_t searched = 0;
     for (size_t i = 0; status == BL_OK && i < l->atoms; i++, bl_text_next_line(l->t)) {
         int64_t id;
         double v[3];
@@ -348,8 +388,6 @@ static enum bl_status read_velocities(struct lammps *l, struct bl_error *err)
         if (status != BL_OK) return status;
         const size_t at = place_of(l, (uint64_t)id, i);
         if (at == SIZE_MAX) return bl_fail_invalid(err, "Velocities", "there is no atom %lld (line %u)", (long long)id, l->t->line);
-        searched += at >= i ? at - i : at + l->atoms - i;
-        if (searched > UINT64_C(2000000000)) return bl_fail_limit(err, "velocity rows out of order", 2000000000, searched);
         for (int k = 0; k < 3; k++) l->s->velocities[3 * at + (size_t)k] = v[k] * l->velocity;
     }
     return status;
@@ -466,6 +504,7 @@ enum bl_status bl_lammps_read(struct bl_reader_state *r, struct bl_error *err)
     if (status == BL_OK && l->atoms > 0) status = name_types(l, err);
     if (status == BL_OK) status = bl_structure_check(l->s, err);
     bl_free(l->ids);
+    bl_free(l->slots);
     bl_free(l);
     return status;
 }

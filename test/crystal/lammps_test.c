@@ -130,6 +130,35 @@ TEST(velocities_are_in_the_units_that_the_title_names)
     refused("LAMMPS data file via write_data, timestep = 0, units = electron\n" COUNTS BOX MASSES ATOMS, BL_UNSUPPORTED, "units");
 }
 
+/* Numbers of atoms may come in any order and have gaps; velocities find theirs. */
+TEST(numbers_of_atoms_are_found_and_stand_once)
+{
+    static char text[100000];
+    uint64_t seed = bl_test_seed();
+    for (int ascending = 0; ascending < 2; ascending++) {
+        enum { N = 500 };
+        size_t n = (size_t)snprintf(text, sizeof text, "t\n\n%d atoms\n2 atom types\n%s%s\nAtoms # atomic\n\n", N, BOX, MASSES);
+        uint64_t ids[N];
+        for (size_t i = 0; i < N; i++) ids[i] = 1 + 7919 * i;
+        for (size_t i = 0; i < N && !ascending; i++) {
+            const size_t k = (size_t)(random_real(&seed) * N);
+            const uint64_t id = ids[i];
+            ids[i] = ids[k];
+            ids[k] = id;
+        }
+        for (size_t i = 0; i < N; i++)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%llu 1 %zu 0 0\n", (unsigned long long)ids[i], i);
+        n += (size_t)snprintf(text + n, sizeof text - n, "\nVelocities\n\n");
+        for (size_t i = N; i-- > 0;)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%llu %zu 0 0\n", (unsigned long long)ids[i], 1000 * i);
+        const struct bl_structure *s = read_ok(text);
+        for (size_t i = 0; i < N; i++) CHECK_NEAR(s->velocities[3 * i], (double)i, 1e-9);
+        done();
+    }
+    refused("t\n" COUNTS BOX MASSES "\nAtoms # atomic\n\n7 1 0 0 0\n7 2 1 1 1\n", BL_INVALID, "twice");
+    refused("t\n" COUNTS BOX MASSES ATOMS "\nVelocities\n\n1 0 0 0\n3 0 0 0\n", BL_INVALID, "no atom 3");
+}
+
 TEST(no_atoms_are_a_system_too)
 {
     CHECK_INT(read_ok("t\n\n0 atoms\n1 atom types\n" BOX)->atoms, 0);
