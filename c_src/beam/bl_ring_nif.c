@@ -104,7 +104,7 @@ static ERL_NIF_TERM device_map(ErlNifEnv *env, const struct handle *h, struct bl
 {
     struct bl_device_stats s;
     bl_device_stats(d, &s);
-    return ring_device_map(env, &(struct device_numbers){h->number, d->config.memory_limit, d->config.max_lost}, &s);
+    return ring_device_map(env, &(struct device_numbers){ring_device_number(h), d->config.memory_limit, d->config.max_lost}, &s);
 }
 
 /* (Device) -> {ok, Map} | {error, closed}. Walks over all actors: dirty. */
@@ -221,7 +221,7 @@ bool ring_get_start(ErlNifEnv *env, ERL_NIF_TERM term, struct bl_actor_options *
     return true;
 }
 
-static ERL_NIF_TERM start_actor(ErlNifEnv *env, struct bl_device *d, struct bl_actor_options *o, ERL_NIF_TERM ref)
+static ERL_NIF_TERM start_actor(ErlNifEnv *env, struct bl_device *d, struct bl_actor_options *o, const struct name *name)
 {
     struct bl_error err;
     struct bl_actor *a;
@@ -230,14 +230,13 @@ static ERL_NIF_TERM start_actor(ErlNifEnv *env, struct bl_device *d, struct bl_a
         bl_fail_unsupported(&err, "handler");
         return ring_error(env, &err);
     }
-    struct actor_skin *skin = ring_skin_new(env, ref, &err);
-    if (!skin) return ring_error(env, &err);
+    struct handle *skin = ring_actor_handle_new(env, ACTOR_HANDLE, name);
     o->skin = skin;
     if (bl_actor_new(d, o, &a, &err) != BL_OK) {
-        ring_host.actor_free(skin);
+        ring_actor_handle_drop(skin);
         return ring_error(env, &err);
     }
-    if (!ring_handle_make(env, ACTOR_HANDLE, a, &term)) return closed(env);
+    if (!ring_actor_handle_open(env, skin, a, &term)) return closed(env);
     return pair(env, am_ok, term);
 }
 
@@ -256,15 +255,16 @@ static ERL_NIF_TERM nif_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
     struct handle *h;
     char name[NAME_BYTES];
     struct bl_actor_options o;
+    struct name ref;
     if (ring_handle_get(env, argv[0], FAR_DEVICE_HANDLE, &h)) return ring_far_start(env, argc, argv);
     if (!ring_handle_get(env, argv[0], DEVICE_HANDLE, &h) || enif_get_atom(env, argv[1], name, sizeof name, ERL_NIF_LATIN1) < 1 ||
-        !ring_get_start(env, argv[2], &o) || !enif_is_ref(env, argv[3]))
+        !ring_get_start(env, argv[2], &o) || !ring_name_read(env, argv[3], &ref))
         return enif_make_badarg(env);
     struct bl_device *d = ring_handle_enter(h);
     if (!d) return closed(env);
     o.handler = bl_handlers_find(&d->handlers, name);
     const bool large = is_large(&o);
-    const ERL_NIF_TERM answer = large ? 0 : start_actor(env, d, &o, argv[3]);
+    const ERL_NIF_TERM answer = large ? 0 : start_actor(env, d, &o, &ref);
     ring_handle_leave(h);
     return large ? enif_schedule_nif(env, "start", ERL_NIF_DIRTY_JOB_CPU_BOUND, nif_start, argc, argv) : answer;
 }

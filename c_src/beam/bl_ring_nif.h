@@ -4,6 +4,7 @@
  *
  *   bl_ring_nif.c           entries, atoms, loading
  *   bl_ring_nif_handle.c    handles: devices, actors, buffers, subscribers; their owners
+ *   bl_ring_nif_name.c      an actor's name in messages
  *   bl_ring_nif_message.c   a term becomes a message; bodies
  *   bl_ring_nif_request.c   who waits for an answer; what the device tells processes
  *   bl_ring_nif_far.c       entries for devices in an OS process
@@ -23,16 +24,29 @@
 
 enum handle_kind { DEVICE_HANDLE, ACTOR_HANDLE, BUFFER_HANDLE, FAR_DEVICE_HANDLE, FAR_ACTOR_HANDLE, HANDLE_KINDS };
 
+/* A reference of the node, in few bytes: an environment to keep the term in would be larger than all the rest of a handle. */
+struct name {
+    uint32_t id[3];
+};
+/* False: not of the form that make_ref gives. */
+bool ring_name_read(ErlNifEnv *env, ERL_NIF_TERM ref, struct name *out);
+ERL_NIF_TERM ring_name_make(ErlNifEnv *env, const struct name *name);
+
 /* word: users * 2 + closing. Who finds `closing` and no users in it, first, gives the object up; nobody waits.
- * An open device and an actor that has not ended keep their handle: they do not need a term. */
+ * An open device and an actor that has not ended keep their handle: they do not need a term. The handle of an actor is its skin. */
 struct handle {
     uint64_t word; /* atomic */
-    enum handle_kind kind;
-    void *object; /* struct bl_device, bl_actor, bl_ring_buffer, bl_far, bl_far_actor: a reference */
-    uint32_t changing; /* atomic: the owner is being replaced */
-    ErlNifPid owner;
+    void *object;  /* struct bl_device, bl_actor, bl_ring_buffer, bl_far, bl_far_actor: a reference */
+    uint64_t owner; /* atomic: ErlNifPid.pid; the device's threads read it */
     ErlNifMonitor monitor;
-    /* Of a device. */
+    uint32_t kind;     /* enum handle_kind */
+    uint32_t changing; /* atomic: the owner is being replaced */
+    struct name name;  /* of an actor */
+};
+
+/* Of a device. There are few of them, and many actors. */
+struct device_handle {
+    struct handle base;
     struct bl_link link;
     uint64_t number;
     ErlNifMonitor keeper; /* FAR_DEVICE: of the process that has its OS process; it ends with that, too */
@@ -41,12 +55,21 @@ struct handle {
 bool ring_handles_load(ErlNifEnv *env);
 /* A term for it, owned by the caller; takes the reference over, also when it fails (the caller is dying). */
 bool ring_handle_make(ErlNifEnv *env, enum handle_kind kind, void *object, ERL_NIF_TERM *out);
+/* The skin of an actor that is about to be made: its handle, closed, kept until ring_actor_ended. Then _open it, which is the
+ * second half of ring_handle_make, or _drop it if there will be no actor. */
+struct handle *ring_actor_handle_new(ErlNifEnv *env, enum handle_kind kind, const struct name *name);
+bool ring_actor_handle_open(ErlNifEnv *env, struct handle *h, void *object, ERL_NIF_TERM *out);
+void ring_actor_handle_drop(struct handle *h);
+uint64_t ring_device_number(const struct handle *h);
 /* False: not a handle of that kind. */
 bool ring_handle_get(ErlNifEnv *env, ERL_NIF_TERM term, enum handle_kind kind, struct handle **out);
 /* The object, to be left again; NULL: closed. */
 void *ring_handle_enter(struct handle *h);
 void ring_handle_leave(struct handle *h);
-void ring_actor_ended(void *actor_skin);
+/* Nobody tells in its name any more. */
+void ring_actor_ended(void *skin);
+/* A skin is its handle's: nothing to free. */
+void ring_actor_free(void *skin);
 /* True: this call did it. */
 bool ring_handle_close(struct handle *h);
 /* BL_BUSY, BL_CLOSED, BL_INVALID (not the owner; the new one is dead). */
@@ -58,25 +81,12 @@ void ring_devices_each(void (*fun)(struct handle *h, void *arg), void *arg);
 
 struct sink {
     struct bl_actor *actor; /* a reference */
-    struct bl_far_actor *far; /* or to this */
+    struct bl_far_actor *far; /* or this is held */
     ErlNifPid pid;
     ErlNifMonitor monitor;
 };
 struct sink *ring_sink_new(ErlNifEnv *env, struct bl_actor *a, struct bl_far_actor *far);
 bool ring_sink_get(ErlNifEnv *env, ERL_NIF_TERM term, struct sink **out);
-
-/* What an actor knows about its process. */
-struct actor_skin {
-    ErlNifEnv *env;
-    ERL_NIF_TERM ref; /* its name in messages */
-    pthread_mutex_t lock; /* guards: */
-    ErlNifPid owner;
-    struct handle *handle; /* kept, until `ended` */
-    bool ended;
-};
-/* Owned by the caller. NULL: no memory. */
-struct actor_skin *ring_skin_new(ErlNifEnv *env, ERL_NIF_TERM ref, struct bl_error *err);
-void ring_skin_free(void *skin);
 
 /* ---- messages ---- */
 
@@ -118,9 +128,9 @@ void ring_request_answer(uint64_t id, ERL_NIF_TERM (*what)(ErlNifEnv *env, enum 
 ERL_NIF_TERM ring_result(ErlNifEnv *env, const struct bl_result *result);
 ERL_NIF_TERM ring_checkpoint(ErlNifEnv *env, const char *handler, uint32_t version, const struct bl_result *result);
 extern const struct bl_device_host ring_host;
-void ring_tell_undelivered(struct actor_skin *skin, uint64_t sender, uint32_t function, const struct bl_error *err,
+void ring_tell_undelivered(const struct handle *actor, uint64_t sender, uint32_t function, const struct bl_error *err,
                            int *new_atoms); /* sender 0: the owner; new_atoms NULL: any */
-void ring_tell_failed(struct actor_skin *skin, const struct bl_error *err, int *new_atoms);
+void ring_tell_failed(const struct handle *actor, const struct bl_error *err, int *new_atoms);
 void ring_tell_batch(void *sink, const struct bl_result *results, size_t count);
 void ring_sink_free(void *sink);
 

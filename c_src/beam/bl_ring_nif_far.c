@@ -93,7 +93,7 @@ static void batch(void *sink, struct bl_result *results, size_t count) { ring_te
 
 static const struct bl_far_host far_host = {
     .answer = answer, .undelivered = undelivered, .batch = batch, .failed = tell_failed, .body_new = ring_body_new,
-    .body_free = ring_body_free, .sink_free = ring_sink_free, .actor_ended = ring_actor_ended, .actor_free = ring_skin_free};
+    .body_free = ring_body_free, .sink_free = ring_sink_free, .actor_ended = ring_actor_ended, .actor_free = ring_actor_free};
 
 /* ---- devices: for beamline_ring_process ---- */
 
@@ -181,7 +181,7 @@ ERL_NIF_TERM ring_far_device_map(ErlNifEnv *env, const struct handle *h)
     struct bl_far_info info;
     bl_far_info(d, &info);
     const struct bl_far_setup *s = &d->config.setup;
-    ERL_NIF_TERM map = ring_device_map(env, &(struct device_numbers){h->number, s->memory_limit, s->max_lost}, &info.stats);
+    ERL_NIF_TERM map = ring_device_map(env, &(struct device_numbers){ring_device_number(h), s->memory_limit, s->max_lost}, &info.stats);
     static const char *const names[] = {"pid", "starts", "in_flight"};
     const uint64_t values[] = {info.pid, info.starts, info.in_flight};
     ERL_NIF_TERM host = ring_map(env, names, values, 3);
@@ -258,9 +258,10 @@ ERL_NIF_TERM ring_far_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     struct bl_actor_options o;
     struct bl_error err;
     struct bl_far_actor *a;
+    struct name named;
     ERL_NIF_TERM term;
     if (!ring_handle_get(env, argv[0], FAR_DEVICE_HANDLE, &h) || enif_get_atom(env, argv[1], name, sizeof name, ERL_NIF_LATIN1) < 1 ||
-        !ring_get_start(env, argv[2], &o) || !enif_is_ref(env, argv[3]))
+        !ring_get_start(env, argv[2], &o) || !ring_name_read(env, argv[3], &named))
         return enif_make_badarg(env);
     if (o.state_bytes > INLINE_COPY && enif_thread_type() == ERL_NIF_THR_NORMAL_SCHEDULER)
         return enif_schedule_nif(env, "start", ERL_NIF_DIRTY_JOB_CPU_BOUND, ring_far_start, argc, argv);
@@ -268,17 +269,16 @@ ERL_NIF_TERM ring_far_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (!d) return closed(env);
     const ERL_NIF_TERM ref = enif_make_ref(env);
     o.handler = bl_far_handler(d, name);
-    struct actor_skin *skin = NULL;
+    struct handle *skin = NULL;
     uint64_t id = 0;
     enum bl_status status = o.handler ? BL_OK : bl_fail_unsupported(&err, "handler");
-    if (status == BL_OK && !(skin = ring_skin_new(env, argv[3], &err))) status = err.status;
     if (status == BL_OK && (id = ring_request_new(env, CONTROL_REQUEST, ref, &err)) == 0) status = err.status;
-    o.skin = skin;
+    if (status == BL_OK) o.skin = skin = ring_actor_handle_new(env, FAR_ACTOR_HANDLE, &named);
     if (status == BL_OK && (status = bl_far_actor_new(d, &o, id, &a, &err)) != BL_OK) ring_request_drop(id);
-    if (status != BL_OK && skin) ring_skin_free(skin);
+    if (status != BL_OK && skin) ring_actor_handle_drop(skin);
     ring_handle_leave(h);
     if (status != BL_OK) return ring_error(env, &err);
-    return ring_handle_make(env, FAR_ACTOR_HANDLE, a, &term) ? enif_make_tuple3(env, enif_make_uint64(env, id), ref, term) : closed(env);
+    return ring_actor_handle_open(env, skin, a, &term) ? enif_make_tuple3(env, enif_make_uint64(env, id), ref, term) : closed(env);
 }
 
 /* A message into an entered actor; request 0: a cast. */

@@ -18,7 +18,11 @@ static pthread_mutex_t devices_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct bl_link devices = {&devices, &devices};
 static uint64_t devices_opened;
 
-static void enlist(struct handle *h)
+static bool is_device(uint32_t kind) { return kind == DEVICE_HANDLE || kind == FAR_DEVICE_HANDLE; }
+
+static struct device_handle *device_of(struct handle *h) { return BL_CONTAINER(h, struct device_handle, base); }
+
+static void enlist(struct device_handle *h)
 {
     pthread_mutex_lock(&devices_lock);
     h->number = ++devices_opened;
@@ -26,30 +30,23 @@ static void enlist(struct handle *h)
     pthread_mutex_unlock(&devices_lock);
 }
 
-static void unlist(struct handle *h)
+static void unlist(struct device_handle *h)
 {
     pthread_mutex_lock(&devices_lock);
     bl_link_remove(&h->link);
     pthread_mutex_unlock(&devices_lock);
 }
 
+uint64_t ring_device_number(const struct handle *h) { return ((const struct device_handle *)(const void *)h)->number; }
+
 /* Under the lock: who unlists waits for it, and the handle with him. */
 void ring_devices_each(void (*fun)(struct handle *h, void *arg), void *arg)
 {
     pthread_mutex_lock(&devices_lock);
     for (struct bl_link *l = devices.next; l != &devices; l = l->next) {
-        struct handle *h = BL_CONTAINER(l, struct handle, link);
-        fun(h, arg);
+        fun(&BL_CONTAINER(l, struct device_handle, link)->base, arg);
     }
     pthread_mutex_unlock(&devices_lock);
-}
-
-static bool is_device(const struct handle *h) { return h->kind == DEVICE_HANDLE || h->kind == FAR_DEVICE_HANDLE; }
-
-static struct actor_skin *skin_of(const struct handle *h)
-{
-    if (h->kind == ACTOR_HANDLE) return ((struct bl_actor *)h->object)->skin;
-    return h->kind == FAR_ACTOR_HANDLE ? ((struct bl_far_actor *)h->object)->skin : NULL;
 }
 
 /* ---- in and out ---- */
@@ -59,13 +56,13 @@ static void shut(struct handle *h)
 {
     switch (h->kind) {
     case DEVICE_HANDLE:
-        unlist(h);
+        unlist(device_of(h));
         bl_device_close(h->object);
         break;
-    case ACTOR_HANDLE: bl_actor_kill(h->object); break;
+    case ACTOR_HANDLE: bl_actor_kill(h->object, NULL); break;
     case BUFFER_HANDLE: bl_ring_buffer_close(h->object); break;
     case FAR_DEVICE_HANDLE:
-        unlist(h);
+        unlist(device_of(h));
         bl_far_close(h->object);
         break;
     case FAR_ACTOR_HANDLE: bl_far_actor_kill(h->object); break;
@@ -80,7 +77,7 @@ static void give_up(struct handle *h)
     case ACTOR_HANDLE: bl_actor_unref(h->object); break;
     case BUFFER_HANDLE: bl_ring_buffer_unref(h->object); break;
     case FAR_DEVICE_HANDLE: bl_far_unref(h->object); break;
-    case FAR_ACTOR_HANDLE: bl_far_actor_unref(h->object); break;
+    case FAR_ACTOR_HANDLE: bl_far_actor_drop(h->object); break;
     default: break;
     }
 }
@@ -106,7 +103,7 @@ bool ring_handle_close(struct handle *h)
     const bool first = !(__atomic_fetch_or(&h->word, CLOSING, __ATOMIC_ACQ_REL) & CLOSING);
     if (first) shut(h);
     ring_handle_leave(h);
-    if (first && is_device(h)) enif_release_resource(h);
+    if (first && is_device(h->kind)) enif_release_resource(h);
     return first;
 }
 
@@ -115,57 +112,66 @@ bool ring_handle_get(ErlNifEnv *env, ERL_NIF_TERM term, enum handle_kind kind, s
     return enif_get_resource(env, term, handle_type[kind], (void **)out) != 0;
 }
 
-/* The handle stays until the actor has ended, which it may have by now. */
-static void keep_for_actor(struct handle *h)
+/* Closed, and named by one reference: the caller's. */
+static struct handle *new_handle(ErlNifEnv *env, enum handle_kind kind)
 {
-    struct actor_skin *skin = skin_of(h);
-    pthread_mutex_lock(&skin->lock);
-    if (!skin->ended) {
-        enif_keep_resource(h);
-        skin->handle = h;
-    }
-    pthread_mutex_unlock(&skin->lock);
-}
-
-void ring_actor_ended(void *actor_skin)
-{
-    struct actor_skin *skin = actor_skin;
-    pthread_mutex_lock(&skin->lock);
-    struct handle *h = skin->handle;
-    skin->handle = NULL;
-    skin->ended = true;
-    pthread_mutex_unlock(&skin->lock);
-    if (h) enif_release_resource(h);
-}
-
-bool ring_handle_make(ErlNifEnv *env, enum handle_kind kind, void *object, ERL_NIF_TERM *out)
-{
-    struct handle *h = enif_alloc_resource(handle_type[kind], sizeof *h);
-    memset(h, 0, sizeof *h);
+    const size_t size = is_device(kind) ? sizeof(struct device_handle) : sizeof(struct handle);
+    struct handle *h = enif_alloc_resource(handle_type[kind], size);
+    ErlNifPid self;
+    memset(h, 0, size);
+    h->word = CLOSING | GONE;
     h->kind = kind;
+    enif_self(env, &self);
+    h->owner = self.pid;
+    if (is_device(kind)) bl_link_init(&device_of(h)->link);
+    return h;
+}
+
+/* Takes the caller's reference over. */
+static bool open_handle(ErlNifEnv *env, struct handle *h, void *object, ERL_NIF_TERM *out)
+{
+    const ErlNifPid owner = {.pid = h->owner};
     h->object = object;
-    bl_link_init(&h->link);
-    enif_self(env, &h->owner);
-    const bool alive = enif_monitor_process(env, h, &h->owner, &h->monitor) == 0;
-    h->keeper = h->monitor;
-    if (is_device(h)) enif_keep_resource(h);
-    if (skin_of(h)) keep_for_actor(h);
-    if (alive && is_device(h)) enlist(h);
+    if (is_device(h->kind)) {
+        enif_keep_resource(h);
+        enlist(device_of(h));
+    }
+    /* Release: what was written above is for who enters. */
+    __atomic_store_n(&h->word, 0, __ATOMIC_RELEASE);
+    /* On a dirty scheduler the owner may end meanwhile; its end is noticed once the monitor's name is written. */
+    bool alive = enif_monitor_process(env, h, &owner, &h->monitor) == 0;
+    if (is_device(h->kind)) device_of(h)->keeper = h->monitor;
+    alive = alive && enif_is_current_process_alive(env);
     if (!alive) ring_handle_close(h);
     *out = enif_make_resource(env, h);
     enif_release_resource(h);
     return alive;
 }
 
-static void set_owner(struct handle *h, const ErlNifPid *to)
+bool ring_handle_make(ErlNifEnv *env, enum handle_kind kind, void *object, ERL_NIF_TERM *out)
 {
-    h->owner = *to;
-    struct actor_skin *skin = skin_of(h);
-    if (!skin) return;
-    pthread_mutex_lock(&skin->lock);
-    skin->owner = *to;
-    pthread_mutex_unlock(&skin->lock);
+    return open_handle(env, new_handle(env, kind), object, out);
 }
+
+struct handle *ring_actor_handle_new(ErlNifEnv *env, enum handle_kind kind, const struct name *name)
+{
+    struct handle *h = new_handle(env, kind);
+    h->name = *name;
+    enif_keep_resource(h);
+    return h;
+}
+
+bool ring_actor_handle_open(ErlNifEnv *env, struct handle *h, void *object, ERL_NIF_TERM *out) { return open_handle(env, h, object, out); }
+
+void ring_actor_handle_drop(struct handle *h)
+{
+    ring_actor_ended(h);
+    enif_release_resource(h);
+}
+
+void ring_actor_ended(void *skin) { enif_release_resource(skin); }
+
+void ring_actor_free(void *skin) { (void)skin; }
 
 enum bl_status ring_handle_give(ErlNifEnv *env, struct handle *h, const ErlNifPid *to, struct bl_error *err)
 {
@@ -178,15 +184,15 @@ enum bl_status ring_handle_give(ErlNifEnv *env, struct handle *h, const ErlNifPi
         ring_handle_leave(h);
         return bl_fail_busy(err, 0);
     }
-    if (!enif_self(env, &self) || enif_compare_pids(&self, &h->owner) != 0)
+    if (!enif_self(env, &self) || self.pid != __atomic_load_n(&h->owner, __ATOMIC_RELAXED))
         status = bl_fail_invalid(err, "owner", "the caller does not own it");
     else if (enif_monitor_process(env, h, to, &monitor) != 0)
         status = bl_fail_invalid(err, "owner", "not alive");
     if (status == BL_OK) {
-        const bool keeps = h->kind == FAR_DEVICE_HANDLE && enif_compare_monitors(&h->monitor, &h->keeper) == 0;
+        const bool keeps = h->kind == FAR_DEVICE_HANDLE && enif_compare_monitors(&h->monitor, &device_of(h)->keeper) == 0;
         if (!keeps) enif_demonitor_process(env, h, &h->monitor);
         h->monitor = monitor;
-        set_owner(h, to);
+        __atomic_store_n(&h->owner, to->pid, __ATOMIC_RELAXED); /* a word of its own: it orders nothing */
     }
     __atomic_store_n(&h->changing, 0, __ATOMIC_RELEASE);
     ring_handle_leave(h);
@@ -222,7 +228,7 @@ struct sink *ring_sink_new(ErlNifEnv *env, struct bl_actor *a, struct bl_far_act
         return NULL;
     }
     if (a) bl_actor_ref(a);
-    if (far) bl_far_actor_ref(far);
+    if (far) bl_far_actor_hold(far);
     s->actor = a;
     s->far = far;
     return s;
@@ -241,7 +247,7 @@ static void handle_down(ErlNifEnv *env, void *object, ErlNifPid *pid, ErlNifMoni
     struct handle *h = object;
     /* A monitor of an owner who has handed it over. */
     if (enif_compare_monitors(monitor, &h->monitor) != 0 &&
-        (h->kind != FAR_DEVICE_HANDLE || enif_compare_monitors(monitor, &h->keeper) != 0))
+        (h->kind != FAR_DEVICE_HANDLE || enif_compare_monitors(monitor, &device_of(h)->keeper) != 0))
         return;
     ring_handle_close(h);
 }
@@ -265,7 +271,7 @@ static void sink_destroy(ErlNifEnv *env, void *object)
     (void)env;
     struct sink *s = object;
     if (s->actor) bl_actor_unref(s->actor);
-    if (s->far) bl_far_actor_unref(s->far);
+    if (s->far) bl_far_actor_drop(s->far);
 }
 
 static void taken_destroy(ErlNifEnv *env, void *object)

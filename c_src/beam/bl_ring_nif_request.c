@@ -223,29 +223,25 @@ static void answer(struct bl_actor *a, uint64_t id, enum bl_status status, const
     ring_request_answer(id, what, &o);
 }
 
-static void tell(const struct actor_skin *skin, const ErlNifPid *pid, ERL_NIF_TERM kind, int function, const struct bl_error *err,
-                 int *new_atoms)
+static void tell(const struct handle *actor, const ErlNifPid *pid, ERL_NIF_TERM kind, int function, const struct bl_error *err, int *new_atoms)
 {
     ErlNifEnv *env = enif_alloc_env();
-    const ERL_NIF_TERM name = enif_make_copy(env, skin->ref), reason = make_reason(env, err, new_atoms);
+    const ERL_NIF_TERM name = ring_name_make(env, &actor->name), reason = make_reason(env, err, new_atoms);
     const ERL_NIF_TERM told =
         function < 0 ? enif_make_tuple2(env, kind, reason) : enif_make_tuple3(env, kind, enif_make_int(env, function), reason);
     send_to(pid, env, name, told);
     enif_free_env(env);
 }
 
-static ErlNifPid owner_of(struct actor_skin *skin)
+static ErlNifPid owner_of(const struct handle *actor)
 {
-    pthread_mutex_lock(&skin->lock);
-    const ErlNifPid owner = skin->owner;
-    pthread_mutex_unlock(&skin->lock);
-    return owner;
+    return (ErlNifPid){.pid = __atomic_load_n(&actor->owner, __ATOMIC_RELAXED)};
 }
 
-void ring_tell_undelivered(struct actor_skin *skin, uint64_t sender, uint32_t function, const struct bl_error *err, int *new_atoms)
+void ring_tell_undelivered(const struct handle *actor, uint64_t sender, uint32_t function, const struct bl_error *err, int *new_atoms)
 {
-    const ErlNifPid to = sender == 0 ? owner_of(skin) : (ErlNifPid){.pid = (ERL_NIF_TERM)sender};
-    tell(skin, &to, am_undelivered, (int)(function & INT32_MAX), err, new_atoms);
+    const ErlNifPid to = sender == 0 ? owner_of(actor) : (ErlNifPid){.pid = (ERL_NIF_TERM)sender};
+    tell(actor, &to, am_undelivered, (int)(function & INT32_MAX), err, new_atoms);
 }
 
 static void undelivered(struct bl_actor *a, const struct bl_slot *slot, enum bl_status status, const struct bl_error *err)
@@ -254,10 +250,10 @@ static void undelivered(struct bl_actor *a, const struct bl_slot *slot, enum bl_
     ring_tell_undelivered(a->skin, slot->flags & BL_MESSAGE_ACTOR ? 0 : slot->reply_to, slot->function, err, NULL);
 }
 
-void ring_tell_failed(struct actor_skin *skin, const struct bl_error *err, int *new_atoms)
+void ring_tell_failed(const struct handle *actor, const struct bl_error *err, int *new_atoms)
 {
-    const ErlNifPid to = owner_of(skin);
-    tell(skin, &to, am_failed, -1, err, new_atoms);
+    const ErlNifPid to = owner_of(actor);
+    tell(actor, &to, am_failed, -1, err, new_atoms);
 }
 
 static void failed(struct bl_actor *a, const struct bl_error *err) { ring_tell_failed(a->skin, err, NULL); }
@@ -285,31 +281,12 @@ static uint8_t *body_new(struct bl_device *d, uint64_t size, void **owner, struc
 
 void ring_sink_free(void *sink) { enif_release_resource(sink); }
 
-struct actor_skin *ring_skin_new(ErlNifEnv *env, ERL_NIF_TERM ref, struct bl_error *err)
-{
-    struct actor_skin *s = bl_alloc_zero(NULL, sizeof *s, err);
-    if (!s) return NULL;
-    s->env = enif_alloc_env();
-    s->ref = enif_make_copy(s->env, ref);
-    enif_self(env, &s->owner);
-    pthread_mutex_init(&s->lock, NULL);
-    return s;
-}
-
-void ring_skin_free(void *skin)
-{
-    struct actor_skin *s = skin;
-    enif_free_env(s->env);
-    pthread_mutex_destroy(&s->lock);
-    bl_free(s);
-}
-
 static void free_device(void *skin) { (void)skin; }
 
 const struct bl_device_host ring_host = {
     .answer = answer, .undelivered = undelivered, .batch = batch, .failed = failed, .body_new = body_new,
     .body_free = ring_body_free,
-    .sink_free = ring_sink_free, .actor_ended = ring_actor_ended, .actor_free = ring_skin_free, .device_free = free_device};
+    .sink_free = ring_sink_free, .actor_ended = ring_actor_ended, .actor_free = ring_actor_free, .device_free = free_device};
 
 void ring_requests_load(ErlNifEnv *env)
 {

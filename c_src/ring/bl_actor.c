@@ -22,7 +22,12 @@ static void run(struct bl_job *job);
 
 /* ---- memory ---- */
 
-static size_t aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+/* A block: [front][actor][slots][state], the actor and so each slot at the beginning of a cache line. */
+enum { FRONT_MOST = 64 - 16 }; /* blocks are aligned to 16 bytes */
+
+static size_t slot_bytes(const struct bl_actor *a) { return sizeof(struct bl_slot) << a->ring.shift; }
+
+static uint8_t *inner_state(struct bl_actor *a) { return (uint8_t *)(a + 1) + slot_bytes(a); }
 
 static enum bl_status choose_state(const struct bl_actor_options *o, uint64_t *size, struct bl_error *err)
 {
@@ -51,15 +56,15 @@ static void free_memory(struct bl_actor *a)
     pthread_mutex_destroy(&a->lock);
     struct bl_device *d = a->device;
     bl_handler_close(a->handler, a->guest);
-    const size_t slots = sizeof(struct bl_slot) << a->ring.shift;
-    if (a->own_state) bl_device_free_later(d, a->own_state, (size_t)a->state_size);
-    bl_device_free_later(d, a->block, a->own_state ? slots : slots + (size_t)a->state_size);
+    const bool apart = a->state != inner_state(a);
+    if (apart) bl_device_free_later(d, a->state, (size_t)a->state_size);
+    bl_device_free_later(d, (uint8_t *)a - a->front, slot_bytes(a) + (apart ? 0 : (size_t)a->state_size));
 }
 
 void bl_actor_set_state(struct bl_actor *a, uint8_t *state, uint64_t size)
 {
-    if (a->own_state) bl_free(a->own_state);
-    a->own_state = a->state = state;
+    if (a->state != inner_state(a)) bl_free(a->state);
+    a->state = state;
     a->state_size = size;
 }
 
@@ -67,17 +72,17 @@ static enum bl_status allocate(struct bl_device *d, const struct bl_actor_option
                                struct bl_error *err)
 {
     const unsigned shift = bl_ring_shift(o->queue);
-    const size_t slots = sizeof(struct bl_slot) << shift, head = aligned(sizeof(struct bl_actor));
     size_t bytes;
-    if (!bl_add_size(head + slots + 64, (size_t)state_size, &bytes)) return bl_fail(err, BL_NO_MEMORY);
-    void *block = bl_alloc_zero(&d->quota, bytes, err);
+    if (!bl_add_size(FRONT_MOST + sizeof(struct bl_actor) + (sizeof(struct bl_slot) << shift), (size_t)state_size, &bytes))
+        return bl_fail(err, BL_NO_MEMORY);
+    uint8_t *block = bl_alloc_zero(&d->quota, bytes, err);
     if (!block) return err->status;
-    uint8_t *base = (uint8_t *)(((uintptr_t)block + 63) & ~(uintptr_t)63);
-    struct bl_actor *a = (void *)base;
-    a->block = block;
-    a->state = base + head + slots;
+    const size_t front = -(uintptr_t)block % 64;
+    struct bl_actor *a = (void *)(block + front);
+    a->front = (uint8_t)front;
+    bl_ring_init(&a->ring, (struct bl_slot *)(void *)(a + 1), shift);
+    a->state = inner_state(a);
     a->state_size = state_size;
-    bl_ring_init(&a->ring, (struct bl_slot *)(void *)(base + head), shift);
     pthread_mutex_init(&a->lock, NULL);
     bl_link_init(&a->controls);
     bl_link_init(&a->sinks);
@@ -182,9 +187,10 @@ bool bl_actor_move(struct bl_actor *a, enum bl_phase to)
     return false;
 }
 
-bool bl_actor_kill(struct bl_actor *a)
+bool bl_actor_kill(struct bl_actor *a, const struct bl_error *why)
 {
     if (!bl_actor_move(a, BL_STOPPED)) return false;
+    if (why) a->device->host->failed(a, why); /* before it may end: it does not while its ring is open */
     bl_ring_close(&a->ring);
     bl_keeper_touch(a->device); /* a handler under way is told to stop */
     bl_actor_schedule(a, bl_now_ns());

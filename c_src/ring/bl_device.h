@@ -115,8 +115,9 @@ struct bl_actor {
     uint64_t state_size;
     uint64_t clock; /* hybrid logical */
     int64_t deficit_ns;
-    uint32_t quiet;       /* short messages in a row since a long one */
+    uint8_t quiet;        /* short messages in a row since a long one */
     bool was_long, aside; /* runs on the threads for long handlers */
+    uint8_t front;        /* constant: bytes of its block that lie in front of it */
     /* atomic, written by the consumer (phase: and by who gives a runaway up) */
     uint32_t phase;
     uint64_t handled, refused_by_handler, expired, run_ns;
@@ -131,9 +132,10 @@ struct bl_actor {
     /* constant */
     struct bl_device *device;
     struct bl_link link; /* in device->actors */
-    void *skin, *block;
-    uint8_t *own_state; /* [consumer] the state, when it is a block of its own */
+    void *skin;
 };
+/* There may be ten thousand of them. Lines: producers, tail, two of the consumer, two of anybody. */
+_Static_assert(sizeof(struct bl_actor) == 6 * 64 && offsetof(struct bl_actor, refs) == 4 * 64, "each line has its writer");
 
 struct bl_actor_options {
     const struct bl_ring_handler *handler;
@@ -155,8 +157,9 @@ BL_API void bl_actor_ref(struct bl_actor *a);
 BL_API void bl_actor_unref(struct bl_actor *a);
 /* Something was put where the consumer looks. Any thread; takes one exchange when the actor is scheduled already. */
 BL_API void bl_actor_schedule(struct bl_actor *a, uint64_t now_ns);
-/* Ends it without draining: what waits is answered BL_CLOSED. Any thread, constant time. True: this call did it. */
-BL_API bool bl_actor_kill(struct bl_actor *a);
+/* Ends it without draining: what waits is answered BL_CLOSED. Any thread, constant time. True: this call did it, and has told the
+ * host that it failed if `why` is given. */
+BL_API bool bl_actor_kill(struct bl_actor *a, const struct bl_error *why);
 /* Stops it here and now if nothing waits and no turn is under way; false: it must be asked (BL_STOP). Constant time. */
 BL_API bool bl_actor_stop_idle(struct bl_actor *a);
 BL_API enum bl_phase bl_actor_phase(const struct bl_actor *a);

@@ -96,7 +96,8 @@ struct bl_far_sink {
 };
 
 struct bl_far_actor {
-    uint32_t refs; /* atomic */
+    uint32_t refs;  /* atomic: of the table, flights, routes: who may tell in its name. The last one ends its skin */
+    uint32_t holds; /* atomic: all refs together are one; of handles and subscriptions. The last one frees it */
     uint32_t index;
     struct bl_far *device;
     void *skin;
@@ -221,11 +222,13 @@ BL_API void bl_far_info(struct bl_far *d, struct bl_far_info *out);
 
 /* ---- actors: bl_far_actor.c ---- */
 
-/* As bl_actor_new; asks the process, which answers `request`. The actor is there already, and takes messages. */
+/* As bl_actor_new; asks the process, which answers `request`. The actor is there already, and takes messages. The caller holds it. */
 BL_API enum bl_status bl_far_actor_new(struct bl_far *d, const struct bl_actor_options *options, uint64_t request,
                                        struct bl_far_actor **out, struct bl_error *err);
-BL_API void bl_far_actor_ref(struct bl_far_actor *a);
-BL_API void bl_far_actor_unref(struct bl_far_actor *a);
+BL_API void bl_far_actor_hold(struct bl_far_actor *a);
+BL_API void bl_far_actor_drop(struct bl_far_actor *a);
+void bl_far_actor_ref(struct bl_far_actor *a);
+void bl_far_actor_unref(struct bl_far_actor *a);
 /* Ends it without draining. Any number of times. */
 BL_API void bl_far_actor_kill(struct bl_far_actor *a);
 /* kind: enum bl_control_kind, or BL_FAR_INFO. */

@@ -84,7 +84,7 @@ enum bl_status bl_far_actor_new(struct bl_far *d, const struct bl_actor_options 
         return bl_fail_limit(err, "state_size", BL_FAR_BODY_MOST, o->state_bytes);
     struct bl_far_actor *a = bl_alloc_zero(&d->quota, sizeof *a, err);
     if (!a) return err->status;
-    *a = (struct bl_far_actor){.refs = 1, .device = d, .skin = o->skin, .handler = o->handler, .state_size = o->state_size,
+    *a = (struct bl_far_actor){.refs = 1, .holds = 2, .device = d, .skin = o->skin, .handler = o->handler, .state_size = o->state_size,
                                .queue = UINT64_C(1) << bl_ring_shift(o->queue), .priority = o->priority};
     bl_link_init(&a->sinks);
     a->saved = new_saved(d, o->state_bytes, err);
@@ -102,11 +102,11 @@ enum bl_status bl_far_actor_new(struct bl_far *d, const struct bl_actor_options 
     pthread_mutex_unlock(&d->lock);
     if (status != BL_OK) {
         a->skin = NULL; /* still the caller's */
-        bl_far_actor_unref(a);
-        return status;
+        bl_far_actor_drop(a);
     }
-    *out = a;
-    return BL_OK;
+    bl_far_actor_unref(a);
+    if (status == BL_OK) *out = a;
+    return status;
 }
 
 void bl_far_actor_ref(struct bl_far_actor *a) { __atomic_add_fetch(&a->refs, 1, __ATOMIC_RELAXED); /* by who has one */ }
@@ -115,6 +115,16 @@ void bl_far_actor_unref(struct bl_far_actor *a)
 {
     /* Acquire and release: the last one sees what all others did before they let go. */
     if (__atomic_sub_fetch(&a->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
+    if (a->skin) a->device->host->actor_ended(a->skin);
+    bl_far_actor_drop(a);
+}
+
+void bl_far_actor_hold(struct bl_far_actor *a) { __atomic_add_fetch(&a->holds, 1, __ATOMIC_RELAXED); /* by who has one */ }
+
+void bl_far_actor_drop(struct bl_far_actor *a)
+{
+    /* Acquire and release: as above. */
+    if (__atomic_sub_fetch(&a->holds, 1, __ATOMIC_ACQ_REL) > 0) return;
     struct bl_far *d = a->device;
     if (a->skin) d->host->actor_free(a->skin);
     bl_far_saved_unref(a->saved);
@@ -174,7 +184,6 @@ void bl_far_actor_end(struct bl_far_actor *a, enum bl_phase phase, const struct 
     if (!listed) return;
     drop_sinks(d, &sinks);
     drop_routes(route, routes);
-    if (a->skin) d->host->actor_ended(a->skin);
     bl_far_actor_unref(a);
 }
 

@@ -255,7 +255,7 @@ static void on_control(const struct bl_far_head *h)
         info(h, a);
     } else if (h->function == BL_FAR_KILL) {
         bl_far_end_answer(h->token, NULL, 0);
-        bl_actor_kill(a);
+        bl_actor_kill(a, NULL);
     } else {
         control(h, a);
     }

@@ -265,7 +265,7 @@ static void kill_all(struct bl_device *d)
         }
         pthread_mutex_unlock(&d->lock);
         if (!victim) return;
-        if (bl_actor_kill(victim)) d->host->failed(victim, &err);
+        bl_actor_kill(victim, &err);
         bl_actor_unref(victim);
     }
 }

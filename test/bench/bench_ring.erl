@@ -3,7 +3,7 @@
 %% @doc The ring, and actors seen from Erlang.
 -module(bench_ring).
 
--export([run/0]).
+-export([run/0, idle_bytes/0]).
 
 -define(IDLE_MS, 2).
 -define(FLIGHT, 256).
@@ -195,29 +195,52 @@ c4_dirty() ->
         floor => fun() -> 1000 * beamline_bench:mean_us(5000, fun() -> ok = floor_nif_dirty:nothing() end) end
     }).
 
-%% What the device counts, the handle in the VM, and the process's part of it: from the VM's and the device's own numbers.
+%% Ten thousand that have each handled a message. What the device counts and what the VM has for their handles and monitors; then
+%% what the operating system says that a fresh VM has grown by, malloc's part included. Nobody keeps a term: actors need none.
 c6_bytes() ->
     beamline_bench:compare(#{
         name => "ring/c6_bytes", unit => "bytes/actor", better => lower, goal => 1, against => "limit",
-        value => fun idle_bytes/0, floor => fun() -> 2048 end
+        value => fun() -> {Counted, _} = in_a_fresh_vm(idle_bytes), Counted end, floor => fun() -> 2048 end
+    }),
+    beamline_bench:compare(#{
+        name => "ring/c6_resident", unit => "bytes/actor", better => lower, goal => 1, against => "limit",
+        value => fun() -> {_, Resident} = in_a_fresh_vm(idle_bytes), Resident end, floor => fun() -> 2048 end
     }).
 
+in_a_fresh_vm(Function) ->
+    {ok, Peer, _} = peer:start_link(#{connection => standard_io, args => ["-pa" | code:get_path()]}),
+    try
+        peer:call(Peer, ?MODULE, Function, [], 60_000)
+    after
+        peer:stop(Peer)
+    end.
+
+-spec idle_bytes() -> {Counted :: float(), Resident :: float()}.
 idle_bytes() ->
+    {ok, _} = application:ensure_all_started(beamline),
     {ok, Device} = beamline_ring:open(#{threads => 1}),
     N = 10000,
+    ok = make_idle(Device, 10),
     erlang:garbage_collect(),
-    Before = vm_bytes(),
-    Actors = [element(2, beamline_ring:start(Device, echo)) || _ <- lists:seq(1, N)],
+    {ok, #{memory := Device1}} = beamline_ring:info(Device),
+    {Vm1, Resident1} = {erlang:memory(system), resident_bytes()},
+    ok = make_idle(Device, N),
     erlang:garbage_collect(),
-    {ok, #{memory := Bytes, actors := N}} = beamline_ring:info(Device),
-    After = vm_bytes(),
-    N = length(Actors),
-    ok = beamline_ring:close(Device),
-    flush(),
-    (Bytes + After - Before) / N.
+    {Vm2, Resident2} = {erlang:memory(system), resident_bytes()},
+    {ok, #{memory := Device2, actors := Actors}} = beamline_ring:info(Device),
+    Actors = N + 10,
+    {(Device2 - Device1 + Vm2 - Vm1) / N, (Resident2 - Resident1) / N}.
 
-%% Handles are binaries and monitors of the VM; the list of terms is the bench's own.
-vm_bytes() -> erlang:memory(binary) + erlang:memory(system).
+make_idle(_, 0) -> ok;
+make_idle(Device, N) ->
+    {ok, Actor} = beamline_ring:start(Device, echo),
+    {ok, _} = call(Actor),
+    make_idle(Device, N - 1).
+
+resident_bytes() ->
+    {ok, Text} = file:read_file("/proc/self/statm"),
+    [_, Pages | _] = binary:split(Text, <<" ">>, [global]),
+    4096 * binary_to_integer(Pages).
 
 flush() -> receive {beamline, _, {failed, closed}} -> flush() after 50 -> ok end.
 

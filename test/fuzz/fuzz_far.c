@@ -102,7 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     for (uint64_t r = 1; r < request; r++) FUZZ_CHECK(far_seen.answers[r] == 1);
     for (int i = 0; i < 2; i++) {
         bl_far_actor_end(actor[i], BL_STOPPED, NULL);
-        bl_far_actor_unref(actor[i]);
+        bl_far_actor_drop(actor[i]);
     }
     FUZZ_CHECK(device->flight_count == 0 && device->actor_count == 0 && bl_quota_used(&device->quota) == 0 && device->refs == 1);
     bl_far_unref(device);

@@ -114,6 +114,22 @@ an_actor_can_be_called_from_another_node_test_() ->
         ?assertEqual("{ok,<<\"far\">>}", Said)
     end}.
 
+%% What an actor tells goes out under the reference that the caller holds, whatever the node is called meanwhile.
+an_actor_keeps_its_name_when_distribution_starts_and_stops_test_() ->
+    {timeout, 60, fun() ->
+        Script = "{ok, _} = application:ensure_all_started(beamline), {ok, D} = beamline_ring:open(#{threads => 1}), "
+            "Late = fun(A) -> ok = beamline_ring:cast(A, <<1>>, #{timeout => 0}), Ref = beamline_ring:ref(A), "
+            "    receive {beamline, Ref, {undelivered, 0, timeout}} -> ok after 5000 -> halt(1) end end, "
+            "Start = fun() -> {ok, A} = beamline_ring:start(D, echo), A end, "
+            "A = Start(), Late(A), {ok, _} = net_kernel:start([list_to_atom(\"a@127.0.0.1\"), longnames]), "
+            "B = Start(), Late(A), Late(B), ok = net_kernel:stop(), Late(A), Late(B), "
+            "io:format(\"told\"), halt().",
+        Port = integer_to_list(20000 + rand:uniform(20000)),
+        Said = run("erl -noshell -start_epmd false -erl_epmd_port " ++ Port ++ " -pa " ++ filename:dirname(code:which(beamline_ring)),
+                   Script, ""),
+        ?assertEqual("told", Said)
+    end}.
+
 run(Erl, Script, Second) ->
     Words = string:lexemes(Erl, " "),
     Port = open_port({spawn_executable, os:find_executable(hd(Words))},

@@ -127,7 +127,7 @@ static struct bl_actor *start(struct bl_device *d, const struct bl_ring_handler 
 
 static void stop(struct bl_actor *a)
 {
-    bl_actor_kill(a);
+    bl_actor_kill(a, NULL);
     bl_actor_unref(a);
 }
 

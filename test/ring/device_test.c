@@ -133,10 +133,10 @@ TEST(stopping_drains_and_killing_answers_closed)
     CHECK_INT(control(a, BL_STOP, NULL, 101)->status, BL_OK);
     for (unsigned i = 0; i < 10; i++) CHECK_INT(reply(i)->status, BL_OK);
     CHECK_INT(call(a, 0, 50), BL_CLOSED);
-    bl_actor_kill(b);
+    bl_actor_kill(b, NULL);
     for (unsigned i = 0; i < 10; i++) CHECK_INT(reply(20 + i)->status, BL_CLOSED);
     CHECK_INT(bl_actor_control(b, BL_RESUME, NULL, 102, &why), BL_CLOSED);
-    bl_actor_kill(b);
+    bl_actor_kill(b, NULL);
     bl_actor_unref(a);
     bl_actor_unref(b);
     close_device(d);
@@ -337,7 +337,7 @@ TEST(a_killed_actor_stops_its_handler)
     CHECK_INT(send_until(a, 1, &us, sizeof us, 1, 0), BL_OK);
     usleep(5000);
     const uint64_t begin = bl_now_ns();
-    bl_actor_kill(a);
+    bl_actor_kill(a, NULL);
     reply(1);
     CHECK(bl_now_ns() - begin < 1000000000);
     bl_actor_unref(a);
@@ -403,7 +403,7 @@ static void *kill_some(void *arg)
     struct bl_actor **actor = arg;
     for (int i = 0; i < 4; i++) {
         usleep(300);
-        bl_actor_kill(actor[i]);
+        bl_actor_kill(actor[i], NULL);
     }
     return NULL;
 }

@@ -134,7 +134,7 @@ TEST(messages_of_all_sizes_come_back)
         if (sizes[i] >= 8) CHECK_INT(far_seen.first[request], request);
     }
     bl_far_actor_kill(echo);
-    bl_far_actor_unref(echo);
+    bl_far_actor_drop(echo);
     close_device(d);
     int status;
     CHECK_INT(waitpid(pid, &status, 0), pid);
@@ -196,7 +196,7 @@ TEST(what_is_under_way_when_its_process_is_killed_is_answered_once)
     CHECK(eventually(all_answered, NULL));
     for (uint64_t i = 1000; i < 1000 + SENDERS * EACH; i++)
         if (far_seen.answers[i] != 1) CHECK_INT(far_seen.answers[i], 1);
-    for (int i = 0; i < SENDERS; i++) bl_far_actor_unref(senders[i].actor);
+    for (int i = 0; i < SENDERS; i++) bl_far_actor_drop(senders[i].actor);
     close_device(d);
     int status;
     CHECK_INT(waitpid(pid, &status, 0), pid);
@@ -261,7 +261,7 @@ static void end_liar(struct liar *l)
     CHECK(eventually(is_down, l->device));
     munmap(l->end.memory, sizeof *l->end.memory);
     close(l->end.socket);
-    bl_far_actor_unref(l->actor);
+    bl_far_actor_drop(l->actor);
     close_device(l->device);
 }
 
