@@ -293,7 +293,7 @@ static enum bl_status send_message(struct bl_actor *a, struct bl_slot *message, 
 
 static struct reading reading_of(struct bl_actor *a)
 {
-    return (struct reading){__atomic_load_n(&a->handler, __ATOMIC_ACQUIRE), &a->device->quota, a->device};
+    return (struct reading){__atomic_load_n(&a->handler, __ATOMIC_ACQUIRE), &a->device->quota, a->device, NULL};
 }
 
 /* (Actor, Message, TimeoutMs | -1) -> ok | {error, Reason} */
@@ -513,7 +513,7 @@ static ERL_NIF_TERM nif_credit(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
 
 /* ---- buffers --------------------------------------------------------------------------------------- */
 
-/* (Device, Bytes) -> {ok, Buffer} | {error, Reason}. A large one is zeroed on a dirty scheduler. */
+/* (Device, Bytes) -> {ok, Buffer} | {Id, RequestRef, Buffer} | {error, Reason}. A large one is zeroed on a dirty scheduler. */
 static ERL_NIF_TERM nif_buffer(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     struct handle *h;
@@ -521,13 +521,11 @@ static ERL_NIF_TERM nif_buffer(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     struct bl_ring_buffer *b;
     struct bl_error err;
     ERL_NIF_TERM term;
-    if (ring_handle_get(env, argv[0], FAR_DEVICE_HANDLE, &h)) {
-        bl_fail_unsupported(&err, "buffers");
-        return ring_error(env, &err);
-    }
-    if (!ring_handle_get(env, argv[0], DEVICE_HANDLE, &h) || !enif_get_uint64(env, argv[1], &size)) return enif_make_badarg(env);
+    const bool far = ring_handle_get(env, argv[0], FAR_DEVICE_HANDLE, &h);
+    if ((!far && !ring_handle_get(env, argv[0], DEVICE_HANDLE, &h)) || !enif_get_uint64(env, argv[1], &size)) return enif_make_badarg(env);
     if (size > INLINE_COPY && enif_thread_type() == ERL_NIF_THR_NORMAL_SCHEDULER)
         return enif_schedule_nif(env, "buffer", ERL_NIF_DIRTY_JOB_CPU_BOUND, nif_buffer, argc, argv);
+    if (far) return ring_far_buffer(env, h, size);
     struct bl_device *d = ring_handle_enter(h);
     if (!d) return closed(env);
     const enum bl_status status = bl_ring_buffer_new(d, size, &b, &err);
@@ -632,14 +630,24 @@ static ERL_NIF_TERM nif_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     return read_now(env, argc, argv);
 }
 
+/* Is it a large one that take must copy? */
+static bool is_large_far(struct handle *h)
+{
+    const struct bl_ring_buffer *b = ring_handle_enter(h);
+    const bool large = b && b->far && b->size > INLINE_COPY;
+    if (b) ring_handle_leave(h);
+    return large;
+}
+
 /* (Buffer) -> {ok, Binary} | {error, Reason}: its memory; the handle is closed */
 static ERL_NIF_TERM nif_take(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
-    (void)argc;
     struct handle *h;
     struct bl_error err;
     ERL_NIF_TERM binary;
     if (!ring_handle_get(env, argv[0], BUFFER_HANDLE, &h)) return enif_make_badarg(env);
+    if (enif_thread_type() == ERL_NIF_THR_NORMAL_SCHEDULER && is_large_far(h))
+        return enif_schedule_nif(env, "take", ERL_NIF_DIRTY_JOB_CPU_BOUND, nif_take, argc, argv);
     return ring_handle_take(env, h, &binary, &err) == BL_OK ? pair(env, am_ok, binary) : ring_error(env, &err);
 }
 

@@ -74,7 +74,8 @@ void ring_actor_free(void *skin);
 bool ring_handle_close(struct handle *h);
 /* BL_BUSY, BL_CLOSED, BL_INVALID (not the owner; the new one is dead). */
 enum bl_status ring_handle_give(ErlNifEnv *env, struct handle *h, const ErlNifPid *to, struct bl_error *err);
-/* A binary that is the buffer's memory; its handle is closed. BL_BUSY, BL_CLOSED. */
+/* A binary that is the buffer's memory, or a copy of it where another process could write it; its handle is closed. BL_BUSY,
+ * BL_CLOSED. */
 enum bl_status ring_handle_take(ErlNifEnv *env, struct handle *h, ERL_NIF_TERM *out, struct bl_error *err);
 /* Calls for each open device, of both kinds. */
 void ring_devices_each(void (*fun)(struct handle *h, void *arg), void *arg);
@@ -105,7 +106,8 @@ void ring_body_free(void *owner);
 struct reading {
     const struct bl_ring_handler *handler;
     struct bl_quota *quota;
-    const struct bl_device *device; /* of buffers; NULL: it takes none */
+    const struct bl_device *device; /* of buffers */
+    const struct bl_far *far;       /* or this */
 };
 enum bl_status ring_message_read(ErlNifEnv *env, const struct reading *how, ERL_NIF_TERM term, struct bl_slot *slot, bool *badarg,
                                  struct bl_error *err);
@@ -168,6 +170,7 @@ ERL_NIF_TERM ring_far_call(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 ERL_NIF_TERM ring_far_control(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 ERL_NIF_TERM ring_far_route(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 ERL_NIF_TERM ring_far_subscribe(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+ERL_NIF_TERM ring_far_buffer(ErlNifEnv *env, struct handle *h, uint64_t size);
 ERL_NIF_TERM ring_far_device_map(ErlNifEnv *env, const struct handle *h);
 
 /* ---- guests ---- */

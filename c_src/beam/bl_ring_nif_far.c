@@ -286,7 +286,7 @@ static enum bl_status send(ErlNifEnv *env, struct bl_far_actor *a, ERL_NIF_TERM 
                            bool *badarg, struct bl_error *err)
 {
     struct bl_slot message = {.deadline_ns = deadline_ns, .stamp = bl_now_ns()};
-    const struct reading how = {__atomic_load_n(&a->handler, __ATOMIC_ACQUIRE), &a->device->quota, NULL};
+    const struct reading how = {__atomic_load_n(&a->handler, __ATOMIC_ACQUIRE), &a->device->quota, NULL, a->device};
     ErlNifPid self;
     enum bl_status status = ring_message_read(env, &how, term, &message, badarg, err);
     if (status != BL_OK) return status;
@@ -406,4 +406,23 @@ ERL_NIF_TERM ring_far_subscribe(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
     }
     ring_handle_leave(h);
     return status == BL_OK ? ok(env, term) : ring_error(env, &err);
+}
+
+/* ---- buffers ---- */
+
+/* (Device, Bytes) -> {Id, RequestRef, Buffer} | {error, Reason}: the request's answer says whether it is there */
+ERL_NIF_TERM ring_far_buffer(ErlNifEnv *env, struct handle *h, uint64_t size)
+{
+    struct bl_error err;
+    struct bl_ring_buffer *b;
+    ERL_NIF_TERM term;
+    struct bl_far *d = ring_handle_enter(h);
+    if (!d) return closed(env);
+    const ERL_NIF_TERM ref = enif_make_ref(env);
+    const uint64_t id = ring_request_new(env, CONTROL_REQUEST, ref, &err);
+    const enum bl_status status = id == 0 ? err.status : bl_far_buffer_new(d, size, id, &b, &err);
+    if (status != BL_OK && id != 0) ring_request_drop(id);
+    ring_handle_leave(h);
+    if (status != BL_OK) return ring_error(env, &err);
+    return ring_handle_make(env, BUFFER_HANDLE, b, &term) ? enif_make_tuple3(env, enif_make_uint64(env, id), ref, term) : closed(env);
 }

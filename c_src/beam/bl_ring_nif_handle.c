@@ -199,19 +199,37 @@ enum bl_status ring_handle_give(ErlNifEnv *env, struct handle *h, const ErlNifPi
     return status;
 }
 
+/* The use as a writer is given back by the binary's end: the memory is its own until then. */
+static void take_memory(ErlNifEnv *env, struct bl_ring_buffer *b, ERL_NIF_TERM *out)
+{
+    struct taken *t = enif_alloc_resource(taken_type, sizeof *t);
+    t->buffer = b;
+    *out = enif_make_resource_binary(env, t, b->data, (size_t)b->size);
+    enif_release_resource(t);
+}
+
+static enum bl_status take_copy(ErlNifEnv *env, struct bl_ring_buffer *b, ERL_NIF_TERM *out, struct bl_error *err)
+{
+    ErlNifBinary copy;
+    const bool there = enif_alloc_binary((size_t)b->size, &copy);
+    if (there) {
+        memcpy(copy.data, b->data, (size_t)b->size);
+        *out = enif_make_binary(env, &copy);
+    }
+    bl_ring_buffer_done(b, true);
+    return there ? BL_OK : bl_fail(err, BL_NO_MEMORY);
+}
+
 enum bl_status ring_handle_take(ErlNifEnv *env, struct handle *h, ERL_NIF_TERM *out, struct bl_error *err)
 {
     struct bl_ring_buffer *b = ring_handle_enter(h);
     if (!b) return bl_fail(err, BL_CLOSED);
     enum bl_status status = b->parent ? bl_fail_invalid(err, "buffer", "a view") : bl_ring_buffer_use(b, true, err);
-    if (status == BL_OK) {
-        /* The use as a writer is never given back: the memory is the binary's now. */
-        struct taken *t = enif_alloc_resource(taken_type, sizeof *t);
-        t->buffer = b;
-        *out = enif_make_resource_binary(env, t, b->data, (size_t)b->size);
-        enif_release_resource(t);
-        ring_handle_close(h);
-    }
+    if (status == BL_OK && b->far)
+        status = take_copy(env, b, out, err);
+    else if (status == BL_OK)
+        take_memory(env, b, out);
+    if (status == BL_OK) ring_handle_close(h);
     ring_handle_leave(h);
     return status;
 }

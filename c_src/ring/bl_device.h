@@ -10,7 +10,7 @@
  *   bl_message.c     one message: into the ring, through the handler, its answer
  *   bl_control.c     suspend, resume, checkpoint, upgrade, stop: between two messages
  *   bl_route.c       who sends to whom; subscribers
- *   bl_ring_buffer.c      buffers and views
+ *   bl_buffer.c      buffers and views
  *   bl_handlers.c    the handlers that a device knows; what is native and what is a guest
  *   bl_far.h         a device in another process
  *
@@ -54,6 +54,7 @@ enum {
 
 struct bl_device;
 struct bl_actor;
+struct bl_far;
 
 /* What a handler replied, or a control brought. Borrowed: an owner that a host function keeps it sets to NULL. */
 struct bl_result {
@@ -243,22 +244,30 @@ size_t bl_sinks_room(struct bl_actor *a);
 void bl_sinks_batch(struct bl_actor *a, const struct bl_result *results, size_t count);
 void bl_routes_end(struct bl_actor *a);
 
-/* ---- buffers: bl_ring_buffer.c ---- */
+/* ---- buffers: bl_buffer.c ---- */
 
 struct bl_ring_buffer {
     uint32_t refs; /* atomic */
     uint32_t use;  /* atomic: readers, or BL_BUFFER_WRITER, or BL_BUFFER_CLOSED; of the parent for a view */
-    struct bl_device *device;
+    struct bl_device *device; /* whose; NULL: `far`'s */
+    struct bl_far *far;
     struct bl_ring_buffer *parent; /* of a view */
     uint8_t *data;
     uint64_t size;
-    void *skin;
+    void (*release)(void *home); /* gives memory back that is not the device's own; NULL: it is */
+    void *home;
 };
 #define BL_BUFFER_WRITER UINT32_C(0x40000000)
 #define BL_BUFFER_CLOSED UINT32_C(0x80000000)
 
 /* Zeroed. */
 BL_API enum bl_status bl_ring_buffer_new(struct bl_device *d, uint64_t size, struct bl_ring_buffer **out, struct bl_error *err);
+/* The same over memory that is there already, of a device here (d) or in another process (far). BL_NO_MEMORY, BL_LIMIT: `release` is
+ * not called then. */
+enum bl_status bl_ring_buffer_over(struct bl_device *d, struct bl_far *far, const struct bl_ring_buffer *memory,
+                                   struct bl_ring_buffer **out, struct bl_error *err);
+/* The buffer that a view is of, or itself. */
+BL_API struct bl_ring_buffer *bl_ring_buffer_whole(struct bl_ring_buffer *b);
 /* Part of another: shares its memory and its word `use`. BL_INVALID: out of bounds. */
 BL_API enum bl_status bl_ring_buffer_view(struct bl_ring_buffer *of, uint64_t offset, uint64_t size,
                                           struct bl_ring_buffer **out, struct bl_error *err);

@@ -8,6 +8,7 @@
  *   bl_far.c            opening and closing, handlers, statistics
  *   bl_far_actor.c      actors: start, routes, subscribers, checkpoints; all of it again for the next process
  *   bl_far_flight.c     what was accepted and is not answered: in, out, and never twice
+ *   bl_far_buffer.c     buffers: memory that this side and each of its processes see
  *   bl_far_link.c       the threads: one sends what could not go out at once, one reads
  *   bl_far_read.c       what the process says
  *   bl_far_serve.h      the other end
@@ -34,6 +35,7 @@ enum {
     BL_FAR_TOLD_BYTES = 4 << 20,    /* what the processes of a device may say about handlers in all */
     BL_FAR_TOLD_NAMES = 16384,
     BL_FAR_TEXT = 4096,             /* bytes of a path */
+    BL_FAR_BUFFERS_MOST = 4096,     /* of a device: each is a mapping, of which the kernel allows a process 65,530 */
     BL_FAR_LOOK_MS = 20,
 };
 
@@ -71,6 +73,22 @@ struct bl_far_known {
     const char *names[BL_FAR_NAMES + 3]; /* functions, NULL, ports, NULL */
     size_t text_size;
     char text[]; /* of the names, then its own */
+};
+
+/* The memory of a buffer: a piece of the device's second file, of which no byte is ever used for two. */
+struct bl_far_block {
+    struct bl_far *device;
+    uint64_t offset, bytes, size; /* in the file; whole pages; as asked */
+    uint32_t index;
+    bool lent; /* [lock] */
+    uint8_t *data;
+};
+
+/* The buffers of a message. */
+struct bl_far_uses {
+    struct bl_far_use use[BL_RING_BUFFERS]; /* first: the record's body */
+    struct bl_ring_buffer *buffer[BL_RING_BUFFERS];
+    uint16_t count, flags; /* of the slot */
 };
 
 /* What an actor begins with, at first or again. */
@@ -131,6 +149,7 @@ struct bl_far_flight {
     const uint8_t *data; /* a body that is longer than the head holds */
     void *owner;         /* of it, until it is sent: body_free */
     char *text;          /* or this is the body, kept until it is answered */
+    struct bl_far_uses *uses; /* or this, and the buffers with it */
     bool again;          /* START */
 };
 
@@ -182,6 +201,12 @@ struct bl_far {
     /* Actors by index; NULL: free. */
     struct bl_far_actor **actor;
     uint32_t actor_room, actor_count, sink_count, next_index;
+    /* Buffers. */
+    int arena;            /* constant: the file */
+    uint64_t arena_bytes; /* of it that were ever used */
+    struct bl_far_block **block; /* by index; NULL: free */
+    uint32_t block_room, block_next, block_count;
+    uint64_t buffer_count; /* atomic, with views */
     /* Counters of all processes together. */
     uint64_t started, busy, undelivered, failures;
     struct bl_device_stats stats, past; /* of this process, of those before */
@@ -253,9 +278,22 @@ void bl_far_save(struct bl_far_actor *a, struct bl_far_saved *saved);
 void bl_far_saved_unref(struct bl_far_saved *s);
 void bl_far_sink_unref(struct bl_far *d, struct bl_far_sink *s);
 
+/* ---- buffers: bl_far_buffer.c ---- */
+
+/* As bl_ring_buffer_new; asks the process to take it in, which answers `request`. May take a while. BL_LIMIT (memory, BUFFERS_MOST),
+ * BL_NO_MEMORY, BL_BUSY, BL_CLOSED. */
+BL_API enum bl_status bl_far_buffer_new(struct bl_far *d, uint64_t size, uint64_t request, struct bl_ring_buffer **out,
+                                        struct bl_error *err);
+/* The slot's buffers as the process knows them. They are still the slot's when there is no memory (NULL). */
+struct bl_far_uses *bl_far_uses_new(const struct bl_slot *slot, struct bl_error *err);
+/* Gives the buffers back. Lock not held. */
+void bl_far_uses_done(struct bl_far_uses *uses);
+/* Names all of them to a process that has just come. Lock held. */
+void bl_far_buffers_again(struct bl_far *d);
+
 /* ---- under way: bl_far_flight.c ---- */
 
-/* Sends a message; takes over what the slot holds (no buffers). request 0: a cast of slot->reply_to. */
+/* Sends a message; takes over what the slot holds. request 0: a cast of slot->reply_to. */
 BL_API enum bl_status bl_far_message(struct bl_far_actor *a, const struct bl_slot *slot, uint64_t request, struct bl_error *err);
 /* BL_LOAD, BL_STATS: asks the process. `text` is copied. */
 BL_API enum bl_status bl_far_ask(struct bl_far *d, enum bl_far_kind kind, const char *text, uint64_t request, struct bl_error *err);
@@ -293,7 +331,7 @@ void bl_far_wake(struct bl_far *d);
 /* ---- the other end: bl_far_serve.c, bl_far_do.c ---- */
 
 struct bl_far_end {
-    int socket;
+    int socket, arena;
     struct bl_far_memory *memory;
     struct bl_far_setup setup;
 };

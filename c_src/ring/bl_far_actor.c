@@ -423,6 +423,7 @@ void bl_far_again(struct bl_far *d)
 {
     bool ok = true;
     for (size_t i = 0; i < d->library_count && ok; i++) ok = load_again(d, d->library[i]);
+    bl_far_buffers_again(d);
     for (uint32_t i = 0; i < d->actor_room && ok; i++)
         if (d->actor[i]) ok = start_again(d->actor[i]);
     for (uint32_t i = 0; i < d->actor_room && ok; i++)

@@ -141,34 +141,45 @@ static void closed(uint64_t token)
     bl_far_end_answer(token, &err, 0);
 }
 
+static enum bl_status put_message(struct bl_actor *a, const struct bl_far_head *h, const struct bl_slot *message, struct bl_error *err)
+{
+    uint64_t position;
+    struct bl_slot *slot;
+    const enum bl_status status = bl_message_claim(a, &position, &slot, err);
+    if (status != BL_OK) return status;
+    slot->reply_to = h->token;
+    slot->deadline_ns = h->deadline;
+    slot->stamp = h->stamp;
+    slot->function = h->function;
+    slot->flags = (uint16_t)(message->flags | (h->flags & BL_MESSAGE_REQUEST));
+    slot->size = message->size;
+    slot->payload = message->payload;
+    bl_message_send(a, position, bl_now_ns());
+    return BL_OK;
+}
+
 /* Takes the body over. */
 static void on_message(const struct bl_far_head *h, uint8_t *body)
 {
     struct bl_actor *a = find_actor(h->actor);
-    uint64_t position;
-    struct bl_slot *slot;
+    struct bl_slot message = {.flags = 0, .size = 0};
     struct bl_error err;
-    enum bl_status status = a ? bl_message_claim(a, &position, &slot, &err) : bl_fail(&err, BL_CLOSED);
-    if (status == BL_OK) {
-        slot->reply_to = h->token;
-        slot->deadline_ns = h->deadline;
-        slot->stamp = h->stamp;
-        slot->function = h->function;
-        slot->flags = (uint16_t)(h->flags & BL_MESSAGE_REQUEST);
-        slot->size = (uint16_t)(body ? 0 : h->total);
-        if (body) {
-            slot->flags |= BL_MESSAGE_BODY;
-            slot->payload.body.data = body;
-            slot->payload.body.size = h->total;
-            slot->payload.body.owner = body;
-        } else {
-            memcpy(slot->payload.bytes, h->bytes, sizeof h->bytes);
-        }
-        bl_message_send(a, position, bl_now_ns());
+    enum bl_status status = a ? BL_OK : bl_fail(&err, BL_CLOSED);
+    const bool buffers = (h->flags & BL_MESSAGE_BUFFERS) != 0;
+    if (status == BL_OK && buffers) {
+        status = bl_far_end_uses(h, body, &message, &err);
+    } else if (body) {
+        message.flags = BL_MESSAGE_BODY;
+        message.payload.body.data = body;
+        message.payload.body.size = h->total;
+        message.payload.body.owner = body;
     } else {
-        bl_free(body);
-        bl_far_end_answer(h->token, &err, 0);
+        message.size = (uint16_t)h->total;
+        memcpy(message.payload.bytes, h->bytes, sizeof h->bytes);
     }
+    if (status == BL_OK && (status = put_message(a, h, &message, &err)) != BL_OK && buffers) bl_far_end_unuse(&message);
+    if (status != BL_OK || buffers) bl_free(body);
+    if (status != BL_OK) bl_far_end_answer(h->token, &err, 0);
     if (a) bl_actor_unref(a);
 }
 
@@ -389,6 +400,8 @@ void bl_far_end_do(const struct bl_far_head *h, uint8_t *body)
     case BL_FAR_ROUTE: on_route(h); break;
     case BL_FAR_LOAD: on_load(h, body); break;
     case BL_FAR_STATS: on_stats(h); break;
+    case BL_FAR_BUFFER:
+    case BL_FAR_UNBUFFER: bl_far_end_lend(h); break;
     default: on_subscriber(h); break;
     }
     bl_free(body);

@@ -78,6 +78,7 @@ void bl_far_quiet(struct bl_far *d, const struct bl_far_head *head, struct bl_fa
     }
     f->head.function = head->function;
     f->head.deadline = head->deadline;
+    f->head.stamp = head->stamp;
     f->head.flags = head->flags;
     bl_far_flight_go(d, f);
 }
@@ -97,14 +98,41 @@ static enum bl_status takes_messages(struct bl_far_actor *a, struct bl_error *er
     return bl_fail_busy(err, 1);
 }
 
+/* Where the bytes of a message are, and how many. */
+struct content {
+    const void *data;
+    uint64_t size;
+    void *owner;
+    struct bl_far_uses *uses;
+};
+
+static enum bl_status content_of(const struct bl_slot *slot, struct content *c, struct bl_error *err)
+{
+    *c = (struct content){.data = slot->payload.bytes, .size = slot->size};
+    if (slot->flags & BL_MESSAGE_BODY)
+        *c = (struct content){.data = slot->payload.body.data, .size = slot->payload.body.size, .owner = slot->payload.body.owner};
+    if (slot->flags & BL_MESSAGE_BUFFERS) {
+        c->uses = bl_far_uses_new(slot, err);
+        if (!c->uses) return err->status;
+        c->data = c->uses->use;
+        c->size = slot->size * sizeof c->uses->use[0];
+    }
+    return c->size <= BL_FAR_BODY_MOST ? BL_OK : bl_fail_limit(err, "message_bytes", BL_FAR_BODY_MOST, c->size);
+}
+
+static void drop_slot(struct bl_far *d, const struct bl_slot *slot)
+{
+    if (slot->flags & BL_MESSAGE_BODY) d->host->body_free(slot->payload.body.owner);
+    if (slot->flags & BL_MESSAGE_BUFFERS)
+        for (unsigned i = 0; i < slot->size; i++) bl_ring_buffer_done(slot->payload.buffers[i], slot->flags >> BL_MESSAGE_WRITES >> i & 1);
+}
+
 enum bl_status bl_far_message(struct bl_far_actor *a, const struct bl_slot *slot, uint64_t request, struct bl_error *err)
 {
     struct bl_far *d = a->device;
-    const bool body = (slot->flags & BL_MESSAGE_BODY) != 0;
-    const uint64_t size = body ? slot->payload.body.size : slot->size;
     struct bl_far_flight *f = NULL;
-    enum bl_status status = BL_OK;
-    if (size > BL_FAR_BODY_MOST) status = bl_fail_limit(err, "message_bytes", BL_FAR_BODY_MOST, size);
+    struct content c;
+    enum bl_status status = content_of(slot, &c, err);
     pthread_mutex_lock(&d->lock);
     if (status == BL_OK) status = takes_messages(a, err);
     const enum bl_far_flight_kind kind = request ? BL_FLIGHT_CALL : BL_FLIGHT_CAST;
@@ -112,18 +140,21 @@ enum bl_status bl_far_message(struct bl_far_actor *a, const struct bl_slot *slot
     if (f) {
         a->inside++;
         f->request = request ? request : slot->reply_to;
-        f->head.flags = request ? BL_MESSAGE_REQUEST : 0;
+        f->head.flags = (uint16_t)((slot->flags & ~BL_MESSAGE_BODY) | (request ? BL_MESSAGE_REQUEST : 0));
         f->head.function = slot->function;
         f->head.deadline = slot->deadline_ns;
         f->head.stamp = slot->stamp;
-        f->head.total = (uint32_t)size;
-        f->data = body ? slot->payload.body.data : NULL;
-        f->owner = body ? slot->payload.body.owner : NULL;
-        if (size <= BL_FAR_INLINE) memcpy(f->head.bytes, body ? f->data : slot->payload.bytes, size);
+        f->head.total = (uint32_t)c.size;
+        f->data = c.data;
+        f->owner = c.owner;
+        f->uses = c.uses;
+        if (c.size <= BL_FAR_INLINE) memcpy(f->head.bytes, c.data, c.size);
         bl_far_flight_go(d, f);
     }
     pthread_mutex_unlock(&d->lock);
-    if (!f && body) d->host->body_free(slot->payload.body.owner);
+    if (f) return BL_OK;
+    bl_free(c.uses);
+    drop_slot(d, slot);
     return status;
 }
 
@@ -225,6 +256,7 @@ void bl_far_flight_land(struct bl_far *d, struct bl_far_flight *f, const struct 
     pthread_mutex_unlock(&d->lock);
     drop_body(d, &copy);
     bl_free(copy.text);
+    if (copy.uses) bl_far_uses_done(copy.uses); /* who is answered may use them */
     tell(d, &copy, err, result, number);
     if (copy.actor) bl_far_actor_unref(copy.actor);
 }

@@ -72,7 +72,7 @@ static void pack(struct bl_far_flight *f, struct parcel *p, uint8_t room[BL_LINE
 {
     *p = (struct parcel){.head = f->head, .data = f->data, .owner = f->owner};
     f->owner = NULL;
-    if (f->text) p->data = memcpy(room, f->text, f->head.total); /* at most BL_FAR_TEXT */
+    if (f->text || f->uses) p->data = memcpy(room, f->data, f->head.total); /* at most BL_FAR_TEXT */
     if (f->head.kind != BL_FAR_START) return;
     p->lead = sizeof p->start;
     p->saved = f->actor->saved;
@@ -237,10 +237,10 @@ static struct bl_far_memory *make_memory(int *fd)
     return NULL;
 }
 
-static bool send_setup(int socket, const struct bl_far_setup *setup, int fd)
+static bool send_setup(int socket, const struct bl_far_setup *setup, const int fd[2])
 {
     union {
-        char bytes[CMSG_SPACE(sizeof(int))];
+        char bytes[CMSG_SPACE(2 * sizeof(int))];
         struct cmsghdr align;
     } control = {.bytes = {0}};
     struct bl_far_setup copy = *setup;
@@ -249,8 +249,8 @@ static bool send_setup(int socket, const struct bl_far_setup *setup, int fd)
     struct cmsghdr *c = CMSG_FIRSTHDR(&message);
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof fd);
-    memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    c->cmsg_len = CMSG_LEN(2 * sizeof fd[0]);
+    memcpy(CMSG_DATA(c), fd, 2 * sizeof fd[0]);
     return sendmsg(socket, &message, MSG_NOSIGNAL) == (ssize_t)sizeof copy;
 }
 
@@ -258,15 +258,15 @@ static bool meet(struct bl_far *d)
 {
     uint64_t pid = 0;
     char version[BL_FAR_VERSION] = {0}, own[BL_FAR_VERSION] = {0};
-    int fd = -1;
+    int fd[2] = {-1, d->arena};
     const int socket = bl_peer_accept(d->listening, JOIN_MS, &pid);
     if (socket < 0) return false;
     snprintf(own, sizeof own, "%s", bl_version());
     struct bl_far_memory *memory = NULL;
     if (recv(socket, version, sizeof version, MSG_WAITALL) == (ssize_t)sizeof version && memcmp(version, own, sizeof own) == 0)
-        memory = make_memory(&fd);
+        memory = make_memory(&fd[0]);
     const bool ok = memory && send_setup(socket, &d->config.setup, fd);
-    if (memory) close(fd);
+    if (memory) close(fd[0]);
     pthread_mutex_lock(&d->lock);
     const bool wanted = ok && d->state == BL_FAR_STATE_LISTENING;
     if (wanted) {

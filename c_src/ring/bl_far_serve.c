@@ -138,19 +138,20 @@ static void serve(void)
 
 /* ---- the beginning ---- */
 
-static int receive_setup(int socket, struct bl_far_setup *setup)
+static bool receive_setup(int socket, struct bl_far_setup *setup, int fd[2])
 {
     union {
-        char bytes[CMSG_SPACE(sizeof(int))];
+        char bytes[CMSG_SPACE(2 * sizeof(int))];
         struct cmsghdr align;
     } room;
     struct iovec part = {.iov_base = setup, .iov_len = sizeof *setup};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = room.bytes, .msg_controllen = sizeof room.bytes};
-    int fd = -1;
-    if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL) != (ssize_t)sizeof *setup) return -1;
+    if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL) != (ssize_t)sizeof *setup) return false;
     const struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) memcpy(&fd, CMSG_DATA(c), sizeof fd);
-    return fd;
+    const size_t size = 2 * sizeof fd[0];
+    if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(size)) return false;
+    memcpy(fd, CMSG_DATA(c), size);
+    return true;
 }
 
 bool bl_far_join(const char *path, struct bl_far_end *out)
@@ -159,10 +160,11 @@ bool bl_far_join(const char *path, struct bl_far_end *out)
     const int socket = bl_peer_connect(path);
     snprintf(version, sizeof version, "%s", bl_version());
     if (socket < 0 || send(socket, version, sizeof version, MSG_NOSIGNAL) != (ssize_t)sizeof version) return false;
-    const int fd = receive_setup(socket, &out->setup);
-    if (fd < 0) return false;
-    void *memory = mmap(NULL, sizeof *out->memory, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd);
+    int fd[2];
+    if (!receive_setup(socket, &out->setup, fd)) return false;
+    void *memory = mmap(NULL, sizeof *out->memory, PROT_READ | PROT_WRITE, MAP_SHARED, fd[0], 0);
+    close(fd[0]);
+    out->arena = fd[1];
     out->socket = socket;
     out->memory = memory;
     return memory != MAP_FAILED;

@@ -4,6 +4,7 @@
  *
  *   bl_far_serve.c    the beginning, the main thread's loop, writing
  *   bl_far_do.c       what the VM asks for, and what the device tells
+ *   bl_far_lend.c     buffers that the VM has made
  */
 #ifndef BL_FAR_SERVE_H
 #define BL_FAR_SERVE_H
@@ -20,6 +21,7 @@ struct bl_far_process {
     pthread_mutex_t lock;     /* guards the table of actors and their subscribers */
     struct bl_far_end_actor **actor;
     uint32_t room;
+    struct bl_ring_buffer *buffer[BL_FAR_BUFFERS_MOST]; /* the main thread's; NULL: free */
 };
 extern struct bl_far_process bl_far_process;
 extern const struct bl_device_host bl_far_device_host;
@@ -37,6 +39,12 @@ void bl_far_end_die(const struct bl_error *err) __attribute__((noreturn));
 
 /* Does what a record says; takes the body over, which is NULL when it is in the head. The main thread. */
 void bl_far_end_do(const struct bl_far_head *h, uint8_t *body);
+/* BUFFER, UNBUFFER: takes it in, gives it up. The main thread. */
+void bl_far_end_lend(const struct bl_far_head *h);
+/* Fills the buffers of a message in, with a use of each; a BODY or what its head holds says which. */
+enum bl_status bl_far_end_uses(const struct bl_far_head *h, const uint8_t *body, struct bl_slot *out, struct bl_error *err);
+/* Gives them back. */
+void bl_far_end_unuse(const struct bl_slot *slot);
 /* Tells the VM of handlers, from that one on. */
 void bl_far_end_tell_handlers(size_t from);
 

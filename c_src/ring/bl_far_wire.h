@@ -15,7 +15,7 @@
 enum { BL_FAR_INLINE = BL_RING_PAYLOAD };
 #define BL_FAR_BODY_MOST (UINT64_C(1) << 30) /* of one record with its DATA */
 
-/* The first bytes through the socket: the host's version, and the answer, with the memory's descriptor. */
+/* The first bytes through the socket: the host's version, and the answer, with the descriptors of the memory and of the buffers'. */
 enum { BL_FAR_VERSION = 32 };
 struct bl_far_setup {
     uint64_t memory_limit, stack_bytes, max_actors;
@@ -32,7 +32,7 @@ struct bl_far_memory {
 enum bl_far_kind {
     BL_FAR_DATA = 1,  /* both: the next `total` bytes of the record before */
     /* VM to host; each is answered once, by its token */
-    BL_FAR_MESSAGE,   /* actor, function, deadline, stamp, flags; body */
+    BL_FAR_MESSAGE,   /* actor, function, deadline, stamp, flags: BL_MESSAGE_*; body, of BUFFERS up to three struct bl_far_use */
     BL_FAR_START,     /* actor; body: struct bl_far_start, then the state */
     BL_FAR_CONTROL,   /* actor, function: enum bl_control_kind, or BL_FAR_KILL, BL_FAR_INFO */
     BL_FAR_ROUTE,     /* actor, function: port, deadline: to which actor, flags: BL_FAR_CONNECT */
@@ -41,6 +41,8 @@ enum bl_far_kind {
     BL_FAR_CREDIT,    /* actor, function: subscriber, deadline: how many more */
     BL_FAR_LOAD,      /* body: path */
     BL_FAR_STATS,     /* of the device */
+    BL_FAR_BUFFER,    /* function: buffer, deadline: where it begins in the second file, stamp: its size */
+    BL_FAR_UNBUFFER,  /* function: no message will name it any more */
     /* host to VM */
     BL_FAR_UP,        /* it has a device */
     BL_FAR_HANDLER,   /* one that it knows now; body: struct bl_far_handler, then names, each ending with a zero */
@@ -78,6 +80,13 @@ struct bl_far_start {
     uint64_t state_size, queue, stamp;
     uint32_t from_version, priority, from_checkpoint, again; /* again: it takes what size it had */
 };
+
+/* What a message uses: a buffer or a view of it. */
+struct bl_far_use {
+    uint32_t buffer, reserved;
+    uint64_t offset, size;
+};
+_Static_assert(sizeof(struct bl_far_use) == BL_FAR_INLINE, "one of them lies in the head");
 
 struct bl_far_handler {
     char name[64];

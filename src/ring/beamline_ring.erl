@@ -25,7 +25,7 @@
 %%
 %% With `isolation => os_process' all of a device runs in a process of the operating system. When that ends, what was under way
 %% is answered `{error, {host_exited, Why}}', and the next process goes on with the actors' last checkpoints; until it is up
-%% everything is `{error, {busy, Ms}}'. Buffers are not there: `{error, {unsupported, buffers}}'.
+%% everything is `{error, {busy, Ms}}'. Buffers outlive the process.
 -module(beamline_ring).
 
 -export([open/1, close/1, start_link/1, child_spec/1, devices/0, handlers/1, load/2]).
@@ -440,13 +440,25 @@ control({beamline_actor, Handle, _, _}, Kind, Handler, Timeout) ->
 %% @doc Memory of a device: so many zeroed bytes, or a copy of a binary.
 -spec buffer(device(), non_neg_integer() | binary()) -> {ok, buffer()} | {error, reason()}.
 buffer(Device, Bytes) when is_integer(Bytes), Bytes >= 0, Bytes < 1 bsl 63 ->
-    on_device(Device, fun(Handle) -> beamline_ring_nif:buffer(Handle, Bytes) end);
+    on_device(Device, fun(Handle) ->
+        case beamline_ring_nif:buffer(Handle, Bytes) of
+            {Id, Ref, Buffer} -> lent({Ref, {Id, Handle}}, Buffer);
+            Answer -> Answer
+        end
+    end);
 buffer(Device, Binary) when is_binary(Binary) ->
     case buffer(Device, byte_size(Binary)) of
         {ok, Buffer} -> ok = write(Buffer, 0, Binary), {ok, Buffer};
         {error, _} = Error -> Error
     end;
 buffer(_, _) -> error(badarg).
+
+%% The process has it, too.
+lent(Request, Buffer) ->
+    case await(Request, ?CONTROL_TIMEOUT) of
+        ok -> {ok, Buffer};
+        {error, _} = Error -> ok = close(Buffer), Error
+    end.
 
 %% @doc `{busy, 0}' while a message that was sent with the buffer is not handled yet.
 -spec write(buffer(), non_neg_integer(), binary()) -> ok | {error, reason()}.
@@ -460,7 +472,7 @@ read(Buffer, Offset, Bytes) -> beamline_ring_nif:read(Buffer, Offset, Bytes).
 -spec view(buffer(), non_neg_integer(), non_neg_integer()) -> {ok, buffer()} | {error, reason()}.
 view(Buffer, Offset, Bytes) -> beamline_ring_nif:view(Buffer, Offset, Bytes).
 
-%% @doc The buffer's memory as a binary, without a copy; the buffer is closed. Not of a view, and not while anybody uses it.
+%% @doc The buffer's memory as a binary, without a copy (but with `isolation => os_process', where a process could change it); the buffer is closed. Not of a view, and not while anybody uses it.
 -spec take(buffer()) -> {ok, binary()} | {error, reason()}.
 take(Buffer) -> beamline_ring_nif:take(Buffer).
 

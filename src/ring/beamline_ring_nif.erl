@@ -88,7 +88,7 @@ unsubscribe(_) -> missing().
 -spec credit(reference(), non_neg_integer()) -> boolean().
 credit(_, _) -> missing().
 
--spec buffer(handle(), non_neg_integer()) -> {ok, handle()} | error().
+-spec buffer(handle(), non_neg_integer()) -> {ok, handle()} | {id(), RequestRef :: reference(), handle()} | error().
 buffer(_, _) -> missing().
 
 -spec view(handle(), non_neg_integer(), non_neg_integer()) -> {ok, handle()} | error().

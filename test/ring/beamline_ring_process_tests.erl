@@ -6,9 +6,8 @@
 
 %%% The tests of beamline_ring_tests, but for those of what is not the same there
 
-%% Buffers; that nothing is copied; `lost' threads, which end the process; what is asked of the device in the VM alone.
--define(NOT_THE_SAME, [buffers_hold_what_was_written_and_become_binaries_test, triad_and_reduce_work_on_buffers_test,
-                       everything_ends_with_its_owner_test, a_runaway_is_failed_at_its_deadline_and_its_thread_replaced_test_,
+%% That nothing is copied; `lost' threads, which end the process; what is asked of the device in the VM alone.
+-define(NOT_THE_SAME, [everything_ends_with_its_owner_test, a_runaway_is_failed_at_its_deadline_and_its_thread_replaced_test_,
                        devices_and_actors_live_on_without_a_term_test, there_is_no_gpu_here_test, large_binaries_are_not_copied_test]).
 
 the_same_as_in_the_vm_test_() ->
@@ -302,9 +301,82 @@ between_two_processes_it_is_busy_test_() ->
         ?assertEqual({ok, <<1>>}, beamline_ring:call(A, <<1>>))
     end) end}.
 
+%%% Buffers
+
+buffers_outlive_their_process_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        {ok, Reduce} = beamline_ring:start(D, reduce),
+        {ok, Slow} = beamline_ring:start(D, faulty),
+        {ok, B} = beamline_ring:buffer(D, << <<(float(I)):64/float-little>> || I <- lists:seq(1, 1000) >>),
+        {ok, View} = beamline_ring:view(B, 8, 16),
+        {ok, Gone} = beamline_ring:buffer(D, 100000),
+        {ok, Sum} = beamline_ring:call(Reduce, {sum, [B]}),
+        ok = beamline_ring:suspend(Reduce),
+        {ok, Waiting} = beamline_ring:request(Reduce, {sum, [B]}),
+        ?assertEqual({error, {busy, 0}}, beamline_ring:write(B, 0, <<1>>)),
+        {error, {host_exited, _}} = beamline_ring:call(Slow, {crash, <<>>}),
+        {error, {host_exited, _}} = beamline_ring:await(Waiting),
+        ?assertEqual(ok, beamline_ring:write(B, 0, <<2.0:64/float-little>>)), % nobody uses it now
+        ok = beamline_ring:close(Gone),
+        await_start(D, 2),
+        {ok, Late} = beamline_ring:buffer(D, <<7.0:64/float-little>>), % perhaps where the closed one was
+        ok = beamline_ring:resume(Reduce),
+        <<Before:64/float-little>> = Sum,
+        ?assertEqual({ok, <<(Before + 1.0):64/float-little>>}, beamline_ring:call(Reduce, {sum, [B]})),
+        ?assertEqual({ok, <<5.0:64/float-little>>}, beamline_ring:call(Reduce, {sum, [View]})),
+        ?assertEqual({ok, <<7.0:64/float-little>>}, beamline_ring:call(Reduce, {sum, [Late]})),
+        {ok, <<2.0:64/float-little, _/binary>> = Taken} = beamline_ring:take(B),
+        ?assertEqual(8000, byte_size(Taken))
+    end) end}.
+
+%% One that was sent away with a buffer gives it back, in its own process and here, whatever becomes of it.
+buffers_come_back_from_every_message_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        {ok, A} = beamline_ring:start(D, triad, #{queue => 2}),
+        [X, Y, Z] = [element(2, beamline_ring:buffer(D, 8 * N)) || N <- [100, 100, 100]],
+        {ok, Odd} = beamline_ring:buffer(D, 9),
+        Free = fun() -> [ok = beamline_ring:write(B, 0, <<0>>) || B <- [X, Y, Z, Odd]] end,
+        ?assertMatch({error, {invalid, _}}, beamline_ring:call(A, {triad, [X, Odd]})), Free(),
+        ?assertMatch({error, {unsupported, _}}, beamline_ring:call(A, {99, [X, Y, Z]})), Free(),
+        ?assertEqual({error, {busy, 0}}, beamline_ring:call(A, {triad, [X, Y, X]})), Free(),
+        ?assertEqual({error, timeout}, beamline_ring:call(A, {triad, [X, Y, Z]}, #{timeout => 0})),
+        beamline_test:eventually(fun() -> beamline_ring:write(X, 0, <<0>>) =:= ok end), Free(),
+        ok = beamline_ring:suspend(A),
+        ok = beamline_ring:cast(A, {scale, <<1.0:64/float-little>>}),
+        ok = beamline_ring:cast(A, {triad, [X, Y, Z]}),
+        ?assertMatch({error, {busy, _}}, beamline_ring:cast(A, {triad, [Odd]})), % the queue
+        ?assertEqual({error, {busy, 0}}, beamline_ring:read(X, 0, 1)),
+        ?assertEqual({ok, <<0>>}, beamline_ring:read(Y, 0, 1)),
+        ok = beamline_ring:close(Odd),
+        ?assertEqual({error, closed}, beamline_ring:cast(A, {triad, [Odd]})),
+        ok = beamline_ring:close(A),
+        beamline_test:eventually(fun() -> beamline_ring:write(X, 0, <<0>>) =:= ok end)
+    end) end}.
+
+buffers_are_bounded_test_() ->
+    {timeout, 60, fun() -> with_device(#{memory_limit => 40000000}, fun(D) ->
+        {ok, #{memory := Before}} = beamline_ring:info(D),
+        ?assertMatch({error, {limit, #{what := device_memory}}}, beamline_ring:buffer(D, 50000000)),
+        ?assertMatch({error, _}, beamline_ring:buffer(D, 1 bsl 62)),
+        {ok, Big} = beamline_ring:buffer(D, 30000000),
+        ?assertMatch({error, {limit, #{what := device_memory}}}, beamline_ring:start(D, kv, #{state_size => 64 * 200000})), % together
+        ok = beamline_ring:close(Big),
+        Many = [B || _ <- lists:seq(1, 4096), {ok, B} <- [beamline_ring:buffer(D, 1)]],
+        ?assertEqual(4096, length(Many)),
+        ?assertMatch({error, {limit, #{what := buffers}}}, beamline_ring:buffer(D, 1)),
+        {ok, #{buffers := 4096}} = beamline_ring:info(D),
+        [ok = beamline_ring:close(B) || B <- Many],
+        beamline_test:eventually(fun() -> {ok, #{buffers := N, memory := Now}} = beamline_ring:info(D), {N, Now} =:= {0, Before} end),
+        {ok, Other} = beamline_ring:open(#{threads => 1}),
+        {ok, [Near, Far]} = {ok, [element(2, beamline_ring:start(X, echo)) || X <- [Other, D]]},
+        [NearBuffer, FarBuffer] = [element(2, beamline_ring:buffer(X, 8)) || X <- [Other, D]],
+        [?assertMatch({error, {invalid, #{field := buffer}}}, beamline_ring:call(A, {echo, [B]}))
+         || {A, B} <- [{Near, FarBuffer}, {Far, NearBuffer}]],
+        ok = beamline_ring:close(Other)
+    end) end}.
+
 what_is_not_there_is_said_test_() ->
     {timeout, 30, fun() -> with_device(fun(D) ->
-        ?assertEqual({error, {unsupported, buffers}}, beamline_ring:buffer(D, 100)),
         ?assertMatch({error, {unsupported, Wasm}} when Wasm =:= wasm; Wasm =:= wasmtime, beamline_ring:load(D, {wasm, <<"(module)">>})),
         ?assertMatch({error, {invalid, #{field := handlers}}}, beamline_ring:load(D, "/nonexistent.so")),
         {ok, Other} = beamline_ring:open(#{threads => 1}),
