@@ -89,6 +89,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     FUZZ_CHECK(bl_far_actor_control(actor[0], BL_CHECKPOINT, request++, &err) == BL_OK);
     FUZZ_CHECK(bl_far_actor_control(actor[1], BL_FAR_INFO, request++, &err) == BL_OK);
     FUZZ_CHECK(bl_far_ask(device, BL_FAR_STATS, NULL, request++, &err) == BL_OK);
+    struct bl_ring_buffer *buffer;
+    FUZZ_CHECK(bl_far_buffer_new(device, 8, request++, &buffer, &err) == BL_OK && bl_ring_buffer_use(buffer, true, &err) == BL_OK);
+    struct bl_slot with_buffer = {.deadline_ns = UINT64_MAX, .flags = BL_MESSAGE_BUFFERS | 1 << BL_MESSAGE_WRITES, .size = 1};
+    with_buffer.payload.buffers[0] = buffer;
+    FUZZ_CHECK(bl_far_message(actor[0], &with_buffer, request++, &err) == BL_OK);
     for (uint32_t i = 0; i < device->flight_room && tokens < 64; i++)
         if (device->flight[0][i].used) token[tokens++] = device->flight[0][i].head.token;
     while (say(&out, &in, token, tokens)) continue;
@@ -100,6 +105,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     while (!bl_link_is_alone(&device->queue)) bl_link_remove(device->queue.next);
     bl_far_flights_fail(device, &err);
     for (uint64_t r = 1; r < request; r++) FUZZ_CHECK(far_seen.answers[r] == 1);
+    FUZZ_CHECK(bl_ring_buffer_use(buffer, true, &err) == BL_OK); /* its message is answered */
+    bl_ring_buffer_done(buffer, true);
+    bl_ring_buffer_unref(buffer);
     for (int i = 0; i < 2; i++) {
         bl_far_actor_end(actor[i], BL_STOPPED, NULL);
         bl_far_actor_drop(actor[i]);

@@ -7,7 +7,7 @@
 %%% The tests of beamline_ring_tests, but for those of what is not the same there
 
 %% That nothing is copied; `lost' threads, which end the process; what is asked of the device in the VM alone.
--define(NOT_THE_SAME, [everything_ends_with_its_owner_test, a_runaway_is_failed_at_its_deadline_and_its_thread_replaced_test_,
+-define(NOT_THE_SAME, [a_runaway_is_failed_at_its_deadline_and_its_thread_replaced_test_,
                        devices_and_actors_live_on_without_a_term_test, there_is_no_gpu_here_test, large_binaries_are_not_copied_test]).
 
 the_same_as_in_the_vm_test_() ->

@@ -4,6 +4,7 @@
  * one, so that the sanitizers see what the lies do.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -261,6 +262,7 @@ static void end_liar(struct liar *l)
     CHECK(eventually(is_down, l->device));
     munmap(l->end.memory, sizeof *l->end.memory);
     close(l->end.socket);
+    close(l->end.arena);
     bl_far_actor_drop(l->actor);
     close_device(l->device);
 }
@@ -425,6 +427,57 @@ TEST(whatever_is_written_into_the_shared_memory_nothing_breaks_here)
         scribble(&l, seed + i);
         end_liar(&l);
     }
+}
+
+/* It cuts, empties, grows and overwrites the file, answers before it is done, and goes on writing. */
+TEST(whatever_a_process_does_to_a_buffer_it_stays_one)
+{
+    enum { SIZE = 100000 };
+    struct liar l;
+    struct bl_error err;
+    struct bl_ring_buffer *b = NULL, *view = NULL;
+    REQUIRE(be_up(&l, 20000));
+    REQUIRE(bl_far_buffer_new(l.device, SIZE, 8, &b, &err) == BL_OK);
+    const struct bl_far_head lent = read_record(&l);
+    CHECK_INT(lent.kind, BL_FAR_BUFFER);
+    CHECK_INT(lent.stamp, SIZE);
+    write_record(&l, &(struct bl_far_head){.kind = BL_FAR_ANSWER, .token = lent.token}, NULL);
+    CHECK(eventually(answered, (void *)8));
+    memset(b->data, 7, SIZE);
+    uint8_t *its = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, l.end.arena, (off_t)lent.deadline);
+    REQUIRE(its != MAP_FAILED);
+    CHECK_INT(its[SIZE - 1], 7);
+    CHECK_INT(ftruncate(l.end.arena, 0), -1);
+    CHECK_INT(fallocate(l.end.arena, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1 << 20), 0);
+    CHECK_INT(b->data[SIZE - 1], 0);
+    CHECK_INT(ftruncate(l.end.arena, 1 << 24), 0);
+    its[0] = 9;
+    CHECK_INT(b->data[0], 9);
+    REQUIRE(bl_ring_buffer_view(b, 64, 8, &view, &err) == BL_OK);
+    REQUIRE(bl_ring_buffer_use(view, true, &err) == BL_OK);
+    struct bl_slot slot = {.deadline_ns = UINT64_MAX, .flags = BL_MESSAGE_BUFFERS | 1 << BL_MESSAGE_WRITES, .size = 1};
+    slot.payload.buffers[0] = view;
+    CHECK_INT(bl_far_message(l.actor, &slot, 9, &err), BL_OK);
+    const struct bl_far_head message = read_record(&l);
+    struct bl_far_use use;
+    memcpy(&use, message.bytes, sizeof use);
+    CHECK_INT(message.flags, BL_MESSAGE_BUFFERS | BL_MESSAGE_REQUEST | 1 << BL_MESSAGE_WRITES);
+    CHECK_INT(use.buffer, lent.function);
+    CHECK_INT(use.offset, 64);
+    CHECK_INT(use.size, 8);
+    CHECK_INT(bl_ring_buffer_use(b, false, &err), BL_BUSY);
+    write_record(&l, &(struct bl_far_head){.kind = BL_FAR_ANSWER, .token = message.token}, NULL);
+    CHECK(eventually(answered, (void *)9));
+    CHECK_INT(bl_ring_buffer_use(b, true, &err), BL_OK);
+    its[1] = 10;
+    bl_ring_buffer_done(b, true);
+    bl_ring_buffer_unref(view);
+    bl_ring_buffer_unref(b);
+    const struct bl_far_head back = read_record(&l);
+    CHECK_INT(back.kind, BL_FAR_UNBUFFER);
+    CHECK_INT(back.function, lent.function);
+    munmap(its, SIZE);
+    end_liar(&l);
 }
 
 TEST(a_process_of_another_version_or_none_does_not_join)
