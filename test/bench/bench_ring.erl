@@ -11,8 +11,8 @@
 -spec run() -> ok.
 run() ->
     [ok = alone(Fun) || Fun <- [fun c1/0, fun c1_alone/0, fun lanes/0, fun c2_hot/0, fun c2_parked/0, fun c2_wasm/0, fun c3/0, fun c4/0,
-                                fun c4_dirty/0, fun c5_cache/0, fun c5_memory/0, fun c6_bytes/0, fun c6_rate/0, fun scaling/0,
-                                fun aside/0, fun long_schedules/0]],
+                                fun c4_dirty/0, fun far_call/0, fun far_parked/0, fun far_cast/0, fun far_message/0, fun c5_cache/0,
+                                fun c5_memory/0, fun c6_bytes/0, fun c6_rate/0, fun scaling/0, fun aside/0, fun long_schedules/0]],
     ok.
 
 %% Each in a process of its own: what a closed device still tells must not fill the next one's mailbox.
@@ -194,6 +194,47 @@ c4_dirty() ->
         value => fun cast_ns/0,
         floor => fun() -> 1000 * beamline_bench:mean_us(5000, fun() -> ok = floor_nif_dirty:nothing() end) end
     }).
+
+%% A device in an OS process beside one in the VM, hot and parked. For information.
+far_call() -> beside_vm("ring/far_call", "us", fun(Echo) -> beamline_bench:mean_us(5000, fun() -> call(Echo) end) end).
+
+far_parked() -> beside_vm("ring/far_parked", "us", fun(Echo) -> idle_us(fun() -> call(Echo) end) end).
+
+%% A cast alone: 1,000 to a suspended actor, whose process is awake from the first one on.
+far_cast() ->
+    beside_vm("ring/far_cast", "ns", fun(Echo) ->
+        beamline_bench:median([begin
+            ok = beamline_ring:suspend(Echo),
+            Us = beamline_bench:mean_us(1000, fun() -> ok = beamline_ring:cast(Echo, <<"0123456789abcdef">>) end),
+            ok = beamline_ring:resume(Echo),
+            {ok, _} = beamline_ring:call(Echo, <<1>>),
+            1000 * Us
+        end || _ <- lists:seq(1, 20)])
+    end).
+
+%% With many under way: 1,000 requests, then their answers.
+far_message() ->
+    beside_vm("ring/far_message", "us", fun(Echo) ->
+        beamline_bench:mean_us(20, fun() ->
+            Requests = [begin {ok, R} = beamline_ring:request(Echo, <<1>>), R end || _ <- lists:seq(1, 1000)],
+            [{ok, <<1>>} = beamline_ring:await(R) || R <- Requests]
+        end) / 1000
+    end).
+
+beside_vm(Name, Unit, Fun) ->
+    beamline_bench:compare(#{
+        name => Name, unit => Unit, better => lower, against => "a device in the VM",
+        value => fun() -> with_device(os_process, Fun) end, floor => fun() -> with_device(vm, Fun) end
+    }).
+
+with_device(Isolation, Fun) ->
+    {ok, Device} = beamline_ring:open(#{threads => 1, isolation => Isolation}),
+    {ok, Echo} = beamline_ring:start(Device, echo, #{queue => 2048}),
+    try
+        Fun(Echo)
+    after
+        beamline_ring:close(Device)
+    end.
 
 %% Ten thousand that have each handled a message. What the device counts and what the VM has for their handles and monitors; then
 %% what the operating system says that a fresh VM has grown by, malloc's part included. Nobody keeps a term: actors need none.
