@@ -9,7 +9,9 @@
 #include "beamline.h"
 #include "bl_nif_version.h"
 #include "bl_ring_nif.h"
+#include "bl_rt_entry.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { NAME_BYTES = 64, PATH_BYTES = 4096, INLINE_COPY = 65536, SLICE_BYTES = 500000 };
@@ -699,36 +701,61 @@ static int upgrade(ErlNifEnv *env, void **data, void **old_data, ERL_NIF_TERM ex
     return load(env, data, expected);
 }
 
+/* What a normal scheduler calls, measured in a counting build; the table is written when the VM ends. */
+#ifdef BL_COUNT_ENTRIES
+#define COUNTED(function)                                                                                                        \
+    static ERL_NIF_TERM counted_##function(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])                                  \
+    {                                                                                                                            \
+        RT_ENTER();                                                                                                              \
+        const ERL_NIF_TERM answer = function(env, argc, argv);                                                                   \
+        RT_LEAVE(#function);                                                                                                     \
+        return answer;                                                                                                           \
+    }
+COUNTED(nif_close) COUNTED(nif_start) COUNTED(nif_cast) COUNTED(nif_call) COUNTED(nif_cancel) COUNTED(nif_control)
+COUNTED(nif_actor_info) COUNTED(nif_route) COUNTED(nif_subscribe) COUNTED(nif_unsubscribe) COUNTED(nif_credit) COUNTED(nif_buffer)
+COUNTED(nif_view) COUNTED(nif_write) COUNTED(nif_read) COUNTED(nif_take) COUNTED(nif_size) COUNTED(nif_give)
+COUNTED(ring_far_exited) COUNTED(ring_far_state) COUNTED(ring_far_ask)
+#define ENTRY(function) counted_##function
+
+__attribute__((destructor)) static void save_entries(void)
+{
+    const char *path = getenv("BEAMLINE_RING_ENTRIES");
+    if (path) rt_entries_save(path);
+}
+#else
+#define ENTRY(function) function
+#endif
+
 static ErlNifFunc functions[] = {
     {"open", 1, nif_open, ERL_NIF_DIRTY_JOB_IO_BOUND},
-    {"close", 1, nif_close, 0},
+    {"close", 1, ENTRY(nif_close), 0},
     {"device_info", 1, nif_device_info, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"devices", 0, nif_devices, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"handlers", 1, nif_handlers, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"load", 2, nif_load, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"load_guest", 3, ring_load_guest, ERL_NIF_DIRTY_JOB_CPU_BOUND},
-    {"start", 4, nif_start, 0},
-    {"cast", 3, nif_cast, 0},
-    {"call", 4, nif_call, 0},
-    {"cancel", 1, nif_cancel, 0},
-    {"control", 4, nif_control, 0},
-    {"actor_info", 1, nif_actor_info, 0},
-    {"route", 4, nif_route, 0},
-    {"subscribe", 2, nif_subscribe, 0},
-    {"unsubscribe", 1, nif_unsubscribe, 0},
-    {"credit", 2, nif_credit, 0},
-    {"buffer", 2, nif_buffer, 0},
-    {"view", 3, nif_view, 0},
-    {"write", 3, nif_write, 0},
-    {"read", 3, nif_read, 0},
-    {"take", 1, nif_take, 0},
-    {"size", 1, nif_size, 0},
-    {"give", 2, nif_give, 0},
+    {"start", 4, ENTRY(nif_start), 0},
+    {"cast", 3, ENTRY(nif_cast), 0},
+    {"call", 4, ENTRY(nif_call), 0},
+    {"cancel", 1, ENTRY(nif_cancel), 0},
+    {"control", 4, ENTRY(nif_control), 0},
+    {"actor_info", 1, ENTRY(nif_actor_info), 0},
+    {"route", 4, ENTRY(nif_route), 0},
+    {"subscribe", 2, ENTRY(nif_subscribe), 0},
+    {"unsubscribe", 1, ENTRY(nif_unsubscribe), 0},
+    {"credit", 2, ENTRY(nif_credit), 0},
+    {"buffer", 2, ENTRY(nif_buffer), 0},
+    {"view", 3, ENTRY(nif_view), 0},
+    {"write", 3, ENTRY(nif_write), 0},
+    {"read", 3, ENTRY(nif_read), 0},
+    {"take", 1, ENTRY(nif_take), 0},
+    {"size", 1, ENTRY(nif_size), 0},
+    {"give", 2, ENTRY(nif_give), 0},
     {"far_open", 1, ring_far_open, ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"far_listen", 1, ring_far_listen, ERL_NIF_DIRTY_JOB_IO_BOUND},
-    {"far_exited", 2, ring_far_exited, 0},
-    {"far_state", 1, ring_far_state, 0},
-    {"far_ask", 3, ring_far_ask, 0},
+    {"far_exited", 2, ENTRY(ring_far_exited), 0},
+    {"far_state", 1, ENTRY(ring_far_state), 0},
+    {"far_ask", 3, ENTRY(ring_far_ask), 0},
 };
 
 ERL_NIF_INIT(beamline_ring_nif, functions, load, NULL, upgrade, NULL)

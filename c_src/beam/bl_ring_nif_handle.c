@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bl_ring_nif.h"
+#include "bl_rt_entry.h"
 
 #include <string.h>
 
@@ -263,25 +264,30 @@ static void handle_down(ErlNifEnv *env, void *object, ErlNifPid *pid, ErlNifMoni
 {
     (void)env, (void)pid;
     struct handle *h = object;
-    /* A monitor of an owner who has handed it over. */
-    if (enif_compare_monitors(monitor, &h->monitor) != 0 &&
-        (h->kind != FAR_DEVICE_HANDLE || enif_compare_monitors(monitor, &device_of(h)->keeper) != 0))
-        return;
-    ring_handle_close(h);
+    RT_ENTER();
+    /* Else it is a monitor of an owner who has handed it over. */
+    if (enif_compare_monitors(monitor, &h->monitor) == 0 ||
+        (h->kind == FAR_DEVICE_HANDLE && enif_compare_monitors(monitor, &device_of(h)->keeper) == 0))
+        ring_handle_close(h);
+    RT_LEAVE("down");
 }
 
 static void handle_destroy(ErlNifEnv *env, void *object)
 {
     (void)env;
+    RT_ENTER();
     ring_handle_close(object);
+    RT_LEAVE("destroy");
 }
 
 static void sink_down(ErlNifEnv *env, void *object, ErlNifPid *pid, ErlNifMonitor *monitor)
 {
     (void)env, (void)pid, (void)monitor;
     struct sink *s = object;
+    RT_ENTER();
     if (s->actor) bl_actor_unsubscribe(s->actor, s);
     if (s->far) bl_far_actor_unsubscribe(s->far, s);
+    RT_LEAVE("sink_down");
 }
 
 static void sink_destroy(ErlNifEnv *env, void *object)
@@ -295,7 +301,9 @@ static void sink_destroy(ErlNifEnv *env, void *object)
 static void taken_destroy(ErlNifEnv *env, void *object)
 {
     (void)env;
+    RT_ENTER();
     bl_ring_buffer_done(((struct taken *)object)->buffer, true);
+    RT_LEAVE("taken_destroy");
 }
 
 static ErlNifResourceType *make_type(ErlNifEnv *env, const char *name, ErlNifResourceDtor *destroy, ErlNifResourceDown *down)

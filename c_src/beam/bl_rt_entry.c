@@ -3,6 +3,7 @@
 
 #ifdef BL_COUNT_ENTRIES
 #include <pthread.h>
+#include <stdio.h>
 #include <time.h>
 
 enum { NAMES_MOST = 32 };
@@ -49,6 +50,17 @@ void rt_entries_write(struct bl_writer *w)
     bl_write_end(w);
     seen_count = 0;
     pthread_mutex_unlock(&lock);
+}
+
+void rt_entries_save(const char *path)
+{
+    FILE *f = fopen(path, "w");
+    if (!f) return;
+    pthread_mutex_lock(&lock);
+    for (const struct entry *e = seen; e < seen + seen_count; e++)
+        fprintf(f, "%s %llu %llu\n", e->name, (unsigned long long)e->most_ns, (unsigned long long)e->times);
+    pthread_mutex_unlock(&lock);
+    fclose(f);
 }
 #else
 typedef int rt_entry_is_empty; /* a file of C has something in it */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the VM calls in us may take about 1 ms of processor time. Built with CONFIG=count, each entry measures itself:
- * the most that it took is kept by its name, for runtime/entry_cpu_max. In any other build these macros are nothing.
+ * the most that it took is kept by its name, for runtime/entry_cpu_max and ring/entry_cpu_max. In any other build these macros
+ * are nothing.
  *
  *     RT_ENTER();
  *     ...
@@ -18,6 +19,8 @@ uint64_t rt_entry_cpu_ns(void);
 void rt_entry_left(const char *name, uint64_t entered_ns);
 /* [{Name, MostNanoseconds, Times}] since the last call, which forgets them. */
 void rt_entries_write(struct bl_writer *w);
+/* The same as lines "name nanoseconds times" into a new file. */
+void rt_entries_save(const char *path);
 
 #define RT_ENTER() const uint64_t rt_entered_ns = rt_entry_cpu_ns()
 #define RT_LEAVE(name) rt_entry_left(name, rt_entered_ns)

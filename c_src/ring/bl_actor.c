@@ -96,7 +96,7 @@ static enum bl_status enlist(struct bl_device *d, struct bl_actor *a, struct bl_
 {
     enum bl_status status = BL_OK;
     pthread_mutex_lock(&d->lock);
-    if (__atomic_load_n(&d->closing, __ATOMIC_RELAXED)) {
+    if (__atomic_load_n(&d->closing, __ATOMIC_RELAXED)) { /* relaxed: it is set under this lock */
         status = bl_fail(err, BL_CLOSED);
     } else if (d->actor_count >= d->config.max_actors) {
         status = bl_fail_limit(err, "actors", d->config.max_actors, d->config.max_actors + 1);
@@ -133,21 +133,20 @@ enum bl_status bl_actor_new(struct bl_device *d, const struct bl_actor_options *
         return status;
     }
     bl_device_ref(d);
-    __atomic_add_fetch(&d->started, 1, __ATOMIC_RELAXED);
+    bl_count(&d->started, 1);
     *out = a;
     return BL_OK;
 }
 
-void bl_actor_ref(struct bl_actor *a) { __atomic_add_fetch(&a->refs, 1, __ATOMIC_RELAXED); /* by who has one */ }
+void bl_actor_ref(struct bl_actor *a) { bl_refs_get(&a->refs); }
 
 void bl_actor_unref(struct bl_actor *a)
 {
-    /* Acquire and release: the last one sees what all others did before they let go. */
-    if (__atomic_sub_fetch(&a->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
+    if (!bl_refs_put(&a->refs)) return;
     struct bl_device *d = a->device;
-    __atomic_add_fetch(&d->past_handled, a->handled, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&d->past_expired, a->expired, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&d->past_busy, a->full, __ATOMIC_RELAXED);
+    bl_count(&d->past_handled, a->handled);
+    bl_count(&d->past_expired, a->expired);
+    bl_count(&d->past_busy, a->full);
     if (a->skin) d->host->actor_free(a->skin);
     free_memory(a);
     bl_device_unref(d);
@@ -163,24 +162,26 @@ uint64_t bl_actor_guest_bytes(struct bl_actor *a)
 
 /* ---- phases ---- */
 
+/* Acquire: with the release in bl_actor_move; what led to the phase is seen. */
 enum bl_phase bl_actor_phase(const struct bl_actor *a) { return (enum bl_phase)__atomic_load_n(&a->phase, __ATOMIC_ACQUIRE); }
 
 void bl_actor_info(struct bl_actor *a, struct bl_actor_info *out)
 {
     const enum bl_phase phase = bl_actor_phase(a);
+    /* Relaxed: numbers that are shown. The handler with acquire: its row is read. */
     *out = (struct bl_actor_info){
         .queue = UINT64_C(1) << a->ring.shift, .queued = bl_ring_length(&a->ring),
-        .handled = __atomic_load_n(&a->handled, __ATOMIC_RELAXED),
-        .refused = __atomic_load_n(&a->refused_by_handler, __ATOMIC_RELAXED), .expired = __atomic_load_n(&a->expired, __ATOMIC_RELAXED),
-        .busy = __atomic_load_n(&a->full, __ATOMIC_RELAXED), .run_ns = __atomic_load_n(&a->run_ns, __ATOMIC_RELAXED),
-        .subscribers = __atomic_load_n(&a->sink_count, __ATOMIC_RELAXED), .state_size = __atomic_load_n(&a->state_size, __ATOMIC_RELAXED),
+        .handled = bl_counted(&a->handled),
+        .refused = bl_counted(&a->refused_by_handler), .expired = bl_counted(&a->expired),
+        .busy = __atomic_load_n(&a->full, __ATOMIC_RELAXED), .run_ns = bl_counted(&a->run_ns),
+        .subscribers = __atomic_load_n(&a->sink_count, __ATOMIC_RELAXED), .state_size = bl_counted(&a->state_size),
         .version = __atomic_load_n(&a->handler, __ATOMIC_ACQUIRE)->version, .phase = phase,
         .running = phase == BL_LIVE && __atomic_load_n(&a->ring.scheduled, __ATOMIC_RELAXED), .guest_memory = bl_actor_guest_bytes(a)};
 }
 
 bool bl_actor_move(struct bl_actor *a, enum bl_phase to)
 {
-    uint32_t seen = __atomic_load_n(&a->phase, __ATOMIC_RELAXED);
+    uint32_t seen = __atomic_load_n(&a->phase, __ATOMIC_RELAXED); /* relaxed: the exchange proves it */
     while (seen < BL_STOPPED)
         /* Release: who sees the phase sees what led to it. */
         if (__atomic_compare_exchange_n(&a->phase, &seen, (uint32_t)to, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) return true;
@@ -201,7 +202,7 @@ void bl_actor_fail(struct bl_actor *a, const struct bl_error *err)
 {
     if (!bl_actor_move(a, BL_FAILED)) return;
     bl_ring_close(&a->ring);
-    __atomic_add_fetch(&a->device->failures, 1, __ATOMIC_RELAXED);
+    bl_count(&a->device->failures, 1);
     a->device->host->failed(a, err);
 }
 
@@ -213,6 +214,7 @@ static void end(struct bl_actor *a)
     const bool mine = !bl_link_is_alone(&a->link);
     bl_link_remove(&a->link);
     d->actor_count -= mine;
+    /* Relaxed: it is set under this lock. */
     const bool last = d->actor_count == 0 && __atomic_load_n(&d->closing, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&d->lock);
     if (last) bl_keeper_wake(d);
@@ -244,6 +246,7 @@ bool bl_actor_sweep(struct bl_actor *a)
 static bool has_work(struct bl_actor *a)
 {
     const enum bl_phase phase = bl_actor_phase(a);
+    /* control_count with acquire: with the release where it is raised, so that the control is in the list. */
     if (phase >= BL_STOPPED) return bl_ring_peek(&a->ring) || __atomic_load_n(&a->control_count, __ATOMIC_ACQUIRE) > 0;
     if (bl_controls_due(a)) return true;
     if (phase == BL_DRAINING && bl_ring_drained(&a->ring)) return true;
@@ -272,6 +275,7 @@ static void leave(struct bl_actor *a, bool more, uint64_t now_ns)
         push(a, now_ns);
         return;
     }
+    /* Acquire and release, both: see above. */
     __atomic_exchange_n(&a->ring.scheduled, 0, __ATOMIC_ACQ_REL);
     if (has_work(a) && __atomic_exchange_n(&a->ring.scheduled, 1, __ATOMIC_ACQ_REL) == 0)
         push(a, now_ns);
@@ -281,6 +285,7 @@ static void leave(struct bl_actor *a, bool more, uint64_t now_ns)
 
 bool bl_actor_stop_idle(struct bl_actor *a)
 {
+    /* Acquire: a control that is counted is in the list, and a turn's. The exchange: see above; this thread is the consumer then. */
     if (bl_actor_phase(a) >= BL_DRAINING || __atomic_load_n(&a->control_count, __ATOMIC_ACQUIRE) > 0) return false;
     if (__atomic_exchange_n(&a->ring.scheduled, 1, __ATOMIC_ACQ_REL) != 0) return false;
     bl_actor_ref(a);
@@ -301,7 +306,7 @@ static bool find_place(struct bl_actor *a, uint64_t spent_ns)
         a->was_long = true;
         a->quiet = 0;
         if (a->aside || !again) return false;
-        __atomic_add_fetch(&a->device->moved_aside, 1, __ATOMIC_RELAXED);
+        bl_count(&a->device->moved_aside, 1);
         a->aside = true;
         return true;
     }
@@ -347,7 +352,7 @@ static enum turn_end turn(struct bl_turn *t)
         t->now_ns = bl_now_ns();
         const uint64_t spent_ns = t->now_ns - before;
         a->deficit_ns -= (int64_t)spent_ns;
-        __atomic_store_n(&a->run_ns, a->run_ns + spent_ns, __ATOMIC_RELAXED);
+        bl_count_own(&a->run_ns, spent_ns);
         if (find_place(a, spent_ns)) return TURN_MORE;
     }
 }
@@ -355,6 +360,7 @@ static enum turn_end turn(struct bl_turn *t)
 static void count_targets(struct bl_turn *t)
 {
     memset(t->targets, 0, sizeof t->targets);
+    /* Relaxed: whether to ask at all; they are read under the lock. */
     t->routes = __atomic_load_n(&t->actor->routes, __ATOMIC_RELAXED) ? bl_routes_get(t->actor) : NULL;
     for (uint32_t i = 0; t->routes && i < t->routes->count; i++) t->targets[t->routes->target[i].port]++;
 }

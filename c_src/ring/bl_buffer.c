@@ -18,8 +18,7 @@ static enum bl_status make(struct bl_device *d, struct bl_far *far, struct bl_ri
     b->far = far;
     if (d) bl_device_ref(d);
     else bl_far_ref(far);
-    /* Relaxed: a number that is shown. */
-    __atomic_add_fetch(count_of(d, far), 1, __ATOMIC_RELAXED);
+    bl_count(count_of(d, far), 1);
     *out = b;
     return BL_OK;
 }
@@ -65,7 +64,7 @@ enum bl_status bl_ring_buffer_view(struct bl_ring_buffer *of, uint64_t offset, u
     const enum bl_status status = make(of->device, of->far, &b, err);
     if (status != BL_OK) return status;
     b->parent = bl_ring_buffer_whole(of);
-    __atomic_add_fetch(&b->parent->refs, 1, __ATOMIC_RELAXED); /* relaxed: `of` keeps it alive meanwhile */
+    bl_refs_get(&b->parent->refs);
     b->data = of->data + offset;
     b->size = size;
     *out = b;
@@ -82,7 +81,7 @@ enum bl_status bl_ring_buffer_use(struct bl_ring_buffer *b, bool write, struct b
         /* Acquire: what the last user wrote is visible to this one. */
         if (__atomic_compare_exchange_n(use, &seen, write ? BL_BUFFER_WRITER : seen + 1, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) break;
     }
-    __atomic_add_fetch(&b->refs, 1, __ATOMIC_RELAXED); /* relaxed: the caller holds one */
+    bl_refs_get(&b->refs);
     return BL_OK;
 }
 
@@ -101,8 +100,7 @@ void bl_ring_buffer_close(struct bl_ring_buffer *b)
 
 void bl_ring_buffer_unref(struct bl_ring_buffer *b)
 {
-    /* Acquire and release: the last one sees what all others did before they let go. */
-    if (__atomic_sub_fetch(&b->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
+    if (!bl_refs_put(&b->refs)) return;
     struct bl_device *d = b->device;
     struct bl_far *far = b->far;
     if (b->parent)
@@ -112,8 +110,7 @@ void bl_ring_buffer_unref(struct bl_ring_buffer *b)
     else if (b->data)
         bl_device_free_later(d, b->data, (size_t)b->size);
     bl_free(b);
-    /* Relaxed: a number that is shown. */
-    __atomic_sub_fetch(count_of(d, far), 1, __ATOMIC_RELAXED);
+    bl_count(count_of(d, far), UINT64_MAX); /* one less */
     if (d) bl_device_unref(d);
     else bl_far_unref(far);
 }

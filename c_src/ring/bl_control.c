@@ -45,6 +45,7 @@ static bool is_due(const struct bl_actor *a, const struct control *c)
 {
     if (c->begun) return false;
     if (c->kind != BL_CHECKPOINT && c->kind != BL_UPGRADE) return true;
+    /* Acquire: with the release in bl_ring_release; what was handled before this position has been. */
     const uint64_t tail = __atomic_load_n(&a->ring.tail, __ATOMIC_ACQUIRE);
     /* 63-bit positions: the sign of the difference, one bit up. */
     return bl_actor_phase(a) == BL_SUSPENDED || (int64_t)((tail - c->position) << 1) >= 0;
@@ -52,6 +53,7 @@ static bool is_due(const struct bl_actor *a, const struct control *c)
 
 bool bl_controls_due(struct bl_actor *a)
 {
+    /* Acquire: with the release where it is raised. Without a control it saves the lock. */
     if (__atomic_load_n(&a->control_count, __ATOMIC_ACQUIRE) == 0) return false;
     pthread_mutex_lock(&a->lock);
     const struct control *c = first(a);
@@ -64,6 +66,7 @@ static void done(struct bl_actor *a, struct control *c, enum bl_status status, c
 {
     pthread_mutex_lock(&a->lock);
     bl_link_remove(&c->link);
+    /* Release: who sees it without the lock sees what the control did. */
     __atomic_store_n(&a->control_count, a->control_count - 1, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&a->lock);
     a->device->host->answer(a, c->request, status, err, result);

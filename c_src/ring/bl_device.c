@@ -95,17 +95,17 @@ enum bl_status bl_device_open(const struct bl_device_config *config, const struc
 void bl_device_close(struct bl_device *d)
 {
     pthread_mutex_lock(&d->lock); /* no new actor after this */
+    /* In one order with the words of doze() in bl_watch.c: a housekeeper that sleeps is woken. */
     const bool first = !__atomic_exchange_n(&d->closing, 1, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&d->lock);
     if (first) bl_keeper_wake(d);
 }
 
-void bl_device_ref(struct bl_device *d) { __atomic_add_fetch(&d->refs, 1, __ATOMIC_RELAXED); /* by who has one */ }
+void bl_device_ref(struct bl_device *d) { bl_refs_get(&d->refs); }
 
 void bl_device_unref(struct bl_device *d)
 {
-    /* Acquire and release: the last one sees what all others did before they let go. */
-    if (__atomic_sub_fetch(&d->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
+    if (!bl_refs_put(&d->refs)) return;
     bl_threads_free(d->threads);
     if (d->aside) bl_threads_free(d->aside);
     if (d->skin) d->host->device_free(d->skin);
@@ -114,6 +114,7 @@ void bl_device_unref(struct bl_device *d)
 
 enum bl_status bl_device_check(struct bl_device *d, struct bl_error *err)
 {
+    /* Relaxed, both: a message that overtakes the end of its device is answered by the end of its actor. */
     if (__atomic_load_n(&d->closing, __ATOMIC_RELAXED)) return bl_fail(err, BL_CLOSED);
     if (__atomic_load_n(&d->lost, __ATOMIC_RELAXED) <= d->config.max_lost) return BL_OK;
     bl_fail(err, BL_DEVICE_FAILED);
@@ -128,9 +129,10 @@ static struct bl_threads *aside_threads(struct bl_device *d)
     if (t) return t;
     struct bl_threads *fresh = NULL;
     pthread_mutex_lock(&d->watch_lock);
-    t = __atomic_load_n(&d->aside, __ATOMIC_RELAXED);
+    t = __atomic_load_n(&d->aside, __ATOMIC_RELAXED); /* relaxed: it is written under this lock */
     if (!t && start_threads(d, "bl_ring_long", &fresh, NULL) == BL_OK) {
         bl_threads_fill(fresh);
+        /* Release: who finds them finds them complete. */
         __atomic_store_n(&d->aside, fresh, __ATOMIC_RELEASE);
         t = fresh;
     }
@@ -140,24 +142,23 @@ static struct bl_threads *aside_threads(struct bl_device *d)
 
 struct bl_threads *bl_device_threads(struct bl_device *d, bool aside) { return aside ? aside_threads(d) : d->threads; }
 
-static uint64_t relaxed(const uint64_t *word) { return __atomic_load_n(word, __ATOMIC_RELAXED); }
-
 void bl_device_stats(struct bl_device *d, struct bl_device_stats *out)
 {
-    struct bl_threads *aside = __atomic_load_n(&d->aside, __ATOMIC_ACQUIRE);
+    struct bl_threads *aside = __atomic_load_n(&d->aside, __ATOMIC_ACQUIRE); /* acquire: with the release in aside_threads */
     *out = (struct bl_device_stats){
-        .buffers = relaxed(&d->buffer_count), .started = relaxed(&d->started), .handled = relaxed(&d->past_handled),
-        .expired = relaxed(&d->past_expired), .busy = relaxed(&d->past_busy), .undelivered = relaxed(&d->undelivered),
-        .failed = relaxed(&d->failures), .lost_total = relaxed(&d->lost_total), .moved_aside = relaxed(&d->moved_aside),
-        .lost_now = __atomic_load_n(&d->lost, __ATOMIC_RELAXED), .memory = bl_quota_used(&d->quota),
+        .buffers = bl_counted(&d->buffer_count), .started = bl_counted(&d->started), .handled = bl_counted(&d->past_handled),
+        .expired = bl_counted(&d->past_expired), .busy = bl_counted(&d->past_busy), .undelivered = bl_counted(&d->undelivered),
+        .failed = bl_counted(&d->failures), .lost_total = bl_counted(&d->lost_total), .moved_aside = bl_counted(&d->moved_aside),
+        .lost_now = __atomic_load_n(&d->lost, __ATOMIC_RELAXED), /* relaxed: a number that is shown, as `full` below */
+        .memory = bl_quota_used(&d->quota),
         .memory_peak = bl_quota_peak(&d->quota), .threads = bl_threads_alive(d->threads),
         .threads_aside = aside ? bl_threads_alive(aside) : 0, .parked = bl_threads_parked(d->threads)};
     pthread_mutex_lock(&d->lock);
     out->actors = d->actor_count;
     for (const struct bl_link *l = d->actors.next; l != &d->actors; l = l->next) {
         const struct bl_actor *a = BL_CONTAINER(l, struct bl_actor, link);
-        out->handled += relaxed(&a->handled);
-        out->expired += relaxed(&a->expired);
+        out->handled += bl_counted(&a->handled);
+        out->expired += bl_counted(&a->expired);
         out->busy += __atomic_load_n(&a->full, __ATOMIC_RELAXED);
     }
     pthread_mutex_unlock(&d->lock);

@@ -12,6 +12,7 @@
  *   bl_route.c       who sends to whom; subscribers
  *   bl_buffer.c      buffers and views
  *   bl_handlers.c    the handlers that a device knows; what is native and what is a guest
+ *   bl_words.h       counters and references
  *   bl_far.h         a device in another process
  *
  * Unlike in the public interface, `err` is never NULL, but for bl_message_claim.
@@ -30,6 +31,7 @@
 #include "bl_ring.h"
 #include "bl_ring_guest.h"
 #include "bl_threads.h"
+#include "bl_words.h"
 
 enum {
     BL_ACTOR_QUEUE = 16,            /* slots, when nobody asks for more */

@@ -97,12 +97,11 @@ void bl_far_close(struct bl_far *d)
     pthread_mutex_unlock(&d->lock);
 }
 
-void bl_far_ref(struct bl_far *d) { __atomic_add_fetch(&d->refs, 1, __ATOMIC_RELAXED); /* by who has one */ }
+void bl_far_ref(struct bl_far *d) { bl_refs_get(&d->refs); }
 
 void bl_far_unref(struct bl_far *d)
 {
-    /* Acquire and release: the last one sees what all others did before they let go. */
-    if (__atomic_sub_fetch(&d->refs, 1, __ATOMIC_ACQ_REL) == 0) discard(d);
+    if (bl_refs_put(&d->refs)) discard(d);
 }
 
 enum bl_status bl_far_check(const struct bl_far *d, struct bl_error *err)
@@ -139,7 +138,7 @@ enum bl_status bl_far_listen(struct bl_far *d, char path[BL_PEER_PATH], struct b
         d->reading = true;
         bl_far_ref(d);
         if (bl_thread_start(bl_far_reader, d, THREAD_STACK) != 0) {
-            __atomic_sub_fetch(&d->refs, 1, __ATOMIC_RELAXED); /* never the last: the caller has one */
+            (void)bl_refs_put(&d->refs); /* never the last: the caller has one */
             close(d->listening);
             d->listening = -1;
             bl_peer_forget(d->path);
@@ -180,7 +179,7 @@ void bl_far_info(struct bl_far *d, struct bl_far_info *out)
     memcpy(out->why, d->why, sizeof out->why);
     bl_far_stats_add(&out->stats, &d->past);
     out->stats.actors = d->actor_count;
-    out->stats.buffers = __atomic_load_n(&d->buffer_count, __ATOMIC_RELAXED); /* a number that is shown */
+    out->stats.buffers = bl_counted(&d->buffer_count);
     out->stats.started = d->started;
     out->stats.busy += d->busy;
     out->stats.undelivered = d->undelivered;

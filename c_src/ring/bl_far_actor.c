@@ -16,7 +16,7 @@ static struct bl_far_saved *new_saved(struct bl_far *d, uint64_t size, struct bl
 
 void bl_far_saved_unref(struct bl_far_saved *s)
 {
-    if (s && __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) == 0) bl_free(s);
+    if (s && bl_refs_put(&s->refs)) bl_free(s);
 }
 
 void bl_far_save(struct bl_far_actor *a, struct bl_far_saved *saved)
@@ -109,22 +109,20 @@ enum bl_status bl_far_actor_new(struct bl_far *d, const struct bl_actor_options 
     return status;
 }
 
-void bl_far_actor_ref(struct bl_far_actor *a) { __atomic_add_fetch(&a->refs, 1, __ATOMIC_RELAXED); /* by who has one */ }
+void bl_far_actor_ref(struct bl_far_actor *a) { bl_refs_get(&a->refs); }
 
 void bl_far_actor_unref(struct bl_far_actor *a)
 {
-    /* Acquire and release: the last one sees what all others did before they let go. */
-    if (__atomic_sub_fetch(&a->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
+    if (!bl_refs_put(&a->refs)) return;
     if (a->skin) a->device->host->actor_ended(a->skin);
     bl_far_actor_drop(a);
 }
 
-void bl_far_actor_hold(struct bl_far_actor *a) { __atomic_add_fetch(&a->holds, 1, __ATOMIC_RELAXED); /* by who has one */ }
+void bl_far_actor_hold(struct bl_far_actor *a) { bl_refs_get(&a->holds); }
 
 void bl_far_actor_drop(struct bl_far_actor *a)
 {
-    /* Acquire and release: as above. */
-    if (__atomic_sub_fetch(&a->holds, 1, __ATOMIC_ACQ_REL) > 0) return;
+    if (!bl_refs_put(&a->holds)) return;
     struct bl_far *d = a->device;
     if (a->skin) d->host->actor_free(a->skin);
     bl_far_saved_unref(a->saved);
@@ -136,7 +134,7 @@ void bl_far_actor_drop(struct bl_far_actor *a)
 
 void bl_far_sink_unref(struct bl_far *d, struct bl_far_sink *s)
 {
-    if (__atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
+    if (!bl_refs_put(&s->refs)) return;
     d->host->sink_free(s->skin);
     bl_free(s);
 }

@@ -72,6 +72,7 @@ static void batch(struct bl_actor *a, void *sink, const struct bl_result *result
 static void failed(struct bl_actor *a, const struct bl_error *err)
 {
     struct bl_device *d = a->device;
+    /* Relaxed: the housekeeper raises it and then calls this itself; another thread may see it a moment later. */
     if (__atomic_load_n(&d->lost, __ATOMIC_RELAXED) > d->config.max_lost) {
         struct bl_error why;
         bl_fail(&why, BL_DEVICE_FAILED);

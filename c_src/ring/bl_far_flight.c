@@ -225,6 +225,7 @@ static void note(struct bl_far_actor *a, const struct bl_far_flight *f, bool ok,
         if (f->head.function != BL_UPGRADE || !ok) return;
         for (const struct bl_far_known *k = a->device->known; k; k = k->next)
             if (strcmp(k->handler.name, a->handler->name) == 0 && k->handler.version == number) {
+                /* Release: for those who read it without the lock; its row is complete and stays. */
                 __atomic_store_n(&a->handler, &k->handler, __ATOMIC_RELEASE);
                 break;
             }

@@ -76,7 +76,7 @@ static void pack(struct bl_far_flight *f, struct parcel *p, uint8_t room[BL_LINE
     if (f->head.kind != BL_FAR_START) return;
     p->lead = sizeof p->start;
     p->saved = f->actor->saved;
-    __atomic_add_fetch(&p->saved->refs, 1, __ATOMIC_RELAXED);
+    bl_refs_get(&p->saved->refs);
     bl_far_start_of(f->actor, f->again, &p->start);
     p->data = p->saved->bytes;
     p->head.total = (uint32_t)(p->lead + p->saved->size); /* there may be a newer one by now */
@@ -91,6 +91,7 @@ static bool write_record(struct bl_far *d, const struct bl_far_head *head, const
             bl_far_break_now(d, "it claims to have read what was not written");
             return false;
         }
+        /* Relaxed: written under the lock; only how soon it gives up depends on it. */
         if (__atomic_load_n(&d->state, __ATOMIC_RELAXED) != BL_FAR_STATE_UP) return false;
         pthread_mutex_lock(&d->lock);
         bl_far_wake(d);
@@ -377,7 +378,7 @@ static void end_link(struct bl_far *d)
     bl_far_flights_fail(d, &err);
     end_actors(d, BL_DRAINING, NULL); /* those that were about to end */
     pthread_mutex_lock(&d->lock);
-    __atomic_store_n(&d->state, BL_FAR_STATE_DOWN, __ATOMIC_RELAXED);
+    __atomic_store_n(&d->state, BL_FAR_STATE_DOWN, __ATOMIC_RELAXED); /* relaxed: as in bl_far_break */
     d->reading = false;
     pthread_cond_broadcast(&d->changed);
     pthread_mutex_unlock(&d->lock);

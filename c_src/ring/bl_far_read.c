@@ -46,7 +46,7 @@ static struct bl_far_sink *get_sink(struct bl_far *d, uint32_t index, uint32_t i
     pthread_mutex_lock(&d->lock);
     const struct bl_far_actor *a = index < d->actor_room ? d->actor[index] : NULL;
     struct bl_far_sink *s = a ? find_sink(a, id) : NULL;
-    if (s) __atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+    if (s) bl_refs_get(&s->refs);
     pthread_mutex_unlock(&d->lock);
     return s;
 }
@@ -178,7 +178,7 @@ static bool on_answer(struct bl_far *d, struct bl_far_coming *c)
     if (c->flight->head.kind == BL_FAR_STATS) on_stats(d, c);
     if (c->saved) {
         struct bl_far_actor *a = c->flight->actor;
-        __atomic_add_fetch(&c->saved->refs, 1, __ATOMIC_RELAXED);
+        bl_refs_get(&c->saved->refs);
         bl_far_save(a, c->saved);
     }
     bl_far_flight_land(d, c->flight, NULL, &r, c->head.function);
@@ -348,6 +348,7 @@ static bool on_handler(struct bl_far *d, const struct bl_far_coming *c)
         return good;
     }
     k->next = d->known; /* only the reader changes it */
+    /* Release: with the acquire in bl_far_handler; the row is complete. */
     __atomic_store_n(&d->known, k, __ATOMIC_RELEASE);
     return true;
 }

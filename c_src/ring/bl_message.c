@@ -21,7 +21,7 @@ static enum bl_status fail_closed(const struct bl_actor *a, struct bl_error *err
 /* When there may be room: the messages inside times what one takes. */
 static uint64_t retry_ms(const struct bl_actor *a)
 {
-    const uint64_t handled = __atomic_load_n(&a->handled, __ATOMIC_RELAXED), run_ns = __atomic_load_n(&a->run_ns, __ATOMIC_RELAXED);
+    const uint64_t handled = bl_counted(&a->handled), run_ns = bl_counted(&a->run_ns);
     const uint64_t mean_ns = handled > 0 ? run_ns / handled : 0;
     return 1 + (bl_ring_length(&a->ring) / 2 * mean_ns) / 1000000;
 }
@@ -36,7 +36,7 @@ enum bl_status bl_message_claim(struct bl_actor *a, uint64_t *position, struct b
         return BL_OK;
     }
     if (status == BL_CLOSED) return fail_closed(a, err);
-    __atomic_add_fetch(&a->full, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&a->full, 1, __ATOMIC_RELAXED); /* relaxed: a number that is shown */
     return bl_fail_busy(err, retry_ms(a));
 }
 
@@ -61,7 +61,7 @@ static void tell(struct bl_actor *a, const struct bl_slot *slot, enum bl_status 
         a->device->host->answer(a, slot->reply_to, status, err, NULL);
         return;
     }
-    __atomic_add_fetch(&a->device->undelivered, 1, __ATOMIC_RELAXED);
+    bl_count(&a->device->undelivered, 1);
     a->device->host->undelivered(a, slot, status, err);
 }
 
@@ -180,13 +180,14 @@ static void answer(struct bl_turn *t, struct call *c, enum bl_status status, con
     struct bl_actor *a = t->actor;
     const struct bl_slot *s = c->message;
     if (status != BL_OK) {
-        __atomic_store_n(&a->refused_by_handler, a->refused_by_handler + 1, __ATOMIC_RELAXED);
+        bl_count_own(&a->refused_by_handler, 1);
         tell(a, s, status, err);
     } else if (s->flags & BL_MESSAGE_REQUEST) {
         struct bl_result r = {.data = c->out.reply, .size = c->out.reply_size, .owner = c->owner, .stamp = a->clock};
         a->device->host->answer(a, s->reply_to, BL_OK, NULL, c->out.replied ? &r : NULL);
         c->owner = c->out.replied ? r.owner : c->owner;
     } else {
+        /* Relaxed: who subscribes while a message is handled may miss it. */
         if (c->out.replied && __atomic_load_n(&a->sink_count, __ATOMIC_RELAXED) > 0) collect(t, c);
         if (a->device->host->handled && !(s->flags & BL_MESSAGE_ACTOR)) a->device->host->handled(a, s);
     }
@@ -195,7 +196,7 @@ static void answer(struct bl_turn *t, struct call *c, enum bl_status status, con
 static void expire(struct bl_actor *a, struct bl_slot *s)
 {
     struct bl_error err;
-    __atomic_store_n(&a->expired, a->expired + 1, __ATOMIC_RELAXED);
+    bl_count_own(&a->expired, 1);
     bl_message_refuse(a, s, bl_fail(&err, BL_TIMEOUT), &err);
 }
 
@@ -232,7 +233,7 @@ enum bl_handled bl_message_handle(struct bl_turn *t, struct bl_slot *slot)
     if (meanwhile & WATCH_ABANDONED) {
         handled = BL_HANDLED_LOST;
     } else {
-        __atomic_store_n(&a->handled, a->handled + 1, __ATOMIC_RELAXED);
+        bl_count_own(&a->handled, 1);
         if (s.flags & BL_MESSAGE_BUFFERS) { /* who is answered may use them */
             give_back(a, &s);
             s.flags &= (uint16_t)~BL_MESSAGE_BUFFERS;

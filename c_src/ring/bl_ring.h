@@ -103,7 +103,7 @@ static inline enum bl_status bl_ring_claim(struct bl_ring *r, uint64_t *position
             return BL_OK;
         }
         /* Behind: full, unless the head has moved on meanwhile. Ahead: the head that we saw is old. */
-        const uint64_t now = __atomic_load_n(&r->head, __ATOMIC_RELAXED);
+        const uint64_t now = __atomic_load_n(&r->head, __ATOMIC_RELAXED); /* relaxed: as above */
         if (ahead < 0 && now == head) return BL_BUSY;
         head = now;
     }
@@ -133,7 +133,7 @@ static inline struct bl_slot *bl_ring_peek(struct bl_ring *r)
 /* Gives the slot of the last peek back. The consumer only. */
 static inline void bl_ring_release(struct bl_ring *r)
 {
-    const uint64_t tail = __atomic_load_n(&r->tail, __ATOMIC_RELAXED);
+    const uint64_t tail = __atomic_load_n(&r->tail, __ATOMIC_RELAXED); /* relaxed: the consumer's own word */
     struct bl_slot *slot = bl_ring_at(r->consumer_slots, r->consumer_shift, tail);
     const uint64_t next = bl_ring_next_mark(r->consumer_shift, bl_ring_free_mark(r->consumer_shift, tail));
     /* The tail first: who sees the credit sees a tail that allows it. Both are release, so that the contents were read before. */
@@ -150,12 +150,15 @@ static inline void bl_ring_close(struct bl_ring *r)
 
 static inline uint64_t bl_ring_head(const struct bl_ring *r)
 {
+    /* Relaxed: a position and no promise; who needs one has a mark or the word `scheduled` for it. */
     return __atomic_load_n(&r->head, __ATOMIC_RELAXED) & ~BL_RING_CLOSED;
 }
 
 /* Closed, and nothing left. The consumer only. */
 static inline bool bl_ring_drained(const struct bl_ring *r)
 {
+    /* Relaxed: once closed the head does not change any more, and a claim that it counts keeps the two apart until it is consumed.
+     * The tail is the consumer's own word. */
     const uint64_t head = __atomic_load_n(&r->head, __ATOMIC_RELAXED);
     return (head & BL_RING_CLOSED) && (head & ~BL_RING_CLOSED) == __atomic_load_n(&r->tail, __ATOMIC_RELAXED);
 }
@@ -163,6 +166,7 @@ static inline bool bl_ring_drained(const struct bl_ring *r)
 /* Messages inside, about; exact when nobody moves. */
 static inline uint64_t bl_ring_length(const struct bl_ring *r)
 {
+    /* Acquire: the head is read after it, and so is never behind it. */
     const uint64_t tail = __atomic_load_n(&r->tail, __ATOMIC_ACQUIRE);
     return (bl_ring_head(r) - tail) & ~BL_RING_CLOSED;
 }

@@ -9,7 +9,7 @@
 
 void bl_routes_put(struct bl_routes *r)
 {
-    if (!r || __atomic_sub_fetch(&r->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
+    if (!r || !bl_refs_put(&r->refs)) return;
     for (uint32_t i = 0; i < r->count; i++) bl_actor_unref(r->target[i].actor);
     bl_free(r);
 }
@@ -18,7 +18,7 @@ struct bl_routes *bl_routes_get(struct bl_actor *a)
 {
     pthread_mutex_lock(&a->lock);
     struct bl_routes *r = a->routes;
-    if (r) __atomic_add_fetch(&r->refs, 1, __ATOMIC_RELAXED);
+    if (r) bl_refs_get(&r->refs);
     pthread_mutex_unlock(&a->lock);
     return r;
 }
@@ -108,6 +108,7 @@ enum bl_status bl_actor_subscribe(struct bl_actor *a, void *skin, uint64_t windo
         status = bl_fail_limit(err, "subscribers", BL_SINKS_MOST, BL_SINKS_MOST + 1);
     else {
         bl_link_append(&a->sinks, &s->link);
+        /* Release: with the acquire in bl_sinks_room; the list is read under the lock anyway. */
         __atomic_store_n(&a->sink_count, a->sink_count + 1, __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock(&a->lock);
@@ -130,7 +131,7 @@ bool bl_actor_unsubscribe(struct bl_actor *a, const void *skin)
     struct bl_sink *s = find_sink(a, skin);
     if (s) {
         bl_link_remove(&s->link);
-        __atomic_store_n(&a->sink_count, a->sink_count - 1, __ATOMIC_RELEASE);
+        __atomic_store_n(&a->sink_count, a->sink_count - 1, __ATOMIC_RELEASE); /* release: as above */
     }
     pthread_mutex_unlock(&a->lock);
     if (!s) return false;
@@ -156,6 +157,7 @@ bool bl_actor_credit(struct bl_actor *a, const void *skin, uint64_t more)
 size_t bl_sinks_room(struct bl_actor *a)
 {
     int64_t room = BL_RESULTS_MOST;
+    /* Acquire: with the releases where it changes. Without a subscriber it saves the lock. */
     if (__atomic_load_n(&a->sink_count, __ATOMIC_ACQUIRE) == 0) return BL_RESULTS_MOST;
     pthread_mutex_lock(&a->lock);
     for (struct bl_link *l = a->sinks.next; l != &a->sinks; l = l->next) {
@@ -189,7 +191,7 @@ void bl_routes_end(struct bl_actor *a)
         bl_link_remove(l);
         bl_link_append(&gone, l);
     }
-    __atomic_store_n(&a->sink_count, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&a->sink_count, 0, __ATOMIC_RELEASE); /* release: as above */
     pthread_mutex_unlock(&a->lock);
     bl_routes_put(routes);
     while (!bl_link_is_alone(&gone)) {

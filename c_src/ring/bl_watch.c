@@ -29,10 +29,11 @@ struct bl_watch *bl_watch_take(struct bl_device *d, struct bl_threads *threads, 
     for (unsigned i = 0; i < BL_WATCHES; i++) {
         struct bl_watch *w = &d->watch[(hint + i) % BL_WATCHES];
         uint32_t free = 0;
-        if (__atomic_load_n(&w->used, __ATOMIC_RELAXED) != 0) continue;
+        if (__atomic_load_n(&w->used, __ATOMIC_RELAXED) != 0) continue; /* relaxed: the exchange proves it */
         /* Acquire: what the last user did is over. */
         if (!__atomic_compare_exchange_n(&w->used, &free, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) continue;
         hint = (hint + i) % BL_WATCHES;
+        /* Relaxed, these: the housekeeper reads them after it has seen `state` say INSIDE, which is released behind them. */
         __atomic_store_n(&w->actor, a, __ATOMIC_RELAXED);
         __atomic_store_n(&w->threads, threads, __ATOMIC_RELAXED);
         __atomic_store_n(&w->thread, pthread_self(), __ATOMIC_RELAXED);
@@ -42,15 +43,18 @@ struct bl_watch *bl_watch_take(struct bl_device *d, struct bl_threads *threads, 
     return NULL;
 }
 
+/* Release: what this user did is over when the next one takes it. */
 void bl_watch_give_back(struct bl_watch *w) { __atomic_store_n(&w->used, 0, __ATOMIC_RELEASE); }
 
 void bl_watch_enter(struct bl_watch *w, uint64_t now_ns, const struct bl_slot *message)
 {
+    /* Relaxed, these: released by `state` below. */
     __atomic_store_n(&w->since_ns, now_ns, __ATOMIC_RELAXED);
     __atomic_store_n(&w->deadline_ns, message->deadline_ns, __ATOMIC_RELAXED);
     __atomic_store_n(&w->reply_to, message->reply_to, __ATOMIC_RELAXED);
     __atomic_store_n(&w->function, message->function, __ATOMIC_RELAXED);
     __atomic_store_n(&w->flags, message->flags, __ATOMIC_RELAXED);
+    /* Relaxed: the housekeeper changes only flags, and only while a handler is inside. */
     const uint64_t number = (__atomic_load_n(&w->state, __ATOMIC_RELAXED) >> WATCH_SHIFT) + 1;
     /* Release: the fields above belong to this number. */
     __atomic_store_n(&w->state, number << WATCH_SHIFT | WATCH_INSIDE, __ATOMIC_RELEASE);
@@ -58,14 +62,14 @@ void bl_watch_enter(struct bl_watch *w, uint64_t now_ns, const struct bl_slot *m
 
 unsigned bl_watch_leave(struct bl_device *d, struct bl_watch *w)
 {
-    const uint64_t number = __atomic_load_n(&w->state, __ATOMIC_RELAXED) >> WATCH_SHIFT;
+    const uint64_t number = __atomic_load_n(&w->state, __ATOMIC_RELAXED) >> WATCH_SHIFT; /* relaxed: its own number */
     /* Acquire: what the housekeeper did before it decided. Release: what the handler did. */
     const uint64_t was = __atomic_exchange_n(&w->state, number << WATCH_SHIFT, __ATOMIC_ACQ_REL);
     if (!(was & (WATCH_STUCK | WATCH_ABANDONED))) return 0;
     pthread_mutex_lock(&d->watch_lock); /* the housekeeper may still have its hand on it */
-    __atomic_store_n(&w->stop, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&w->stop, 0, __ATOMIC_RELAXED); /* relaxed: the handler that asked has returned, the lock is held */
     pthread_mutex_unlock(&d->watch_lock);
-    if (was & WATCH_ABANDONED) __atomic_sub_fetch(&d->lost, 1, __ATOMIC_RELAXED);
+    if (was & WATCH_ABANDONED) __atomic_sub_fetch(&d->lost, 1, __ATOMIC_RELAXED); /* relaxed: a number, compared with a limit */
     if (was & WATCH_STUCK) bl_threads_unstuck(w->threads);
     return (unsigned)was & (WATCH_STUCK | WATCH_ABANDONED);
 }
@@ -100,6 +104,7 @@ static uint64_t cpu_ns(struct bl_watch *w)
 {
     clockid_t clock;
     struct timespec t;
+    /* Relaxed: written before `state`, which said INSIDE with acquire. */
     if (pthread_getcpuclockid(__atomic_load_n(&w->thread, __ATOMIC_RELAXED), &clock) != 0 || clock_gettime(clock, &t) != 0) return 0;
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
@@ -108,6 +113,7 @@ static uint64_t cpu_ns(struct bl_watch *w)
  * copy all its memory. Lock held. */
 static bool told_long_ago(struct bl_watch *w, const struct bl_actor *a, uint64_t now_ns, uint64_t deadline_ns)
 {
+    /* The handler with acquire: its row is read. `stop` relaxed: a word that the handler asks again and again; it orders nothing. */
     const bool guest = bl_ring_guest_of(__atomic_load_n(&a->handler, __ATOMIC_ACQUIRE)) != NULL;
     if (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
         __atomic_store_n(&w->stop, 1, __ATOMIC_RELAXED);
@@ -130,6 +136,7 @@ static void look_closer(struct bl_device *d, struct bl_watch *w, uint64_t state,
         pthread_mutex_unlock(&d->watch_lock);
         return;
     }
+    /* Relaxed, all fields: the exchange above has acquired them, and with the flag set nobody changes them until this lock is free. */
     if (!(state & WATCH_STUCK)) stuck_threads = __atomic_load_n(&w->threads, __ATOMIC_RELAXED);
     struct bl_actor *a = __atomic_load_n(&w->actor, __ATOMIC_RELAXED);
     uint64_t deadline_ns = __atomic_load_n(&w->deadline_ns, __ATOMIC_RELAXED);
@@ -139,14 +146,15 @@ static void look_closer(struct bl_device *d, struct bl_watch *w, uint64_t state,
     }
     if (now_ns >= deadline_ns && told_long_ago(w, a, now_ns, deadline_ns)) {
         state |= WATCH_STUCK;
+        /* Acquire and release: what the handler did so far, and that from here on the actor is this thread's. */
         if (__atomic_compare_exchange_n(&w->state, &state, state | WATCH_ABANDONED, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
             buried = a;
             bl_actor_ref(a);
             message.reply_to = __atomic_load_n(&w->reply_to, __ATOMIC_RELAXED);
             message.function = __atomic_load_n(&w->function, __ATOMIC_RELAXED);
             message.flags = (uint16_t)(__atomic_load_n(&w->flags, __ATOMIC_RELAXED) & (BL_MESSAGE_REQUEST | BL_MESSAGE_ACTOR));
-            __atomic_add_fetch(&d->lost, 1, __ATOMIC_RELAXED);
-            __atomic_add_fetch(&d->lost_total, 1, __ATOMIC_RELAXED);
+            __atomic_add_fetch(&d->lost, 1, __ATOMIC_RELAXED); /* relaxed: a number, compared with a limit */
+            bl_count(&d->lost_total, 1);
         }
     }
     pthread_mutex_unlock(&d->watch_lock);
@@ -160,6 +168,7 @@ static bool look(struct bl_device *d, struct bl_watch *w, uint64_t now_ns)
     /* Acquire: with the release in bl_watch_enter. */
     const uint64_t state = __atomic_load_n(&w->state, __ATOMIC_ACQUIRE);
     if (!(state & WATCH_INSIDE) || (state & WATCH_ABANDONED)) return false;
+    /* Relaxed: acquired with the state; if it is of a later message already the exchange in look_closer fails. */
     if (now_ns > __atomic_load_n(&w->since_ns, __ATOMIC_RELAXED) + BL_LONG_NS) look_closer(d, w, state, now_ns);
     return true;
 }
@@ -168,6 +177,7 @@ static bool look_around(struct bl_device *d)
 {
     const uint64_t now_ns = bl_now_ns();
     bool inside = false;
+    /* Relaxed: one that is missed is seen by the next look. */
     for (unsigned i = 0; i < BL_WATCHES; i++)
         if (__atomic_load_n(&d->watch[i].used, __ATOMIC_RELAXED) && look(d, &d->watch[i], now_ns)) inside = true;
     return inside;
@@ -177,6 +187,8 @@ static bool look_around(struct bl_device *d)
 
 void bl_keeper_touch(struct bl_device *d)
 {
+    /* Relaxed: who still sees it set knows that the housekeeper has taken it just now, or will; after that it looks for a second,
+     * and longer while a handler is inside. */
     if (__atomic_load_n(&d->touched, __ATOMIC_RELAXED)) return;
     /* In one order with the exchanges in doze(): either it sees `touched`, or this thread sees `keeper_deep`. */
     __atomic_exchange_n(&d->touched, 1, __ATOMIC_SEQ_CST);
@@ -186,7 +198,7 @@ void bl_keeper_touch(struct bl_device *d)
 void bl_keeper_wake(struct bl_device *d)
 {
     pthread_mutex_lock(&d->keeper_lock);
-    __atomic_store_n(&d->keeper_deep, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&d->keeper_deep, 0, __ATOMIC_RELAXED); /* relaxed: it only saves others the waking */
     pthread_cond_signal(&d->keeper_wake);
     pthread_mutex_unlock(&d->keeper_lock);
 }
@@ -198,10 +210,11 @@ static void doze(struct bl_device *d, uint64_t quiet_ns)
         bl_cond_wait_until(&d->keeper_wake, &d->keeper_lock, bl_now_ns() + (quiet_ns < BUSY_NS ? LOOK_NS : LOOK_SELDOM_NS));
         return;
     }
+    /* In one order with bl_keeper_touch and bl_device_close: either they see it asleep, or it sees what they did. */
     __atomic_exchange_n(&d->keeper_deep, 1, __ATOMIC_SEQ_CST);
     if (!__atomic_load_n(&d->touched, __ATOMIC_SEQ_CST) && !__atomic_load_n(&d->closing, __ATOMIC_SEQ_CST) && bl_link_is_alone(&d->garbage))
         bl_cond_wait_until(&d->keeper_wake, &d->keeper_lock, UINT64_MAX);
-    __atomic_store_n(&d->keeper_deep, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&d->keeper_deep, 0, __ATOMIC_RELAXED); /* relaxed: as above */
 }
 
 /* ---- garbage ---- */
@@ -224,7 +237,7 @@ void bl_device_free_later(struct bl_device *d, void *block, size_t bytes)
     const bool gone = d->keeper_gone;
     if (!gone) {
         bl_link_append(&d->garbage, block);
-        __atomic_store_n(&d->keeper_deep, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&d->keeper_deep, 0, __ATOMIC_RELAXED); /* relaxed: as above */
         pthread_cond_signal(&d->keeper_wake);
     }
     pthread_mutex_unlock(&d->keeper_lock);
@@ -295,9 +308,10 @@ static void *keeper_main(void *arg)
     bl_thread_name("bl_ring_keeper");
     bl_threads_fill(d->threads);
     for (;;) {
+        /* In one order with bl_keeper_touch. */
         if (__atomic_exchange_n(&d->touched, 0, __ATOMIC_SEQ_CST)) quiet_since_ns = bl_now_ns();
         if (look_around(d)) quiet_since_ns = bl_now_ns();
-        if (__atomic_load_n(&d->closing, __ATOMIC_SEQ_CST)) {
+        if (__atomic_load_n(&d->closing, __ATOMIC_SEQ_CST)) { /* in one order: as in doze() */
             if (!killed) kill_all(d);
             killed = true;
             quiet_since_ns = bl_now_ns();
@@ -309,7 +323,7 @@ static void *keeper_main(void *arg)
         pthread_mutex_unlock(&d->keeper_lock);
     }
     end_threads(d, d->threads);
-    end_threads(d, __atomic_load_n(&d->aside, __ATOMIC_ACQUIRE));
+    end_threads(d, __atomic_load_n(&d->aside, __ATOMIC_ACQUIRE)); /* acquire: with the release in aside_threads */
     pthread_mutex_lock(&d->keeper_lock);
     collect(d);
     d->keeper_gone = true;
