@@ -293,19 +293,19 @@ uint32_t bl_far_actor_disconnect(struct bl_far_actor *from, uint32_t port, const
     struct bl_far *d = from->device;
     struct bl_far_actor *gone[64];
     uint32_t count = 0, some;
-    do { /* references are given up without the lock */
+    do { /* references are given up without the lock; one pass for each handful of them */
         some = 0;
         pthread_mutex_lock(&d->lock);
-        for (size_t i = 0; i < from->route_count && some < sizeof gone / sizeof gone[0];) {
-            struct bl_far_route *r = &from->route[i];
-            if (r->port != port || (to && r->to != to)) {
-                i++;
-                continue;
-            }
-            gone[some++] = r->to;
-            from->route_count--;
-            memmove(r, r + 1, (from->route_count - i) * sizeof *r);
+        size_t kept = 0;
+        for (size_t i = 0; i < from->route_count; i++) {
+            const struct bl_far_route r = from->route[i];
+            const bool goes = r.port == port && (!to || r.to == to) && some < sizeof gone / sizeof gone[0];
+            if (goes)
+                gone[some++] = r.to;
+            else
+                from->route[kept++] = r;
         }
+        from->route_count = kept;
         if (count == 0 && some > 0) send_route(from, port, to, false);
         pthread_mutex_unlock(&d->lock);
         for (uint32_t i = 0; i < some; i++) bl_far_actor_unref(gone[i]);
