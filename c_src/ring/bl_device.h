@@ -358,11 +358,12 @@ struct bl_device {
     struct bl_link actors;
     size_t actor_count;
     /* The housekeeper. */
-    struct bl_link garbage; /* large blocks to be freed by it */
+    struct bl_link garbage; /* blocks to be freed by it: large ones, and once the device closes all, because the C library may give
+                             * the kernel back what ten thousand small ones were at the last of them */
     pthread_mutex_t watch_lock; /* giving up a runaway */
     pthread_mutex_t keeper_lock;
     pthread_cond_t keeper_wake;
-    bool keeper_gone;     /* under keeper_lock, as garbage is */
+    bool keeper_gone, collecting; /* under keeper_lock, as garbage is: another thread frees it */
     uint32_t keeper_deep; /* atomic: it sleeps until it is woken */
     uint32_t touched;     /* atomic: somebody had a turn since it last looked */
 };
@@ -381,7 +382,7 @@ BL_API void bl_device_unref(struct bl_device *d);
 BL_API void bl_device_stats(struct bl_device *d, struct bl_device_stats *out);
 /* BL_OK, or why it takes no new work. */
 BL_API enum bl_status bl_device_check(struct bl_device *d, struct bl_error *err);
-/* Frees a block that may be large, not on this thread if so. */
+/* Frees a block that may be large, not on this thread if so. The caller has a reference of the device. */
 void bl_device_free_later(struct bl_device *d, void *block, size_t bytes);
 
 /* ---- the housekeeper: bl_watch.c ---- */

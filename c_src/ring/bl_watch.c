@@ -221,30 +221,6 @@ static void doze(struct bl_device *d, uint64_t quiet_ns)
 
 enum { LARGE_BYTES = 1 << 20 };
 
-static void *free_apart(void *block)
-{
-    bl_free(block);
-    return NULL;
-}
-
-void bl_device_free_later(struct bl_device *d, void *block, size_t bytes)
-{
-    if (bytes < LARGE_BYTES) {
-        bl_free(block);
-        return;
-    }
-    pthread_mutex_lock(&d->keeper_lock);
-    const bool gone = d->keeper_gone;
-    if (!gone) {
-        bl_link_append(&d->garbage, block);
-        __atomic_store_n(&d->keeper_deep, 0, __ATOMIC_RELAXED); /* relaxed: as above */
-        pthread_cond_signal(&d->keeper_wake);
-    }
-    pthread_mutex_unlock(&d->keeper_lock);
-    /* Unmapping gigabytes takes longer than starting a thread. */
-    if (gone && bl_thread_start(free_apart, block, 0) != 0) bl_free(block);
-}
-
 /* keeper_lock held on entry and return. */
 static void collect(struct bl_device *d)
 {
@@ -255,6 +231,40 @@ static void collect(struct bl_device *d)
         bl_free(block);
         pthread_mutex_lock(&d->keeper_lock);
     }
+}
+
+/* In the housekeeper's place, once it is gone: what is left of a device is freed as its terms go. */
+static void *collect_apart(void *device)
+{
+    struct bl_device *d = device;
+    pthread_mutex_lock(&d->keeper_lock);
+    collect(d);
+    d->collecting = false;
+    pthread_mutex_unlock(&d->keeper_lock);
+    bl_device_unref(d);
+    return NULL;
+}
+
+void bl_device_free_later(struct bl_device *d, void *block, size_t bytes)
+{
+    /* Relaxed: who misses that it closes frees one block more himself. */
+    const bool closing = __atomic_load_n(&d->closing, __ATOMIC_RELAXED) && bytes >= sizeof(struct bl_link); /* which it holds then */
+    if (bytes < LARGE_BYTES && !closing) {
+        bl_free(block);
+        return;
+    }
+    pthread_mutex_lock(&d->keeper_lock);
+    const bool first = bl_link_is_alone(&d->garbage), gone = d->keeper_gone, apart = gone && !d->collecting;
+    bl_link_append(&d->garbage, block);
+    if (first && !gone) {
+        __atomic_store_n(&d->keeper_deep, 0, __ATOMIC_RELAXED); /* relaxed: as above */
+        pthread_cond_signal(&d->keeper_wake);
+    }
+    d->collecting |= apart;
+    pthread_mutex_unlock(&d->keeper_lock);
+    if (!apart) return;
+    bl_device_ref(d); /* its quota is charged until the last block is free */
+    if (bl_thread_start(collect_apart, d, 0) != 0) collect_apart(d);
 }
 
 /* ---- life ---- */
