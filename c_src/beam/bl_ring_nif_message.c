@@ -103,7 +103,8 @@ static enum bl_status read_buffers(ErlNifEnv *env, const struct reading *how, ER
         struct bl_ring_buffer *b = ring_handle_enter(h);
         if (!b) return bl_fail(err, BL_CLOSED);
         const bool write = writes >> slot->size & 1;
-        status = b->device != how->device || b->far != how->far ? bl_fail_invalid(err, "buffer", "of another device") : bl_ring_buffer_use(b, write, err);
+        const bool own = b->device == how->device && b->far == how->far;
+        status = own ? bl_ring_buffer_use(b, write, err) : bl_fail_invalid(err, "buffer", "of another device");
         if (status == BL_OK) {
             slot->flags |= (uint16_t)(write << (BL_MESSAGE_WRITES + slot->size));
             slot->payload.buffers[slot->size++] = b;

@@ -223,7 +223,8 @@ static void answer(struct bl_actor *a, uint64_t id, enum bl_status status, const
     ring_request_answer(id, what, &o);
 }
 
-static void tell(const struct handle *actor, const ErlNifPid *pid, ERL_NIF_TERM kind, int function, const struct bl_error *err, int *new_atoms)
+static void tell(const struct handle *actor, const ErlNifPid *pid, ERL_NIF_TERM kind, int function, const struct bl_error *err,
+                 int *new_atoms)
 {
     ErlNifEnv *env = enif_alloc_env();
     const ERL_NIF_TERM name = ring_name_make(env, &actor->name), reason = make_reason(env, err, new_atoms);

@@ -472,7 +472,8 @@ read(Buffer, Offset, Bytes) -> beamline_ring_nif:read(Buffer, Offset, Bytes).
 -spec view(buffer(), non_neg_integer(), non_neg_integer()) -> {ok, buffer()} | {error, reason()}.
 view(Buffer, Offset, Bytes) -> beamline_ring_nif:view(Buffer, Offset, Bytes).
 
-%% @doc The buffer's memory as a binary, without a copy (but with `isolation => os_process', where a process could change it); the buffer is closed. Not of a view, and not while anybody uses it.
+%% @doc The buffer's memory as a binary, without a copy (but of a device with `isolation => os_process', where another process could
+%% change it); the buffer is closed. Not of a view, and not while anybody uses it.
 -spec take(buffer()) -> {ok, binary()} | {error, reason()}.
 take(Buffer) -> beamline_ring_nif:take(Buffer).
 

@@ -17,8 +17,8 @@ run() ->
     Names = lists:usort([Name || Load <- Loads, {Name, _, _} <- Load]),
     Most = [{lists:min([Ns || Load <- Loads, {N, Ns, _} <- Load, N =:= Name]), Name} || Name <- Names],
     Times = lists:sum([T || Load <- Loads, {_, _, T} <- Load]),
-    io:format("  ~b entries of ~b kinds; us: ~ts~n",
-              [Times, length(Names), lists:join(", ", [io_lib:format("~ts ~b", [N, round(Ns / 1000)]) || {Ns, N} <- lists:reverse(lists:sort(Most))])]),
+    Text = [io_lib:format("~ts ~b", [Name, round(Ns / 1000)]) || {Ns, Name} <- lists:reverse(lists:sort(Most))],
+    io:format("  ~b entries of ~b kinds; us: ~ts~n", [Times, length(Names), lists:join(", ", Text)]),
     {Slowest, _} = lists:max(Most),
     beamline_bench:compare(#{
         name => "ring/entry_cpu_max", unit => "us", better => lower, goal => 1, rounds => 1, against => "limit",
@@ -42,9 +42,9 @@ entries() ->
 -spec load() -> ok.
 load() ->
     {ok, _} = application:ensure_all_started(beamline),
-    [apart(fun() -> Load(#{isolation => Isolation}) end)
-     || Isolation <- [vm, os_process], Load <- [fun many_threads/1, fun many_actors/1, fun full_queues/1, fun large_states/1, fun large_bodies/1,
-                                                fun buffers/1, fun subscribers/1, fun many_routes/1, fun short_messages/1]],
+    Loads = [fun many_threads/1, fun many_actors/1, fun full_queues/1, fun large_states/1, fun large_bodies/1, fun buffers/1,
+             fun subscribers/1, fun many_routes/1, fun short_messages/1],
+    [apart(fun() -> Load(#{isolation => Isolation}) end) || Isolation <- [vm, os_process], Load <- Loads],
     ok.
 
 %% In a process that ends with all that it has, so that owners die with much.
@@ -119,8 +119,10 @@ buffers(Opts) ->
          {ok, _} = beamline_ring:size(View),
          ok = End(Buffer)
      end || Bytes <- [65536, 65537, ?MB100],
-            End <- [fun(B) -> {ok, _} = beamline_ring:take(B), ok end, fun beamline_ring:close/1, fun(_) -> true = erlang:garbage_collect(), ok end]],
+            End <- [fun take/1, fun beamline_ring:close/1, fun(_) -> true = erlang:garbage_collect(), ok end]],
     ok.
+
+take(Buffer) -> {ok, _} = beamline_ring:take(Buffer), ok.
 
 subscribers(Opts) ->
     Device = device(Opts),

@@ -5,7 +5,8 @@
 
 main([Dir]) ->
     ok = filelib:ensure_dir(filename:join(Dir, "any")),
-    Inputs = [[<<(byte_size(Image)):16/little>>, Image, Choices] || Image <- [image(1, 2), image(2, 64), image(1, 65)], Choices <- choices()],
+    Inputs = [[<<(byte_size(Image)):16/little>>, Image, Choices]
+              || Image <- [image(1, 2), image(2, 64), image(1, 65)], Choices <- choices()],
     [ok = file:write_file(filename:join(Dir, io_lib:format("~4..0b", [N])), Input)
      || {N, Input} <- lists:zip(lists:seq(1, length(Inputs)), Inputs)];
 main(_) ->
@@ -14,9 +15,10 @@ main(_) ->
 
 %% The table at 64, its rows at 128, lists of names at 512, names at 1024 and 1032.
 image(Rows, Names) ->
-    Row = <<1024:32/little, 1032:32/little, 1:32/little, 1:32/little, 64:64/little, 64:64/little, 128:64/little, 512:32/little, 4096:32/little,
-            1:32/little, 2:32/little, 3:32/little, 0:32>>,
-    at([{64, <<1:32/little, Rows:32/little, 128:32/little>>}, {128, binary:copy(Row, Rows)}, {512, <<(binary:copy(<<1024:32/little>>, Names))/binary, 0:32>>},
+    Row = <<1024:32/little, 1032:32/little, 1:32/little, 1:32/little, 64:64/little, 64:64/little, 128:64/little,
+            512:32/little, 4096:32/little, 1:32/little, 2:32/little, 3:32/little, 0:32>>,
+    at([{64, <<1:32/little, Rows:32/little, 128:32/little>>}, {128, binary:copy(Row, Rows)},
+        {512, <<(binary:copy(<<1024:32/little>>, Names))/binary, 0:32>>},
         {1024, <<"name", 0>>}, {1032, <<"other", 0>>}, {4096, <<1024:32/little, 1032:32/little, 0:32>>}], <<>>).
 
 at([{Address, Bytes} | More], Before) ->
