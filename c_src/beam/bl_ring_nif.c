@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_BYTES = 64, PATH_BYTES = 4096, INLINE_COPY = 65536, SLICE_BYTES = 500000 };
+enum { NAME_BYTES = 64, PATH_BYTES = 4096, INLINE_COPY = 65536, SLICE_BYTES = 500000, CASTS_MOST = 256, CASTS_PER_PERCENT = 50 };
 
 static ERL_NIF_TERM am_ok, am_true, am_false, am_all, am_ask;
 static const char *const phase_names[] = {"created", "idle", "suspended", "draining", "stopped", "failed"};
@@ -298,31 +298,73 @@ static struct reading reading_of(struct bl_actor *a)
     return (struct reading){__atomic_load_n(&a->handler, __ATOMIC_ACQUIRE), &a->device->quota, a->device, NULL};
 }
 
+/* Where casts of one entry go. */
+struct casting {
+    struct handle *handle;
+    bool far;
+    void *actor; /* entered; struct bl_far_actor when far */
+    uint64_t now_ns, deadline_ns;
+    bool badarg;
+    struct bl_error err;
+};
+
+/* False: *answer says why not. */
+static bool casting_begin(ErlNifEnv *env, const ERL_NIF_TERM argv[], struct casting *c, ERL_NIF_TERM *answer)
+{
+    c->now_ns = bl_now_ns();
+    c->badarg = false;
+    c->far = !ring_handle_get(env, argv[0], ACTOR_HANDLE, &c->handle);
+    *answer = 0;
+    if ((c->far && !ring_handle_get(env, argv[0], FAR_ACTOR_HANDLE, &c->handle)) ||
+        !ring_get_deadline(env, argv[2], c->now_ns, &c->deadline_ns))
+        *answer = enif_make_badarg(env);
+    else if (!(c->actor = ring_handle_enter(c->handle)))
+        *answer = closed(env);
+    return *answer == 0;
+}
+
+static enum bl_status cast(ErlNifEnv *env, struct casting *c, ERL_NIF_TERM term)
+{
+    struct bl_slot message;
+    ErlNifPid self;
+    if (c->far) return ring_far_send(env, c->actor, term, c->deadline_ns, 0, NULL, &c->badarg, &c->err);
+    const struct reading how = reading_of(c->actor);
+    const enum bl_status status = ring_message_read(env, &how, term, &message, &c->badarg, &c->err);
+    if (status != BL_OK) return status;
+    message.deadline_ns = c->deadline_ns;
+    message.reply_to = enif_self(env, &self)->pid;
+    return send_message(c->actor, &message, c->now_ns, &c->err);
+}
+
 /* (Actor, Message, TimeoutMs | -1) -> ok | {error, Reason} */
 static ERL_NIF_TERM nif_cast(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
-    struct handle *h;
-    struct bl_slot message;
-    struct bl_error err;
-    ErlNifPid self;
-    bool badarg = false;
-    const uint64_t now_ns = bl_now_ns();
-    if (!ring_handle_get(env, argv[0], ACTOR_HANDLE, &h)) return ring_far_cast(env, argc, argv);
-    if (!ring_get_deadline(env, argv[2], now_ns, &message.deadline_ns))
-        return enif_make_badarg(env);
-    struct bl_actor *a = ring_handle_enter(h);
-    if (!a) return closed(env);
-    const struct reading how = reading_of(a);
-    enum bl_status status = ring_message_read(env, &how, argv[1], &message, &badarg, &err);
-    if (status == BL_OK) {
-        enif_self(env, &self);
-        message.reply_to = self.pid;
-        status = send_message(a, &message, now_ns, &err);
-    }
-    ring_handle_leave(h);
+    struct casting c;
+    ERL_NIF_TERM answer;
+    if (!casting_begin(env, argv, &c, &answer)) return answer;
+    const enum bl_status status = cast(env, &c, argv[1]);
+    ring_handle_leave(c.handle);
     if (status == BL_OK) return am_ok;
-    return badarg ? enif_make_badarg(env) : ring_error(env, &err);
+    return c.badarg ? enif_make_badarg(env) : ring_error(env, &c.err);
+}
+
+/* (Actor, [Message], TimeoutMs | -1) -> {ok | {error, Reason}, Rest} | {error, Reason}: the messages in front of Rest are accepted, as
+ * many as do not take too long. */
+static ERL_NIF_TERM nif_cast_some(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    (void)argc;
+    struct casting c;
+    ERL_NIF_TERM answer, rest = argv[1], head, tail;
+    enum bl_status status = BL_OK;
+    int count = 0;
+    if (!casting_begin(env, argv, &c, &answer)) return answer;
+    for (; count < CASTS_MOST && enif_get_list_cell(env, rest, &head, &tail); count++, rest = tail)
+        if ((status = cast(env, &c, head)) != BL_OK) break;
+    ring_handle_leave(c.handle);
+    if (c.badarg || !enif_is_list(env, rest)) return enif_make_badarg(env);
+    enif_consume_timeslice(env, 1 + count / CASTS_PER_PERCENT);
+    return pair(env, status == BL_OK ? am_ok : ring_error(env, &c.err), rest);
 }
 
 /* (Actor, Message, TimeoutMs | -1, Ref) -> Id | {error, Reason}; then {beamline, Ref, Answer} comes */
@@ -736,6 +778,7 @@ static ErlNifFunc functions[] = {
     {"load_guest", 3, ring_load_guest, ERL_NIF_DIRTY_JOB_CPU_BOUND},
     {"start", 4, ENTRY(nif_start), 0},
     {"cast", 3, ENTRY(nif_cast), 0},
+    {"cast_some", 3, ENTRY(nif_cast_some), 0},
     {"call", 4, ENTRY(nif_call), 0},
     {"cancel", 1, ENTRY(nif_cancel), 0},
     {"control", 4, ENTRY(nif_control), 0},

@@ -281,9 +281,8 @@ ERL_NIF_TERM ring_far_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     return ring_actor_handle_open(env, skin, a, &term) ? enif_make_tuple3(env, enif_make_uint64(env, id), ref, term) : closed(env);
 }
 
-/* A message into an entered actor; request 0: a cast. */
-static enum bl_status send(ErlNifEnv *env, struct bl_far_actor *a, ERL_NIF_TERM term, uint64_t deadline_ns, ERL_NIF_TERM ref, uint64_t *id,
-                           bool *badarg, struct bl_error *err)
+enum bl_status ring_far_send(ErlNifEnv *env, struct bl_far_actor *a, ERL_NIF_TERM term, uint64_t deadline_ns, ERL_NIF_TERM ref, uint64_t *id,
+                             bool *badarg, struct bl_error *err)
 {
     struct bl_slot message = {.deadline_ns = deadline_ns, .stamp = bl_now_ns()};
     const struct reading how = {__atomic_load_n(&a->handler, __ATOMIC_ACQUIRE), &a->device->quota, NULL, a->device};
@@ -301,24 +300,6 @@ static enum bl_status send(ErlNifEnv *env, struct bl_far_actor *a, ERL_NIF_TERM 
     return status;
 }
 
-/* (Actor, Message, TimeoutMs | -1) -> ok | {error, Reason} */
-ERL_NIF_TERM ring_far_cast(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
-{
-    (void)argc;
-    struct handle *h;
-    struct bl_error err;
-    uint64_t deadline_ns;
-    bool badarg = false;
-    if (!ring_handle_get(env, argv[0], FAR_ACTOR_HANDLE, &h) || !ring_get_deadline(env, argv[2], bl_now_ns(), &deadline_ns))
-        return enif_make_badarg(env);
-    struct bl_far_actor *a = ring_handle_enter(h);
-    if (!a) return closed(env);
-    const enum bl_status status = send(env, a, argv[1], deadline_ns, 0, NULL, &badarg, &err);
-    ring_handle_leave(h);
-    if (status == BL_OK) return atom(env, "ok");
-    return badarg ? enif_make_badarg(env) : ring_error(env, &err);
-}
-
 /* (Actor, Message, TimeoutMs | -1, Ref) -> Id | {error, Reason} */
 ERL_NIF_TERM ring_far_call(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
@@ -332,7 +313,7 @@ ERL_NIF_TERM ring_far_call(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
         return enif_make_badarg(env);
     struct bl_far_actor *a = ring_handle_enter(h);
     if (!a) return closed(env);
-    const enum bl_status status = send(env, a, argv[1], deadline_ns, argv[3], &id, &badarg, &err);
+    const enum bl_status status = ring_far_send(env, a, argv[1], deadline_ns, argv[3], &id, &badarg, &err);
     ring_handle_leave(h);
     if (status == BL_OK) return enif_make_uint64(env, id);
     return badarg ? enif_make_badarg(env) : ring_error(env, &err);

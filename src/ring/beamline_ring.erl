@@ -30,7 +30,7 @@
 
 -export([open/1, close/1, start_link/1, child_spec/1, devices/0, handlers/1, load/2]).
 -export([start/2, start/3, restore/2, restore/3, ref/1, info/1, controlling_process/2]).
--export([cast/2, cast/3, call/2, call/3, request/2, request/3, await/1, await/2, cancel/1]).
+-export([cast/2, cast/3, cast_all/2, cast_all/3, call/2, call/3, request/2, request/3, await/1, await/2, cancel/1]).
 -export([connect/3, disconnect/3, subscribe/2, unsubscribe/1, credit/2]).
 -export([suspend/1, resume/1, checkpoint/1, upgrade/2, stop/1, stop/2]).
 -export([buffer/2, write/3, read/3, view/3, take/1, size/1]).
@@ -288,6 +288,23 @@ cast({beamline_actor, Handle, _, _}, Message) -> beamline_ring_nif:cast(Handle, 
 
 -spec cast(actor(), message(), send_options()) -> ok | {error, reason()}.
 cast({beamline_actor, Handle, _, _}, Message, Opts) -> beamline_ring_nif:cast(Handle, Message, wire(timeout_of(Opts))).
+
+%% @equiv cast_all(Actor, Messages, #{})
+-spec cast_all(actor(), [message()]) -> ok | {error, reason(), Rest :: [message()]}.
+cast_all(Actor, Messages) -> cast_all(Actor, Messages, #{}).
+
+%% @doc Casts one after the other, at a fraction of their price. The first that is refused ends it: those in front of `Rest' were
+%% accepted, each as {@link cast/3} tells. What is no message raises `badarg'; those in front of it are sent.
+-spec cast_all(actor(), [message()], send_options()) -> ok | {error, reason(), Rest :: [message()]}.
+cast_all({beamline_actor, Handle, _, _}, Messages, Opts) -> cast_rest(Handle, Messages, wire(timeout_of(Opts))).
+
+cast_rest(_, [], _) -> ok;
+cast_rest(Handle, Messages, Timeout) ->
+    case beamline_ring_nif:cast_some(Handle, Messages, Timeout) of
+        {ok, Rest} -> cast_rest(Handle, Rest, Timeout);
+        {{error, Reason}, Rest} -> {error, Reason, Rest};
+        {error, Reason} -> {error, Reason, Messages}
+    end.
 
 %% @equiv call(Actor, Message, #{})
 -spec call(actor(), message()) -> {ok, binary()} | {error, reason()}.

@@ -10,8 +10,8 @@
 
 -spec run() -> ok.
 run() ->
-    [ok = alone(Fun) || Fun <- [fun c1/0, fun c1_alone/0, fun lanes/0, fun c2_hot/0, fun c2_parked/0, fun c2_wasm/0, fun c3/0, fun c4/0,
-                                fun c4_dirty/0, fun far_call/0, fun far_parked/0, fun far_cast/0, fun far_message/0, fun c5_cache/0,
+    [ok = alone(Fun) || Fun <- [fun c1/0, fun c1_alone/0, fun lanes/0, fun c2_hot/0, fun c2_parked/0, fun c2_wasm/0, fun c3/0, fun c3_casts/0,
+                                fun c4/0, fun c4_dirty/0, fun far_call/0, fun far_parked/0, fun far_cast/0, fun far_message/0, fun c5_cache/0,
                                 fun c5_memory/0, fun c6_bytes/0, fun c6_rate/0, fun scaling/0, fun aside/0, fun long_schedules/0]],
     ok.
 
@@ -153,13 +153,19 @@ call(Echo) -> {ok, <<1>>} = beamline_ring:call(Echo, <<1>>).
 idle_us(Fun) ->
     beamline_bench:median([begin receive after ?IDLE_MS -> ok end, beamline_bench:mean_us(1, Fun) end || _ <- lists:seq(1, 200)]).
 
-%% Messages in flight all the time; a subscriber's batches beside a message each, per message.
-c3() ->
-    beamline_bench:compare(#{
-        name => "ring/c3", unit => "M results/s", better => higher, goal => 4, against => "one send per message",
+%% Messages in flight all the time; a subscriber's batches beside a message each, per message. Both put them in with one call; below
+%% each has its own.
+c3() -> batches(#{name => "ring/c3", goal => 4}, fun(Echo, Messages) -> ok = beamline_ring:cast_all(Echo, Messages) end).
+
+c3_casts() -> batches(#{name => "ring/c3_casts"}, fun(Echo, Messages) -> [ok = beamline_ring:cast(Echo, M) || M <- Messages] end).
+
+batches(Line, Cast) ->
+    Messages = lists:duplicate(?FLIGHT, <<1>>),
+    beamline_bench:compare(Line#{
+        unit => "M results/s", better => higher, against => "one send per message",
         value => fun() -> with_echo(#{queue => 1024}, fun(Echo) ->
             {ok, Sub} = beamline_ring:subscribe(Echo, #{}),
-            per_us(200000, fun() -> [ok = beamline_ring:cast(Echo, <<1>>) || _ <- lists:seq(1, ?FLIGHT)], results(Sub, ?FLIGHT) end)
+            per_us(200000, fun() -> _ = Cast(Echo, Messages), results(Sub, ?FLIGHT) end)
         end) end,
         floor => fun() -> with_thread(0, fun() ->
             per_us(200000, fun() -> ?FLIGHT = floor_nif_spin:ask(?FLIGHT), [receive answer -> ok end || _ <- lists:seq(1, ?FLIGHT)] end)

@@ -90,6 +90,32 @@ a_call_is_answered_at_its_deadline_test() ->
         receive Message -> ?assertEqual(nothing, Message) after 20 -> ok end
     end).
 
+many_casts_at_once_keep_their_order_and_a_refused_one_ends_them_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo, #{queue => 1024}),
+        {ok, Sub} = beamline_ring:subscribe(Echo, #{}),
+        Messages = [<<I:32>> || I <- lists:seq(1, 600)],
+        ?assertEqual(ok, beamline_ring:cast_all(Echo, [])),
+        ?assertEqual(ok, beamline_ring:cast_all(Echo, Messages)),
+        ?assertEqual(Messages, batched(Sub, 600)),
+        ?assertError(badarg, beamline_ring:cast_all(Echo, [<<"one">>, none, <<"two">>])),
+        ?assertError(badarg, beamline_ring:cast_all(Echo, [<<"three">> | improper])),
+        ?assertError(badarg, beamline_ring:cast_all(Echo, <<"no list">>)),
+        ?assertEqual([<<"one">>, <<"three">>], batched(Sub, 2)),
+        ok = beamline_ring:suspend(Echo),
+        {error, {busy, _}, Rest} = beamline_ring:cast_all(Echo, lists:append(lists:duplicate(10, Messages))),
+        ok = beamline_ring:resume(Echo),
+        Accepted = 6000 - length(Rest),
+        ?assertEqual(Rest, lists:nthtail(Accepted, lists:append(lists:duplicate(10, Messages)))),
+        ?assertEqual(Accepted, length(batched(Sub, Accepted))),
+        ok = beamline_ring:stop(Echo),
+        ?assertEqual({error, closed, [<<"late">>]}, beamline_ring:cast_all(Echo, [<<"late">>]))
+    end) end}.
+
+batched(_, 0) -> [];
+batched(Sub, N) ->
+    receive {beamline, Sub, {batch, Results}} -> Results ++ batched(Sub, N - length(Results)) after 5000 -> [] end.
+
 a_cast_that_expires_or_is_refused_is_told_to_its_sender_test() ->
     with_device(fun(D) ->
         {ok, Kv} = beamline_ring:start(D, kv),
