@@ -755,7 +755,7 @@ static int upgrade(ErlNifEnv *env, void **data, void **old_data, ERL_NIF_TERM ex
     }
 COUNTED(nif_close) COUNTED(nif_start) COUNTED(nif_cast) COUNTED(nif_call) COUNTED(nif_cancel) COUNTED(nif_control)
 COUNTED(nif_actor_info) COUNTED(nif_route) COUNTED(nif_subscribe) COUNTED(nif_unsubscribe) COUNTED(nif_credit) COUNTED(nif_buffer)
-COUNTED(nif_view) COUNTED(nif_write) COUNTED(nif_read) COUNTED(nif_take) COUNTED(nif_size) COUNTED(nif_give)
+COUNTED(nif_view) COUNTED(nif_write) COUNTED(nif_read) COUNTED(nif_take) COUNTED(nif_size) COUNTED(nif_give) COUNTED(nif_cast_some)
 COUNTED(ring_far_exited) COUNTED(ring_far_state) COUNTED(ring_far_ask)
 #define ENTRY(function) counted_##function
 
