@@ -128,7 +128,7 @@ subscribers(Opts) ->
     Device = device(Opts),
     Echo = echo(Device, #{queue => 4096}),
     Subscriptions = [begin {ok, S} = beamline_ring:subscribe(Echo, #{window => 4096}), S end || _ <- lists:seq(1, 64)],
-    [ok = beamline_ring:cast(Echo, <<1>>) || _ <- lists:seq(1, 4000)],
+    ok = beamline_ring:cast_all(Echo, lists:duplicate(4000, <<1>>)),
     [true = beamline_ring:credit(S, 1000) || S <- Subscriptions],
     [_ = beamline_ring:unsubscribe(S) || S <- lists:sublist(Subscriptions, 32)],
     ok.
