@@ -100,7 +100,7 @@ struct bl_sfv_parse {
     const char *begin, *end;
     struct bl_sfv_node *nodes, *next, *limit; /* up to limit there is room for BL_SFV_MARGIN nodes */
     struct bl_sfv_node *room;                 /* the field's own */
-    size_t members, inner_members, params;    /* so far, of what is being read */
+    size_t members, params;                   /* so far, of what is being read */
     bool repeated;                            /* a dictionary's key occurred again */
     const struct bl_sfv_options *options;
     struct bl_sfv_keys *member_keys; /* of a dictionary; a key's value: the node of its last KEY */

@@ -44,7 +44,8 @@ bool bl_sfv_out_grow(struct bl_sfv_out *out, size_t more)
 {
     if (more > out->max_bytes - out->len) return bl_sfv_out_over(out, "bytes", out->max_bytes, (uint64_t)out->len + more);
     if (out->fixed) return bl_sfv_out_over(out, "bytes", out->size, (uint64_t)out->len + more);
-    size_t size = out->size * 2 > 256 ? out->size * 2 : 256;
+    size_t size = out->size * (out->size < 32768 ? 4 : 2); /* few copies while it is small */
+    if (size < 256) size = 256;
     if (size < out->len + more) size = out->len + more;
     char *heap = bl_realloc(out->quota, out->heap, size, &out->err);
     if (!heap) {
