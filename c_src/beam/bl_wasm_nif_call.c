@@ -9,7 +9,7 @@
 #include "bl_wasm_nif.h"
 
 enum {
-    SLICE_NS = 200000,
+    SLICE_NS = 120000,
     DIRTY_SLICE_NS = 1000000,
     DIRTY_SLICES = 5,      /* before it queues again */
     LONG_SLICES = 3,       /* above 1 ms in one call: the rest of it runs on dirty schedulers */
