@@ -183,7 +183,7 @@ BL_RING_HANDLER(compute)
 
 static uint64_t timed(struct bl_actor **actors)
 {
-    struct timespec pause = {.tv_nsec = 20000};
+    struct timespec pause = {.tv_nsec = 200000};
     const uint64_t begin = bl_now_ns();
     answered = 0;
     for (uint64_t i = 0; i < PARTS; i++) {
@@ -227,12 +227,14 @@ static int bench_scaling(void)
         for (int k = 0; k < ACTORS; k++)
             if (bl_actor_new(d[i], &options, &actors[i][k], &err) != BL_OK) return 1;
     }
-    for (int repeat = 0; repeat < REPEATS; repeat++)
+    for (int counted = 0, repeat = 0; counted < REPEATS && repeat < 10 * REPEATS; repeat++)
         for (unsigned i = 0; i < 2; i++) {
             const uint64_t used = processor_ns(), spent = timed(actors[i]);
             const bool alone = processor_ns() - used < spent + spent / 20;
+            counted += alone;
             if ((alone || i > 0) && spent < best[i]) best[i] = spent;
         }
+    if (best[0] == UINT64_MAX) return 1;
     printf("%llu %llu\n", (unsigned long long)best[0], (unsigned long long)best[1]);
     return 0;
 }

@@ -6,7 +6,8 @@
 -export([run/0, idle_bytes/0]).
 
 -define(IDLE_MS, 2).
--define(FLIGHT, 256).
+-define(FLIGHT, 1024).
+-define(BURSTS, 200).
 
 -spec run() -> ok.
 run() ->
@@ -153,8 +154,8 @@ call(Echo) -> {ok, <<1>>} = beamline_ring:call(Echo, <<1>>).
 idle_us(Fun) ->
     beamline_bench:median([begin receive after ?IDLE_MS -> ok end, beamline_bench:mean_us(1, Fun) end || _ <- lists:seq(1, 200)]).
 
-%% Messages in flight all the time; a subscriber's batches beside a message each, per message. Both put them in with one call; below
-%% each has its own.
+%% FLIGHT to twice as many messages under way all the time; a subscriber's batches beside a message each, per message. Both put
+%% FLIGHT in with one call; in the second line each has its own.
 c3() -> batches(#{name => "ring/c3", goal => 4}, fun(Echo, Messages) -> ok = beamline_ring:cast_all(Echo, Messages) end).
 
 c3_casts() -> batches(#{name => "ring/c3_casts"}, fun(Echo, Messages) -> [ok = beamline_ring:cast(Echo, M) || M <- Messages] end).
@@ -163,18 +164,28 @@ batches(Line, Cast) ->
     Messages = lists:duplicate(?FLIGHT, <<1>>),
     beamline_bench:compare(Line#{
         unit => "M results/s", better => higher, against => "one send per message",
-        value => fun() -> with_echo(#{queue => 1024}, fun(Echo) ->
+        value => fun() -> with_echo(#{queue => 4 * ?FLIGHT}, fun(Echo) ->
             {ok, Sub} = beamline_ring:subscribe(Echo, #{}),
-            per_us(200000, fun() -> _ = Cast(Echo, Messages), results(Sub, ?FLIGHT) end)
+            in_flight(fun() -> Cast(Echo, Messages) end, fun(More) -> results(Sub, ?FLIGHT - More) end)
         end) end,
         floor => fun() -> with_thread(0, fun() ->
-            per_us(200000, fun() -> ?FLIGHT = floor_nif_spin:ask(?FLIGHT), [receive answer -> ok end || _ <- lists:seq(1, ?FLIGHT)] end)
+            in_flight(fun() -> ?FLIGHT = floor_nif_spin:ask(?FLIGHT) end, fun(0) -> answers(?FLIGHT) end)
         end) end
     }).
 
-per_us(Messages, Fun) -> ?FLIGHT / beamline_bench:mean_us(Messages div ?FLIGHT, Fun).
+%% Messages a microsecond. Take answers how many more it got than it was asked for, beyond which it does not wait.
+in_flight(Put, Take) ->
+    _ = Put(),
+    Begin = erlang:monotonic_time(nanosecond),
+    More = lists:foldl(fun(_, More) -> _ = Put(), Take(More) end, 0, lists:seq(1, ?BURSTS)),
+    Spent = erlang:monotonic_time(nanosecond) - Begin,
+    0 = Take(More),
+    1000 * ?FLIGHT * ?BURSTS / Spent.
 
-results(_, 0) -> ok;
+answers(0) -> 0;
+answers(N) -> receive answer -> answers(N - 1) end.
+
+results(_, N) when N =< 0 -> -N;
 results(Sub, N) -> receive {beamline, Sub, {batch, Results}} -> results(Sub, N - length(Results)) end.
 
 %% To a consumer that is awake: suspended, so that the ring fills and nobody has to be woken.

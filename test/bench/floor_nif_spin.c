@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Floors of ring/c2 and ring/c3: a bare NIF hands the caller's pid to one thread, which answers by enif_send. The thread
- * spins (start 0) or sleeps on a condition (start 1). One request at a time, or `burst` many with a message each.
+ * spins (start 0) or sleeps on a condition (start 1). A request is for so many messages, and adds to those that are under way.
  */
 #include <erl_nif.h>
 #include <pthread.h>
@@ -51,7 +51,7 @@ static ERL_NIF_TERM ask(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     enif_get_int(env, argv[0], &n);
     enif_self(env, &caller);
     if (sleeps) pthread_mutex_lock(&lock);
-    atomic_store_explicit(&asked, n, memory_order_release);
+    atomic_fetch_add_explicit(&asked, n, memory_order_release);
     if (sleeps) pthread_cond_signal(&wake), pthread_mutex_unlock(&lock);
     return argv[0];
 }
