@@ -396,7 +396,7 @@ static enum bl_status image_body(void *arg, size_t begin, size_t end, unsigned l
     return BL_OK;
 }
 
-enum { MOVE_GRAIN = 8192 };
+enum { MOVE_GRAIN = 2048 };
 
 enum bl_status bl_search_move_homes(struct bl_ctx *ctx, struct bl_search *s, const struct bl_lattice *lattice, const double *positions,
                                     struct bl_error *err)

@@ -9,6 +9,8 @@
 
 #include "bl_landscape.h"
 
+enum { MOVE_GRAIN = 2048 }; /* atoms that a thread takes at a time */
+
 /* One eV/angstrom on one amu, in angstrom/fs^2; and eV of one amu (angstrom/fs)^2 (CODATA 2018). */
 static const double acceleration = 0.00964853321233100184, boltzmann = 8.617333262e-5;
 
@@ -185,9 +187,9 @@ static enum bl_status forces(struct flight *t, unsigned want, struct bl_error *e
 
 static enum bl_status step(struct flight *t, unsigned want, struct bl_error *err)
 {
-    enum bl_status status = bl_parallel_for(t->ctx, t->s->atoms, BL_POLL_ATOMS, kick_and_drift, t, err);
+    enum bl_status status = bl_parallel_for(t->ctx, t->s->atoms, MOVE_GRAIN, kick_and_drift, t, err);
     if (status == BL_OK) status = forces(t, want, err);
-    if (status == BL_OK) status = bl_parallel_for(t->ctx, t->s->atoms, BL_POLL_ATOMS, kick, t, err);
+    if (status == BL_OK) status = bl_parallel_for(t->ctx, t->s->atoms, MOVE_GRAIN, kick, t, err);
     return status;
 }
 
