@@ -166,8 +166,8 @@ ERL_NIF_TERM ring_far_ask(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 ERL_NIF_TERM ring_far_handlers(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 ERL_NIF_TERM ring_far_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 /* A message into an entered actor; id NULL: a cast. */
-enum bl_status ring_far_send(ErlNifEnv *env, struct bl_far_actor *a, ERL_NIF_TERM term, uint64_t deadline_ns, ERL_NIF_TERM ref, uint64_t *id,
-                             bool *badarg, struct bl_error *err);
+enum bl_status ring_far_send(ErlNifEnv *env, struct bl_far_actor *a, ERL_NIF_TERM term, uint64_t deadline_ns, ERL_NIF_TERM ref,
+                             uint64_t *id, bool *badarg, struct bl_error *err);
 ERL_NIF_TERM ring_far_call(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 ERL_NIF_TERM ring_far_control(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 ERL_NIF_TERM ring_far_route(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);

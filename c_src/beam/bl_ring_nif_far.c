@@ -281,8 +281,8 @@ ERL_NIF_TERM ring_far_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     return ring_actor_handle_open(env, skin, a, &term) ? enif_make_tuple3(env, enif_make_uint64(env, id), ref, term) : closed(env);
 }
 
-enum bl_status ring_far_send(ErlNifEnv *env, struct bl_far_actor *a, ERL_NIF_TERM term, uint64_t deadline_ns, ERL_NIF_TERM ref, uint64_t *id,
-                             bool *badarg, struct bl_error *err)
+enum bl_status ring_far_send(ErlNifEnv *env, struct bl_far_actor *a, ERL_NIF_TERM term, uint64_t deadline_ns, ERL_NIF_TERM ref,
+                             uint64_t *id, bool *badarg, struct bl_error *err)
 {
     struct bl_slot message = {.deadline_ns = deadline_ns, .stamp = bl_now_ns()};
     const struct reading how = {__atomic_load_n(&a->handler, __ATOMIC_ACQUIRE), &a->device->quota, NULL, a->device};

@@ -11,9 +11,10 @@
 
 -spec run() -> ok.
 run() ->
-    [ok = alone(Fun) || Fun <- [fun c1/0, fun c1_alone/0, fun lanes/0, fun c2_hot/0, fun c2_parked/0, fun c2_wasm/0, fun c3/0, fun c3_casts/0,
-                                fun c4/0, fun c4_dirty/0, fun far_call/0, fun far_parked/0, fun far_cast/0, fun far_message/0, fun c5_cache/0,
-                                fun c5_memory/0, fun c6_bytes/0, fun c6_rate/0, fun scaling/0, fun aside/0, fun long_schedules/0]],
+    [ok = alone(Fun) || Fun <- [fun c1/0, fun c1_alone/0, fun lanes/0, fun c2_hot/0, fun c2_parked/0, fun c2_wasm/0, fun c3/0,
+                                fun c3_casts/0, fun c4/0, fun c4_dirty/0, fun far_call/0, fun far_parked/0, fun far_cast/0,
+                                fun far_message/0, fun c5_cache/0, fun c5_memory/0, fun c6_bytes/0, fun c6_rate/0, fun scaling/0,
+                                fun aside/0, fun long_schedules/0]],
     ok.
 
 %% Each in a process of its own: what a closed device still tells must not fill the next one's mailbox.
