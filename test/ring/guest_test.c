@@ -132,8 +132,8 @@ static const struct bl_ring_handler *add(struct bl_device *d, const char *name, 
 static void close_all(struct bl_device *d, uint64_t handlers)
 {
     close_device(d);
-    CHECK_INT(SEEN(guests_open), 0);
-    CHECK_INT(SEEN(handlers_freed), handlers);
+    CHECK_EVENTUALLY(SEEN(guests_open) == 0);
+    CHECK_EVENTUALLY(SEEN(handlers_freed) == handlers);
     __atomic_store_n(&handlers_freed, 0, __ATOMIC_RELEASE);
 }
 
@@ -171,7 +171,7 @@ TEST(a_guest_that_cannot_begin_leaves_nothing)
     options.state_bytes = 0;
     CHECK_INT(bl_actor_new(d, &options, &a, &why), BL_LIMIT);
     __atomic_store_n(&refuse_open, 0, __ATOMIC_RELEASE);
-    CHECK_INT(SEEN(guests_open), 0);
+    CHECK_EVENTUALLY(SEEN(guests_open) == 0);
     CHECK_INT(bl_quota_used(&d->quota), 0);
     close_all(d, 1);
 }
@@ -199,7 +199,7 @@ TEST(upgrades_go_between_native_handlers_and_guests)
     CHECK_INT(call(a, 0, 8), BL_OK);
     CHECK_INT(number(reply(8)), 1002);
     CHECK_INT(control(a, BL_UPGRADE, &count_9, 9)->status, BL_OK);
-    CHECK_INT(SEEN(guests_open), 0);
+    CHECK_EVENTUALLY(SEEN(guests_open) == 0);
     CHECK_INT(bl_actor_guest_bytes(a), 0);
     stop(a);
     close_all(d, 3);
