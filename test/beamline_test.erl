@@ -17,7 +17,7 @@
 ]).
 
 -define(POLL_MS, 10).
--define(POLL_LIMIT_MS, 2000).
+-define(POLL_LIMIT_MS, 10000).
 
 %% @doc Ends the running test, which then counts as skipped, not as passed. Works in a test,
 %% in a generator (all of its tests are skipped as one) and in a fixture's setup. `Why' is
@@ -32,7 +32,7 @@ skipped_reason({throw, {beamline_skip, Why}, _Stack}) -> {ok, Why};
 skipped_reason({_Where, Exception}) -> skipped_reason(Exception); % abort, setup_failed, ...
 skipped_reason(_) -> error.
 
-%% @doc Polls until `Check' returns true; fails after two seconds. Use it instead of sleeping.
+%% @doc Polls until `Check' returns true; fails after ten seconds. Use it instead of sleeping.
 -spec eventually(fun(() -> boolean())) -> ok.
 eventually(Check) ->
     eventually(Check, ?POLL_LIMIT_MS).

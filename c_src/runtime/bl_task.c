@@ -269,6 +269,14 @@ static enum bl_status withdraw(struct bl_task *task, enum bl_status status, stru
     return bl_fail(err, status);
 }
 
+/* Whoever answered it before it was pushed found nothing to remove. The threads' lock orders the two: either
+ * they saw the job in the queue, or their EARLY is seen here. */
+static void unqueue_answered(struct bl_task *task)
+{
+    const bool early = __atomic_load_n(&task->phase, __ATOMIC_RELAXED) & EARLY;
+    if (early && bl_threads_remove(task->pool->threads, &task->job)) bl_task_unref(task); /* the queue's */
+}
+
 /* A wake-up less, where nobody is waiting already. */
 static bool run_now(struct bl_task *task)
 {
@@ -293,6 +301,7 @@ enum bl_status bl_task_start(struct bl_task *task, struct bl_error *err)
     if (run_now(task)) return BL_OK;
     status = bl_threads_push(task->pool->threads, &task->job);
     if (status != BL_OK) return withdraw(task, status, err);
+    unqueue_answered(task);
     add(&task->pool->submitted, 1);
     return BL_OK;
 }

@@ -206,6 +206,15 @@ an_early_answer_leaves_the_slot_free_test() ->
         release(Refs)
     end).
 
+%% The deadline may pass between the task's entry in the table and its entry in the queue.
+a_task_answered_before_it_is_queued_takes_no_slot_test() ->
+    with_pool(#{threads => 1, max_queue => 1}, fun(Pool) ->
+        Refs = occupy(Pool, 1),
+        Answers = [beamline_runtime:call(Pool, noop, x, #{timeout => 0}) || _ <- lists:seq(1, 1000)],
+        ?assertEqual([{error, timeout}], lists:usort(Answers)),
+        release(Refs)
+    end).
+
 a_deadline_of_zero_is_answered_once_test() ->
     with_pool(#{}, fun(Pool) ->
         [
@@ -676,7 +685,7 @@ garbage_for_the_nifs_is_refused_test() ->
 
 references_have_names_of_their_own_test() ->
     with_pool(#{}, fun(Pool) ->
-        Refs = occupy(Pool, 2) ++ [element(2, beamline_runtime:submit(Pool, probe_wait, 60_000, #{})) || _ <- lists:seq(1, 5000)],
+        Refs = occupy(Pool, 2) ++ [element(2, beamline_runtime:submit(Pool, probe_wait, 60_000, #{})) || _ <- lists:seq(1, 1000)],
         release(lists:reverse(Refs))
     end).
 
