@@ -66,21 +66,24 @@ struct row_scratch {
     struct entry *entries; /* twice the longest row, where that is long */
 };
 
-static void put(const struct fill_job *job, size_t i, uint32_t home, uint32_t site, uint64_t at)
+static inline void put(const struct fill_job *job, size_t i, const double home[4], uint32_t site, uint64_t at)
 {
     const struct bl_search *s = job->s;
     const uint32_t j = s->atom[site];
+    const int32_t *const image = s->image_shift[s->image[site]], *const theirs = s->wrap[j], *const own = s->wrap[i];
+    const double *const there = s->xyzt + 4 * (size_t)site;
+    int32_t *const shift = job->list->shift[at];
+    double *const vector = job->list->vector[at];
     job->list->other[at] = j;
-    for (int k = 0; k < 3; k++) {
-        job->list->shift[at][k] = s->image_shift[s->image[site]][k] + s->wrap[j][k] - s->wrap[i][k];
-        job->list->vector[at][k] = s->xyzt[4 * (size_t)site + (size_t)k] - s->xyzt[4 * (size_t)home + (size_t)k];
-    }
+    for (int k = 0; k < 3; k++) shift[k] = image[k] + theirs[k] - own[k];
+    for (int k = 0; k < 3; k++) vector[k] = there[k] - home[k];
 }
 
 static enum bl_status fill_row(const struct fill_job *job, const struct row_scratch *x, size_t i, size_t *work, struct bl_error *err)
 {
     const struct bl_search *s = job->s;
-    const uint32_t h = s->rank[i], home = s->home[h];
+    const uint32_t h = s->rank[i];
+    const double *const home = s->xyzt + 4 * (size_t)s->home[h];
     uint32_t *const sites = x->sites;
     const size_t n = s->row_length[h];
     enum bl_status status = bl_poll_work(job->ctx, work, n < RANKED_MAX ? n * (n / 16 + 1) : 16 * n, err);

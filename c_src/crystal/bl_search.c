@@ -138,11 +138,12 @@ static enum bl_status plan_images(struct bl_ctx *ctx, struct bl_search *s, const
     return BL_OK;
 }
 
-/* The shifts along one direction that put an atom at fraction f inside cell and margin. */
-static void shift_span(const struct margin *m, double f, int32_t *low, int32_t *high)
+/* The shifts along one direction that put an atom at fraction f inside cell and margin: in a large cell, of nearly all
+ * atoms none. */
+static inline void shift_span(const struct margin *m, double f, int32_t *low, int32_t *high)
 {
     *low = *high = 0;
-    if (m->cells == 0) return;
+    if (m->cells == 0 || (f > m->width && f < 1 - m->width)) return;
     *low = (int32_t)ceil(-m->width - f);
     *high = (int32_t)floor(1 + m->width - f);
     if (*low < -m->cells) *low = -m->cells;
@@ -185,6 +186,7 @@ static enum bl_status wrap_atoms(const struct source *b, struct bl_error *err)
         for (int k = 0; k < 3; k++) {
             s->wrap[i][k] = 0;
             if (!b->lattice->periodic[k]) continue;
+            if (f[k] >= 0 && f[k] < 1) continue;
             const double cell = floor(f[k]);
             if (!(fabs(cell) < WRAP_MAX)) return bl_fail_invalid(err, "positions", "atom %zu is %.3g cells away", i + 1, cell);
             s->wrap[i][k] = -(int32_t)cell;
@@ -210,13 +212,16 @@ struct grid {
     double low[3], per[3]; /* bin = (f - low) * per */
 };
 
-/* Bins of half the range: 125 of them hold 2/3 of what 27 of the full range would. Fewer
+/* Bins of half the range: 125 of them hold 2/3 of what 27 of the full range would. Where few atoms are in range, walking
+ * through 25 columns of them costs more than the candidates: then 9, of bins that are a quarter as high. Fewer
  * where atoms are sparse, so that memory stays linear in the sites. */
 static enum bl_status plan_bins(const struct source *b, const struct margin m[3], size_t sites, struct grid *g, struct bl_error *err)
 {
     struct bl_search *s = b->s;
     const struct bl_lattice *l = b->lattice;
-    double extent[3], bins[3];
+    enum { FEW = 10 }; /* sites in a cube of the range: some 40 neighbours */
+    static const double halves[3] = {0.5, 0.5, 0.5}, columns[3] = {1, 1, 0.25};
+    double extent[3], bins[3], cubes = fabs(l->volume) / (s->range * s->range * s->range);
     for (int k = 0; k < 3; k++) {
         double low = -m[k].width, high = 1 + m[k].width;
         if (!l->periodic[k]) {
@@ -233,8 +238,11 @@ static enum bl_status plan_bins(const struct source *b, const struct margin m[3]
         }
         g->low[k] = low;
         extent[k] = high - low;
-        bins[k] = fmin(fmax(floor(extent[k] * l->heights[k] / (0.5 * s->range * (1 + 1e-7))), 1), 1 << 20);
+        cubes *= extent[k];
     }
+    const double *const part = (double)sites < FEW * cubes ? columns : halves;
+    for (int k = 0; k < 3; k++)
+        bins[k] = fmin(fmax(floor(extent[k] * l->heights[k] / (part[k] * s->range * (1 + 1e-7))), 1), 1 << 20);
     const double most = 2.0 * (double)sites + 64;
     while (bins[0] * bins[1] * bins[2] > most) {
         int widest = 0;
@@ -259,17 +267,12 @@ static uint32_t bin_along(const struct bl_search *s, const struct grid *g, int k
     return b < (double)s->bins[k] ? (uint32_t)b : s->bins[k] - 1;
 }
 
-/* Calls for each site of atom i in a fixed order: bin and image. */
-struct site {
-    uint32_t bin, image;
-    bool home;
-};
-typedef void visit_fn(struct bl_search *s, size_t atom, struct site site);
-
-static enum bl_status visit_atom(const struct source *source, const struct margin m[3], const struct grid *g, size_t i, visit_fn *visit,
-                                 size_t *work, struct bl_error *err)
+/* Each site of atom i in a fixed order: it is counted in its bin, or put there. */
+static inline enum bl_status visit_atom(const struct source *source, const struct margin m[3], const struct grid *g, size_t i, const bool put,
+                                        size_t *work, struct bl_error *err)
 {
     struct bl_search *s = source->s;
+    uint32_t *const bin_start = s->bin_start, *const atom = s->atom, *const images = s->image;
     double f[3];
     fraction_of(source, i, f);
     int32_t low[3], high[3];
@@ -283,33 +286,34 @@ static enum bl_status visit_atom(const struct source *source, const struct margi
             const uint32_t bin1 = bin0 * s->bins[1] + bin_along(s, g, 1, f[1] + b);
             for (int32_t c = low[2]; c <= high[2]; c++) {
                 const uint32_t image = ((uint32_t)(a + m[0].cells) * n1 + (uint32_t)(b + m[1].cells)) * n2 + (uint32_t)(c + m[2].cells);
-                visit(s, i, (struct site){bin1 * s->bins[2] + bin_along(s, g, 2, f[2] + c), image, a == 0 && b == 0 && c == 0});
+                const uint32_t bin = bin1 * s->bins[2] + bin_along(s, g, 2, f[2] + c);
+                if (!put) {
+                    bin_start[bin + 1]++;
+                    continue;
+                }
+                const uint32_t at = bin_start[bin]++;
+                atom[at] = (uint32_t)i;
+                images[at] = image;
             }
         }
     }
     return BL_OK;
 }
 
-static enum bl_status visit_sites(const struct source *source, const struct margin m[3], const struct grid *g, visit_fn *visit,
-                                  struct bl_error *err)
+static enum bl_status count_in_bins(const struct source *source, const struct margin m[3], const struct grid *g, struct bl_error *err)
 {
     enum bl_status status = BL_OK;
     size_t work = 0;
-    for (size_t i = 0; status == BL_OK && i < source->s->atoms; i++) status = visit_atom(source, m, g, i, visit, &work, err);
+    for (size_t i = 0; status == BL_OK && i < source->s->atoms; i++) status = visit_atom(source, m, g, i, false, &work, err);
     return status;
 }
 
-static void count_site(struct bl_search *s, size_t atom, struct site site)
+static enum bl_status put_into_bins(const struct source *source, const struct margin m[3], const struct grid *g, struct bl_error *err)
 {
-    (void)atom;
-    s->bin_start[site.bin + 1]++;
-}
-
-static void put_site(struct bl_search *s, size_t atom, struct site site)
-{
-    const uint32_t at = s->bin_start[site.bin]++;
-    s->atom[at] = (uint32_t)atom;
-    s->image[at] = site.image;
+    enum bl_status status = BL_OK;
+    size_t work = 0;
+    for (size_t i = 0; status == BL_OK && i < source->s->atoms; i++) status = visit_atom(source, m, g, i, true, &work, err);
+    return status;
 }
 
 static enum bl_status count_sites(const struct source *b, const struct margin m[3], size_t *out, struct bl_error *err)
@@ -346,10 +350,10 @@ static enum bl_status sort_sites(const struct source *b, const struct margin m[3
         s->bin_room = bins + bins / 8 + 2;
     }
     memset(s->bin_start, 0, (bins + 2) * sizeof *s->bin_start);
-    enum bl_status status = visit_sites(b, m, g, count_site, err);
+    enum bl_status status = count_in_bins(b, m, g, err);
     if (status != BL_OK) return status;
     for (size_t k = 0; k < bins; k++) s->bin_start[k + 1] += s->bin_start[k];
-    status = visit_sites(b, m, g, put_site, err);
+    status = put_into_bins(b, m, g, err);
     if (status != BL_OK) return status;
     /* Each start has moved to its end: shift back. */
     memmove(s->bin_start + 1, s->bin_start, bins * sizeof *s->bin_start);
@@ -472,43 +476,52 @@ static enum bl_status remember_places(const struct source *b, struct bl_error *e
 /* ---- rows ------------------------------------------------------------------------- */
 
 struct row_job {
-    struct source source;
+    struct bl_ctx *ctx;
     struct bl_search *s;
-    struct grid grid;
     bl_filter_fn *choose;
     struct bl_filter filter;
     uint64_t neighbours; /* atomic */
 };
 
-/* Where candidates of the home in bin b lie: one range per pair of outer bins. */
+/* Bins are at least half the range wide, so at most 25 pairs of outer bins are in reach. */
+enum { COLUMNS_MOST = 25 };
+
+/* Where candidates of the homes in a bin lie: a range for each pair of outer bins. */
 struct stencil {
-    uint32_t low[3], high[3];
-    size_t candidates;
+    struct bl_range ranges[COLUMNS_MOST];
+    size_t count, own, candidates; /* own: which range has the bin itself */
 };
 
-static struct bl_range stencil_range(const struct bl_search *s, const struct stencil *t, uint32_t a, uint32_t b)
+static void set_stencil(const struct bl_search *s, uint32_t bin, struct stencil *t)
 {
-    const size_t base = ((size_t)a * s->bins[1] + b) * s->bins[2];
-    return (struct bl_range){s->bin_start[base + t->low[2]], s->bin_start[base + t->high[2] + 1]};
+    const uint32_t at[3] = {bin / s->bins[2] / s->bins[1], bin / s->bins[2] % s->bins[1], bin % s->bins[2]};
+    uint32_t low[3], high[3];
+    for (int k = 0; k < 3; k++) {
+        low[k] = at[k] > s->reach[k] ? at[k] - s->reach[k] : 0;
+        high[k] = at[k] + s->reach[k] < s->bins[k] ? at[k] + s->reach[k] : s->bins[k] - 1;
+    }
+    t->count = t->candidates = 0;
+    for (uint32_t a = low[0]; a <= high[0]; a++)
+        for (uint32_t b = low[1]; b <= high[1]; b++) {
+            const uint32_t *const start = s->bin_start + ((size_t)a * s->bins[1] + b) * s->bins[2];
+            const struct bl_range r = {start[low[2]], start[high[2] + 1]};
+            if (a == at[0] && b == at[1]) t->own = t->count;
+            t->candidates += r.end - r.begin;
+            t->ranges[t->count] = r;
+            t->count += r.end > r.begin;
+        }
 }
 
-static struct stencil stencil_of(const struct row_job *job, uint32_t atom)
+/* The bin of a site: the last that begins there or before. */
+static uint32_t bin_of(const struct bl_search *s, uint32_t site)
 {
-    const struct bl_search *s = job->s;
-    struct stencil t = {.candidates = 0};
-    double f[3];
-    fraction_of(&job->source, atom, f);
-    for (int k = 0; k < 3; k++) {
-        const uint32_t b = bin_along(s, &job->grid, k, f[k]);
-        t.low[k] = b > s->reach[k] ? b - s->reach[k] : 0;
-        t.high[k] = b + s->reach[k] < s->bins[k] ? b + s->reach[k] : s->bins[k] - 1;
+    uint32_t low = 0, high = s->bins[0] * s->bins[1] * s->bins[2];
+    while (high - low > 1) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (s->bin_start[middle] <= site) low = middle;
+        else high = middle;
     }
-    for (uint32_t a = t.low[0]; a <= t.high[0]; a++)
-        for (uint32_t b = t.low[1]; b <= t.high[1]; b++) {
-            const struct bl_range r = stencil_range(s, &t, a, b);
-            t.candidates += r.end - r.begin;
-        }
-    return t;
+    return low;
 }
 
 static enum bl_status block_room(struct bl_search *s, struct bl_block *block, size_t need, size_t done, size_t total, struct bl_error *err)
@@ -606,52 +619,27 @@ static size_t keep_near(const struct bl_search *s, uint32_t self, uint32_t *site
     return kept;
 }
 
-/* Ranges of candidates, handed to the filter many at a time. */
-struct gathering {
-    const struct row_job *job;
-    float at[3];
-    struct bl_range ranges[64];
-    size_t count, candidates;
-    uint32_t *out;
-    size_t found;
-    bool unsure;
-};
-
-static void filter_gathered(struct gathering *g)
-{
-    g->found += g->job->choose(&g->job->filter, g->ranges, g->count, g->at, g->out + g->found, &g->unsure);
-    g->count = g->candidates = 0;
-}
-
+/* The neighbours of site `self`, ascending. A range that is long is work for a poll of its own. */
 static enum bl_status fill_row(const struct row_job *job, const struct stencil *t, uint32_t self, uint32_t *out, size_t *work,
                                size_t *found, struct bl_error *err)
 {
     const struct bl_search *s = job->s;
-    struct gathering g;
-    g.job = job;
-    g.at[0] = s->x[self];
-    g.at[1] = s->y[self];
-    g.at[2] = s->z[self];
-    g.out = out;
-    g.count = g.candidates = g.found = 0;
-    g.unsure = false;
-    for (uint32_t a = t->low[0]; a <= t->high[0]; a++) {
-        for (uint32_t b = t->low[1]; b <= t->high[1]; b++) {
-            const struct bl_range r = stencil_range(s, t, a, b);
-            const bool own = self >= r.begin && self < r.end;
-            g.ranges[g.count++] = (struct bl_range){r.begin, own ? self : r.end};
-            if (own) g.ranges[g.count++] = (struct bl_range){self + 1, r.end};
-            g.candidates += r.end - r.begin;
-            if (g.count < 63 && g.candidates < BL_POLL_ATOMS) continue;
-            const enum bl_status status = bl_poll_work(job->source.ctx, work, g.candidates, err);
-            if (status != BL_OK) return status;
-            filter_gathered(&g);
-        }
+    const float at[3] = {s->x[self], s->y[self], s->z[self]};
+    struct bl_range ranges[COLUMNS_MOST + 1];
+    bool unsure = false;
+    size_t n = 0;
+    memcpy(ranges, t->ranges, (t->own + 1) * sizeof ranges[0]);
+    ranges[t->own].end = self;
+    memcpy(ranges + t->own + 1, t->ranges + t->own, (t->count - t->own) * sizeof ranges[0]);
+    ranges[t->own + 1].begin = self + 1;
+    const size_t count = t->count + 1, each = t->candidates < BL_POLL_ATOMS ? count : 1;
+    for (size_t k = 0; k < count; k += each) {
+        const enum bl_status status = bl_poll_work(job->ctx, work, each > 1 ? t->candidates : ranges[k].end - ranges[k].begin, err);
+        if (status != BL_OK) return status;
+        n += job->choose(&job->filter, ranges + k, each, at, out + n, &unsure);
     }
-    *work += g.candidates;
-    filter_gathered(&g);
-    *found = g.unsure ? keep_near(s, self, out, g.found) : g.found;
-    return bl_poll_work(job->source.ctx, work, 0, err);
+    *found = unsure ? keep_near(s, self, out, n) : n;
+    return BL_OK;
 }
 
 static enum bl_status fill_block(struct row_job *job, size_t index, bool wide, struct bl_scratch *x, bool *too_wide, struct bl_error *err)
@@ -661,11 +649,15 @@ static enum bl_status fill_block(struct row_job *job, size_t index, bool wide, s
     const size_t begin = index * BL_BLOCK, end = begin + BL_BLOCK < s->atoms ? begin + BL_BLOCK : s->atoms;
     uint64_t found = 0;
     size_t work = 0;
+    struct stencil t = {.count = 0};
+    uint32_t bin = bin_of(s, s->home[begin]);
     block->used = 0;
     block->wide = wide;
     for (size_t h = begin; h < end; h++) {
         const uint32_t self = s->home[h];
-        const struct stencil t = stencil_of(job, s->atom[self]);
+        const bool another = t.count == 0 || self >= s->bin_start[bin + 1];
+        while (self >= s->bin_start[bin + 1]) bin++;
+        if (another) set_stencil(s, bin, &t);
         enum bl_status status = bl_scratch_room(s->quota, x, t.candidates, 1, err);
         if (status != BL_OK) return status;
         size_t n = 0;
@@ -708,7 +700,8 @@ enum bl_status bl_search_build(struct bl_ctx *ctx, struct bl_search *s, const st
 {
     const struct source source = {ctx, s, lattice, positions, tags};
     struct margin m[3];
-    struct row_job job = {.source = source, .s = s};
+    struct grid grid;
+    struct row_job job = {.ctx = ctx, .s = s};
     s->atoms = atoms;
     s->range = range;
     size_t sites = 0;
@@ -723,8 +716,8 @@ enum bl_status bl_search_build(struct bl_ctx *ctx, struct bl_search *s, const st
     if (status != BL_OK) return status;
     s->sites = sites;
     if (atoms == 0) return BL_OK;
-    status = plan_bins(&source, m, sites, &job.grid, err);
-    if (status == BL_OK) status = sort_sites(&source, m, &job.grid, err);
+    status = plan_bins(&source, m, sites, &grid, err);
+    if (status == BL_OK) status = sort_sites(&source, m, &grid, err);
     if (status == BL_OK) status = list_homes(&source, err);
     if (status == BL_OK) status = bl_search_move_homes(ctx, s, lattice, positions, err);
     if (status == BL_OK) status = bl_search_move_images(ctx, s, err);

@@ -32,6 +32,7 @@
 
 #include "beamline/crystal.h"
 #include "beamline/runtime.h"
+#include "core/bl_warm.h"
 #include "crystal/bl_cif.h"
 #include "crystal/bl_search.h"
 
@@ -402,6 +403,7 @@ static void neighbours_rate(size_t cells, double cutoff, bool alone)
     struct bl_search search;
     must(bl_lattice_init(&l, &s, &err), &err);
     bl_search_init(&search, NULL, &bl_crystal_limits_default);
+    bl_warm_join(); /* as a pool does; vesin's process keeps its buffers, too */
     for (int round = 0; round < 3; round++) {
         struct bl_neighbours list;
         const double start = now();
