@@ -8,7 +8,8 @@
 #include "beamline/core.h"
 
 struct bl_host_limits {
-    uint64_t memory_bytes; /* of the process; 0: none */
+    uint64_t memory_bytes; /* addresses of the process; 0: none */
+    uint64_t data_bytes;   /* those of its own that it may write to; 0: none */
     uint64_t cpu_seconds;  /* 0: none */
     uint64_t files;
 };
@@ -21,5 +22,6 @@ bool bl_host_sandbox(void);
 enum { BL_HOST_EXIT_JOIN = 3, BL_HOST_EXIT_CONFIG = 4 };
 /* Serves one device of the part ring; does not return. */
 void bl_host_ring(const char *path) __attribute__((noreturn));
+extern const struct bl_far_guests bl_host_guests;
 
 #endif

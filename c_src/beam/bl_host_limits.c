@@ -22,20 +22,21 @@ static bool limit(__rlimit_resource_t what, uint64_t most)
 }
 
 /* AddressSanitizer takes most of the addresses there are. */
-static bool limit_memory(uint64_t bytes)
+static bool limit_memory(__rlimit_resource_t what, uint64_t bytes)
 {
 #ifdef __SANITIZE_ADDRESS__
-    (void)bytes;
+    (void)what, (void)bytes;
     return true;
 #else
-    return bytes == 0 || limit(RLIMIT_AS, bytes);
+    return bytes == 0 || limit(what, bytes);
 #endif
 }
 
 enum bl_status bl_host_limit(const struct bl_host_limits *limits, struct bl_error *err)
 {
     const bool ok = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && limit(RLIMIT_CORE, 0) &&
-                    limit(RLIMIT_NOFILE, limits->files) && limit_memory(limits->memory_bytes) &&
+                    limit(RLIMIT_NOFILE, limits->files) && limit_memory(RLIMIT_AS, limits->memory_bytes) &&
+                    limit_memory(RLIMIT_DATA, limits->data_bytes) &&
                     (limits->cpu_seconds == 0 || limit(RLIMIT_CPU, limits->cpu_seconds));
     return ok ? BL_OK : bl_fail_invalid(err, "limits", "%s", strerror(errno));
 }

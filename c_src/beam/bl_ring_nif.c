@@ -155,12 +155,12 @@ static ERL_NIF_TERM name_list(ErlNifEnv *env, const char *const *names)
     return enif_make_list_from_array(env, list, n);
 }
 
-ERL_NIF_TERM ring_handler_row(ErlNifEnv *env, const struct bl_ring_handler *r)
+ERL_NIF_TERM ring_handler_row(ErlNifEnv *env, const struct bl_ring_handler *r, bool sandboxed)
 {
     return enif_make_tuple7(env, enif_make_atom(env, r->name), enif_make_uint(env, r->version), enif_make_uint64(env, r->state_size),
                             name_list(env, r->functions), name_list(env, r->ports),
                             enif_make_string(env, r->summary ? r->summary : "", ERL_NIF_LATIN1),
-                            bl_ring_guest_of(r) ? am_true : am_false);
+                            sandboxed ? am_true : am_false);
 }
 
 /* (Device) -> {ok, [{Name, Version, StateSize, Functions, Ports, Summary, Sandboxed}]} | {error, closed}, the newest first */
@@ -174,7 +174,8 @@ static ERL_NIF_TERM nif_handlers(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
     ERL_NIF_TERM list = enif_make_list(env, 0);
     pthread_mutex_lock(&d->handlers.lock);
     for (size_t i = 0; i < d->handlers.count; i++) {
-        list = enif_make_list_cell(env, ring_handler_row(env, d->handlers.handler[i]), list);
+        const struct bl_ring_handler *r = d->handlers.handler[i];
+        list = enif_make_list_cell(env, ring_handler_row(env, r, bl_ring_guest_of(r) != NULL), list);
     }
     pthread_mutex_unlock(&d->handlers.lock);
     ring_handle_leave(h);
@@ -799,6 +800,7 @@ static ErlNifFunc functions[] = {
     {"far_exited", 2, ENTRY(ring_far_exited), 0},
     {"far_state", 1, ENTRY(ring_far_state), 0},
     {"far_ask", 3, ENTRY(ring_far_ask), 0},
+    {"far_load_guest", 5, ring_far_load_guest, ERL_NIF_DIRTY_JOB_CPU_BOUND},
 };
 
 ERL_NIF_INIT(beamline_ring_nif, functions, load, NULL, upgrade, NULL)

@@ -148,7 +148,7 @@ bool ring_get_start(ErlNifEnv *env, ERL_NIF_TERM term, struct bl_actor_options *
 int ring_get_control(ErlNifEnv *env, ERL_NIF_TERM term);
 int ring_get_port(ErlNifEnv *env, const struct bl_ring_handler *h, ERL_NIF_TERM term);
 ERL_NIF_TERM ring_map(ErlNifEnv *env, const char *const names[], const uint64_t values[], size_t count);
-ERL_NIF_TERM ring_handler_row(ErlNifEnv *env, const struct bl_ring_handler *h);
+ERL_NIF_TERM ring_handler_row(ErlNifEnv *env, const struct bl_ring_handler *h, bool sandboxed);
 /* `info` of a device and an actor; `numbers` as doc/ring.md names them. */
 struct device_numbers {
     uint64_t number, memory_limit, max_lost;
@@ -179,6 +179,8 @@ ERL_NIF_TERM ring_far_device_map(ErlNifEnv *env, const struct handle *h);
 
 /* (Device, ModuleId, MemoryBytes) -> {ok, Added} | {error, Reason}. Dirty: it runs a function of the module. */
 ERL_NIF_TERM ring_load_guest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
+/* (Device, Bytes, Recipe, MemoryBytes, Ref) -> Id | {error, Reason}: into the device's process. Dirty: the bytes are copied. */
+ERL_NIF_TERM ring_far_load_guest(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]);
 
 #pragma GCC visibility pop
 

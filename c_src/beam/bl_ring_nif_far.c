@@ -191,6 +191,14 @@ ERL_NIF_TERM ring_far_device_map(ErlNifEnv *env, const struct handle *h)
     return map;
 }
 
+static enum bl_status load_path(struct bl_far *d, const ErlNifBinary *path, uint64_t request, struct bl_error *err)
+{
+    struct bl_far_load *load = bl_far_load_new(d, BL_FAR_LOAD, path->size, err);
+    if (!load) return err->status;
+    memcpy(load->bytes, path->data, path->size);
+    return bl_far_load(d, load, request, err);
+}
+
 /* (Device, info, Ref) -> Id: then the map can be had by (Device, last, Ref) -> {ok, Map}
  * (Device, Path, Ref) -> Id: loads handlers
  * (Actor, info, Ref) -> Id | {ok, Map} | {error, Reason} */
@@ -200,11 +208,10 @@ ERL_NIF_TERM ring_far_ask(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     struct handle *h;
     struct bl_error err;
     ErlNifBinary path;
-    char text[PATH_BYTES];
     const bool actor = ring_handle_get(env, argv[0], FAR_ACTOR_HANDLE, &h);
     if ((!actor && !ring_handle_get(env, argv[0], FAR_DEVICE_HANDLE, &h)) || !enif_is_ref(env, argv[2])) return enif_make_badarg(env);
     const bool load = enif_inspect_binary(env, argv[1], &path);
-    if (load && (actor || path.size >= sizeof text || memchr(path.data, 0, path.size))) return enif_make_badarg(env);
+    if (load && (actor || path.size >= PATH_BYTES || memchr(path.data, 0, path.size))) return enif_make_badarg(env);
     void *object = ring_handle_enter(h);
     if (!object) return closed(env);
     if (!actor && argv[1] == atom(env, "last")) {
@@ -218,15 +225,12 @@ ERL_NIF_TERM ring_far_ask(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
         ring_handle_leave(h);
         return ok(env, map);
     }
-    if (load) {
-        memcpy(text, path.data, path.size);
-        text[path.size] = 0;
-    }
     const uint64_t id = ring_request_new(env, actor ? ACTOR_INFO_REQUEST : load ? COUNT_REQUEST : DEVICE_INFO_REQUEST, argv[2], &err);
     enum bl_status status = id == 0 ? err.status : BL_OK;
     if (id != 0)
-        status = actor ? bl_far_actor_control(object, BL_FAR_INFO, id, &err)
-                       : bl_far_ask(object, load ? BL_FAR_LOAD : BL_FAR_STATS, load ? text : NULL, id, &err);
+        status = actor  ? bl_far_actor_control(object, BL_FAR_INFO, id, &err)
+                 : load ? load_path(object, &path, id, &err)
+                        : bl_far_ask(object, BL_FAR_STATS, id, &err);
     if (id != 0 && status != BL_OK) ring_request_drop(id);
     ring_handle_leave(h);
     return status == BL_OK ? enif_make_uint64(env, id) : ring_error(env, &err);
@@ -242,7 +246,7 @@ ERL_NIF_TERM ring_far_handlers(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     if (!d) return closed(env);
     ERL_NIF_TERM list = enif_make_list(env, 0), newest_first;
     for (const struct bl_far_known *k = __atomic_load_n(&d->known, __ATOMIC_ACQUIRE); k; k = k->next)
-        list = enif_make_list_cell(env, ring_handler_row(env, &k->handler), list);
+        list = enif_make_list_cell(env, ring_handler_row(env, &k->handler, k->sandboxed), list);
     ring_handle_leave(h);
     enif_make_reverse_list(env, list, &newest_first);
     return ok(env, newest_first);

@@ -9,6 +9,7 @@
  *   bl_far_actor.c      actors: start, routes, subscribers, checkpoints; all of it again for the next process
  *   bl_far_flight.c     what was accepted and is not answered: in, out, and never twice
  *   bl_far_buffer.c     buffers: memory that this side and each of its processes see
+ *   bl_far_load.c       handlers: of shared objects, of guests
  *   bl_far_link.c       the threads: one sends what could not go out at once, one reads
  *   bl_far_read.c       what the process says
  *   bl_far_serve.h      the other end
@@ -70,6 +71,7 @@ struct bl_far_config {
 struct bl_far_known {
     struct bl_ring_handler handler;
     struct bl_far_known *next;
+    bool sandboxed;
     const char *names[BL_FAR_NAMES + 3]; /* functions, NULL, ports, NULL */
     size_t text_size;
     char text[]; /* of the names, then its own */
@@ -89,6 +91,14 @@ struct bl_far_uses {
     struct bl_far_use use[BL_RING_BUFFERS]; /* first: the record's body */
     struct bl_ring_buffer *buffer[BL_RING_BUFFERS];
     uint16_t count, flags; /* of the slot */
+};
+
+/* Handlers to be loaded, at first or again: a path, or a module of guests. */
+struct bl_far_load {
+    uint32_t refs; /* atomic */
+    uint8_t kind;  /* BL_FAR_LOAD, BL_FAR_LOAD_GUESTS */
+    size_t size;
+    uint8_t bytes[];
 };
 
 /* What an actor begins with, at first or again. */
@@ -148,7 +158,7 @@ struct bl_far_flight {
     struct bl_far_head head;
     const uint8_t *data; /* a body that is longer than the head holds */
     void *owner;         /* of it, until it is sent: body_free */
-    char *text;          /* or this is the body, kept until it is answered */
+    struct bl_far_load *load; /* or this is the body, a reference; kept until it is answered */
     struct bl_far_uses *uses; /* or this, and the buffers with it */
     bool again;          /* START */
 };
@@ -188,12 +198,12 @@ struct bl_far {
     struct bl_lines in;  /* the reader's */
     struct bl_far_coming *coming; /* the reader's */
     bool reading, sending; /* a thread is in the memory: it stays */
-    /* Handlers, newest first; shared objects that were loaded, in order. */
+    /* Handlers, newest first; what was loaded, in order. */
     struct bl_far_known *known; /* atomic for readers: rows only come */
     size_t told_bytes, told_names; /* of those that were new */
     int new_atoms; /* the host's, atomic: how many names it may still make of what the process says */
-    char **library;
-    size_t library_count;
+    struct bl_far_load **load;
+    size_t load_count;
     /* Flights. */
     struct bl_far_flight *flight[BL_FAR_CHUNKS];
     uint32_t flight_room, flight_count;
@@ -295,8 +305,17 @@ void bl_far_buffers_again(struct bl_far *d);
 
 /* Sends a message; takes over what the slot holds. request 0: a cast of slot->reply_to. */
 BL_API enum bl_status bl_far_message(struct bl_far_actor *a, const struct bl_slot *slot, uint64_t request, struct bl_error *err);
-/* BL_LOAD, BL_STATS: asks the process. `text` is copied. */
-BL_API enum bl_status bl_far_ask(struct bl_far *d, enum bl_far_kind kind, const char *text, uint64_t request, struct bl_error *err);
+/* What the process knows: its STATS. */
+BL_API enum bl_status bl_far_ask(struct bl_far *d, enum bl_far_kind kind, uint64_t request, struct bl_error *err);
+/* Room for what is to be loaded, counted with the device's memory; to be filled. NULL: BL_LIMIT, BL_NO_MEMORY. */
+BL_API struct bl_far_load *bl_far_load_new(struct bl_far *d, enum bl_far_kind kind, size_t size, struct bl_error *err);
+BL_API void bl_far_load_unref(struct bl_far_load *load);
+/* Asks the process to load it, and each one after that. Takes the reference, whatever it answers. */
+BL_API enum bl_status bl_far_load(struct bl_far *d, struct bl_far_load *load, uint64_t request, struct bl_error *err);
+/* The flight's body is what is to be loaded: takes the reference over. Lock held. */
+void bl_far_flight_load(struct bl_far_flight *f, struct bl_far_load *load);
+/* What was loaded is loaded again by the next process. True: it has taken the reference. Lock held. */
+bool bl_far_remember(struct bl_far *d, struct bl_far_load *load);
 /* A flight with its head begun, or NULL (BL_NO_MEMORY). Lock held. */
 struct bl_far_flight *bl_far_flight_new(struct bl_far *d, enum bl_far_flight_kind kind, enum bl_far_kind record,
                                         struct bl_far_actor *a, struct bl_error *err);
@@ -337,7 +356,12 @@ struct bl_far_end {
 };
 /* Joins the VM at a path. False: it is not there, or of another version. */
 BL_API bool bl_far_join(const char *path, struct bl_far_end *out);
-/* Says that it is there, or why not (err), and then serves until the VM or the standard input ends. */
-BL_API void bl_far_serve(struct bl_far_end *end, const struct bl_error *err);
+/* How a process gets handlers out of a module of guests; the ring part only carries its bytes. */
+struct bl_far_guests {
+    enum bl_status (*load)(struct bl_handlers *handlers, const uint8_t *bytes, size_t size, size_t *added, struct bl_error *err);
+    size_t stack_bytes; /* that `load` needs */
+};
+/* Says that it is there, or why not (err), and then serves until the VM or the standard input ends. guests NULL: it takes none. */
+BL_API void bl_far_serve(struct bl_far_end *end, const struct bl_far_guests *guests, const struct bl_error *err);
 
 #endif

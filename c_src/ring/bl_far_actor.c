@@ -380,21 +380,13 @@ bool bl_far_actor_credit(struct bl_far_actor *a, const void *skin, uint64_t more
 
 /* ---- the next process; lock held ---- */
 
-static bool load_again(struct bl_far *d, const char *path)
+static bool load_again(struct bl_far *d, struct bl_far_load *load)
 {
     struct bl_error err;
-    const size_t size = strlen(path);
-    char *copy = bl_alloc(NULL, size + 1, NULL);
-    struct bl_far_flight *f = copy ? bl_far_flight_new(d, BL_FLIGHT_QUIET, BL_FAR_LOAD, NULL, &err) : NULL;
-    if (!f) {
-        bl_free(copy);
-        return false;
-    }
-    memcpy(copy, path, size + 1);
-    f->text = copy;
-    f->data = (const uint8_t *)copy;
-    f->head.total = (uint32_t)size;
-    if (size <= BL_FAR_INLINE) memcpy(f->head.bytes, copy, size);
+    struct bl_far_flight *f = bl_far_flight_new(d, BL_FLIGHT_QUIET, (enum bl_far_kind)load->kind, NULL, &err);
+    if (!f) return false;
+    bl_refs_get(&load->refs);
+    bl_far_flight_load(f, load);
     bl_far_flight_go(d, f);
     return true;
 }
@@ -420,7 +412,7 @@ static bool start_again(struct bl_far_actor *a)
 void bl_far_again(struct bl_far *d)
 {
     bool ok = true;
-    for (size_t i = 0; i < d->library_count && ok; i++) ok = load_again(d, d->library[i]);
+    for (size_t i = 0; i < d->load_count && ok; i++) ok = load_again(d, d->load[i]);
     bl_far_buffers_again(d);
     for (uint32_t i = 0; i < d->actor_room && ok; i++)
         if (d->actor[i]) ok = start_again(d->actor[i]);

@@ -123,7 +123,7 @@ const struct bl_device_host bl_far_device_host = {
     .answer = answer, .undelivered = undelivered, .handled = handled, .batch = batch, .failed = failed, .body_new = body_new,
     .body_free = body_free, .sink_free = sink_free, .actor_ended = actor_ended, .actor_free = actor_free, .device_free = device_free};
 
-/* ---- what the VM says; the main thread ---- */
+/* ---- what the VM says; the main thread, or that of bl_far_later.c ---- */
 
 static struct bl_actor *find_actor(uint32_t index)
 {
@@ -346,7 +346,8 @@ static bool add_names(char *text, size_t *at, size_t most, const char *const *na
 static void tell_handler(const struct bl_ring_handler *r)
 {
     static char block[sizeof(struct bl_far_handler) + BL_FAR_NAMES_BYTES];
-    struct bl_far_handler h = {.state_size = r->state_size, .version = r->version, .writes = r->writes};
+    struct bl_far_handler h = {.state_size = r->state_size, .version = r->version, .writes = r->writes,
+                               .sandboxed = bl_ring_guest_of(r) != NULL};
     const size_t most = sizeof block;
     size_t at = sizeof h;
     memcpy(h.name, r->name, strnlen(r->name, sizeof h.name - 1));
@@ -360,7 +361,7 @@ static void tell_handler(const struct bl_ring_handler *r)
 
 void bl_far_end_tell_handlers(size_t from)
 {
-    const struct bl_handlers *all = &end->device->handlers; /* only this thread adds to them */
+    const struct bl_handlers *all = &end->device->handlers; /* one thread at a time adds to them: see bl_far_later.c */
     for (size_t i = from; i < all->count; i++) tell_handler(all->handler[i]);
 }
 
@@ -378,6 +379,18 @@ static void on_load(const struct bl_far_head *h, const uint8_t *body)
     memcpy(path, body ? body : h->bytes, h->total);
     path[h->total] = 0;
     const enum bl_status status = bl_handlers_load(&end->device->handlers, path, &added, &err);
+    bl_far_end_tell_handlers(before);
+    bl_far_end_answer(h->token, status == BL_OK ? NULL : &err, (uint32_t)added);
+}
+
+static void on_load_guests(const struct bl_far_head *h, const uint8_t *body)
+{
+    struct bl_error err;
+    size_t added = 0;
+    struct bl_handlers *all = &end->device->handlers;
+    const size_t before = all->count;
+    const enum bl_status status = end->guests ? end->guests->load(all, body ? body : h->bytes, h->total, &added, &err)
+                                              : bl_fail_unsupported(&err, "wasm");
     bl_far_end_tell_handlers(before);
     bl_far_end_answer(h->token, status == BL_OK ? NULL : &err, (uint32_t)added);
 }
@@ -400,6 +413,7 @@ void bl_far_end_do(const struct bl_far_head *h, uint8_t *body)
     case BL_FAR_CONTROL: on_control(h); break;
     case BL_FAR_ROUTE: on_route(h); break;
     case BL_FAR_LOAD: on_load(h, body); break;
+    case BL_FAR_LOAD_GUESTS: on_load_guests(h, body); break;
     case BL_FAR_STATS: on_stats(h); break;
     case BL_FAR_BUFFER:
     case BL_FAR_UNBUFFER: bl_far_end_lend(h); break;

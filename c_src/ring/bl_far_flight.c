@@ -158,27 +158,17 @@ enum bl_status bl_far_message(struct bl_far_actor *a, const struct bl_slot *slot
     return status;
 }
 
-enum bl_status bl_far_ask(struct bl_far *d, enum bl_far_kind kind, const char *text, uint64_t request, struct bl_error *err)
+enum bl_status bl_far_ask(struct bl_far *d, enum bl_far_kind kind, uint64_t request, struct bl_error *err)
 {
-    const size_t size = text ? strlen(text) : 0;
-    if (size > BL_FAR_TEXT) return bl_fail_limit(err, "path", BL_FAR_TEXT, size);
-    char *copy = text ? bl_alloc(NULL, size + 1, err) : NULL;
-    if (text && !copy) return err->status;
-    if (copy) memcpy(copy, text, size + 1);
     struct bl_far_flight *f = NULL;
     pthread_mutex_lock(&d->lock);
     enum bl_status status = bl_far_check(d, err);
     if (status == BL_OK && !(f = bl_far_flight_new(d, BL_FLIGHT_CONTROL, kind, NULL, err))) status = err->status;
     if (f) {
         f->request = request;
-        f->text = copy;
-        f->data = (const uint8_t *)copy;
-        f->head.total = (uint32_t)size;
-        if (size <= BL_FAR_INLINE && copy) memcpy(f->head.bytes, copy, size);
         bl_far_flight_go(d, f);
     }
     pthread_mutex_unlock(&d->lock);
-    if (!f) bl_free(copy);
     return status;
 }
 
@@ -190,16 +180,6 @@ struct bl_far_flight *bl_far_flight_find(struct bl_far *d, uint64_t token)
     if (index >= d->flight_room) return NULL;
     struct bl_far_flight *f = at(d, index);
     return f->used && !f->queued && f->generation == token >> 32 ? f : NULL;
-}
-
-/* A library that was loaded is loaded again. Lock held; true: it keeps the text. */
-static bool remember_library(struct bl_far *d, char *path)
-{
-    char **more = bl_realloc(NULL, d->library, (d->library_count + 1) * sizeof *more, NULL);
-    if (!more) return false;
-    d->library = more;
-    d->library[d->library_count++] = path;
-    return true;
 }
 
 static void give_back(struct bl_far *d, struct bl_far_flight *f)
@@ -244,19 +224,30 @@ static void tell(struct bl_far *d, const struct bl_far_flight *f, const struct b
         bl_far_actor_end(f->actor, f->kind == BL_FLIGHT_QUIET ? BL_FAILED : BL_STOPPED, f->kind == BL_FLIGHT_QUIET ? err : NULL);
 }
 
+/* A message may cross the news that its actor has failed; the process does not know that one any more. Lock held. */
+static bool has_crossed(const struct bl_far_flight *f, const struct bl_error *err)
+{
+    return err && err->status == BL_CLOSED && f->head.kind == BL_FAR_MESSAGE && f->actor->phase == BL_FAILED;
+}
+
 void bl_far_flight_land(struct bl_far *d, struct bl_far_flight *f, const struct bl_error *err, struct bl_result *result,
                         uint32_t number)
 {
+    struct bl_error failed;
     pthread_mutex_lock(&d->lock);
+    if (has_crossed(f, err)) {
+        bl_fail_actor(&failed);
+        err = &failed;
+    }
     struct bl_far_flight copy = *f;
     bl_link_remove(&f->link);
     give_back(d, f);
     if (copy.actor) note(copy.actor, &copy, !err, number);
     if (copy.kind == BL_FLIGHT_CAST && err) d->undelivered++;
-    if (copy.head.kind == BL_FAR_LOAD && copy.kind == BL_FLIGHT_CONTROL && !err && remember_library(d, copy.text)) copy.text = NULL;
+    if (copy.load && copy.kind == BL_FLIGHT_CONTROL && !err && bl_far_remember(d, copy.load)) copy.load = NULL;
     pthread_mutex_unlock(&d->lock);
     drop_body(d, &copy);
-    bl_free(copy.text);
+    bl_far_load_unref(copy.load);
     if (copy.uses) bl_far_uses_done(copy.uses); /* who is answered may use them */
     tell(d, &copy, err, result, number);
     if (copy.actor) bl_far_actor_unref(copy.actor);

@@ -65,6 +65,7 @@ struct parcel {
     const uint8_t *data;
     void *owner;
     struct bl_far_saved *saved; /* a reference */
+    struct bl_far_load *load;   /* as well */
 };
 
 /* Lock held. */
@@ -72,7 +73,9 @@ static void pack(struct bl_far_flight *f, struct parcel *p, uint8_t room[BL_LINE
 {
     *p = (struct parcel){.head = f->head, .data = f->data, .owner = f->owner};
     f->owner = NULL;
-    if (f->text || f->uses) p->data = memcpy(room, f->data, f->head.total); /* at most BL_FAR_TEXT */
+    if (f->uses) p->data = memcpy(room, f->data, f->head.total); /* at most three of them */
+    p->load = f->load;
+    if (p->load) bl_refs_get(&p->load->refs);
     if (f->head.kind != BL_FAR_START) return;
     p->lead = sizeof p->start;
     p->saved = f->actor->saved;
@@ -132,6 +135,7 @@ static void send_first(struct bl_far *d, uint8_t room[BL_LINES_BODY])
     const bool sent = write_parcel(d, &p, room);
     if (p.owner) d->host->body_free(p.owner);
     bl_far_saved_unref(p.saved);
+    bl_far_load_unref(p.load);
     pthread_mutex_lock(&d->lock);
     d->sending = false;
     if (sent && d->state == BL_FAR_STATE_UP) bl_far_wake(d);

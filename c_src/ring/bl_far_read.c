@@ -316,6 +316,7 @@ static bool is_known(const struct bl_far *d, const struct bl_far_known *k, size_
     for (const struct bl_far_known *old = d->known; old; old = old->next)
         if (strcmp(old->handler.name, k->handler.name) == 0 && old->handler.version == k->handler.version &&
             old->handler.state_size == k->handler.state_size && old->handler.writes == k->handler.writes &&
+            old->sandboxed == k->sandboxed &&
             old->text_size == text_size && memcmp(old->text, k->text, text_size) == 0)
             return true;
     return false;
@@ -336,6 +337,7 @@ static bool on_handler(struct bl_far *d, const struct bl_far_coming *c)
     k->handler.version = h.version & INT32_MAX;
     k->handler.writes = h.writes;
     k->handler.state_size = h.state_size;
+    k->sandboxed = h.sandboxed != 0;
     bool good = rule(d, read_names(k, &h, text_size), "a handler with wrong names");
     const bool known = good && is_known(d, k, text_size);
     if (good && !known) {

@@ -105,7 +105,8 @@ static uint8_t *read_body(const struct bl_far_head *h)
 static void on_record(const struct bl_far_head *h)
 {
     uint8_t *body = read_body(h);
-    if (body || h->total <= BL_FAR_INLINE) bl_far_end_do(h, body); /* else it was refused */
+    if (!body && h->total > BL_FAR_INLINE) return; /* it was refused */
+    if (!bl_far_end_later(h, body)) bl_far_end_do(h, body);
 }
 
 /* False: the VM, or the pool's process, is gone. */
@@ -170,11 +171,12 @@ bool bl_far_join(const char *path, struct bl_far_end *out)
     return memory != MAP_FAILED;
 }
 
-void bl_far_serve(struct bl_far_end *far, const struct bl_error *err)
+void bl_far_serve(struct bl_far_end *far, const struct bl_far_guests *guests, const struct bl_error *err)
 {
     struct bl_error own;
     struct bl_device_config config;
     end->far = far;
+    end->guests = guests;
     bl_lines_init(&end->in, &far->memory->to_host);
     bl_lines_init(&end->out, &far->memory->to_vm);
     if (err->status != BL_OK) bl_far_end_die(err);

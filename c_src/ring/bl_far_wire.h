@@ -40,6 +40,7 @@ enum bl_far_kind {
     BL_FAR_UNSUBSCRIBE, /* actor, function */
     BL_FAR_CREDIT,    /* actor, function: subscriber, deadline: how many more */
     BL_FAR_LOAD,      /* body: path */
+    BL_FAR_LOAD_GUESTS, /* body: a module, for struct bl_far_guests */
     BL_FAR_STATS,     /* of the device */
     BL_FAR_BUFFER,    /* function: buffer, deadline: where it begins in the second file, stamp: its size */
     BL_FAR_UNBUFFER,  /* function: no message will name it any more */
@@ -92,6 +93,7 @@ struct bl_far_handler {
     char name[64];
     uint64_t state_size;
     uint32_t version, writes, functions, ports; /* the names: summary, functions, ports */
+    uint64_t sandboxed;
 };
 enum { BL_FAR_NAMES = 256, BL_FAR_NAME = 256, BL_FAR_NAMES_BYTES = 32768 };
 

@@ -52,12 +52,12 @@
 -type library() :: file:name_all() | {wasm, guest_code()} | {wasm, guest_code(), guest_options()}.
 %% The file name of a shared object, or WebAssembly.
 -type guest_code() :: binary() | beamline_wasm:module_().
-%% Bytes, text, or compiled.
+%% Bytes, text, or compiled (not for a device in an OS process: that compiles by itself).
 
 -type guest_options() :: #{
     %% bytes of each actor's memory; default 16_777_216
     memory_limit => 1..16#1_0000_0000,
-    %% how bytes are compiled, see beamline_wasm:compile/2; default engine: dense
+    %% how bytes are compiled, see beamline_wasm:compile/2; default engine: dense. In an OS process `cache' is not used
     engine => fast | dense | deterministic, off => [atom()], stack => pos_integer(), max_bytes => pos_integer(),
     cache => file:filename() | none, timeout => timeout()
 }.
@@ -159,7 +159,13 @@ handlers(Device) ->
 %% `{trap, _}', `timeout': from its own code, which has a second; and what {@link beamline_wasm:compile/2} answers.
 -spec load(device(), library()) -> {ok, pos_integer()} | {error, reason()}.
 load(Device, {wasm, Code}) -> load(Device, {wasm, Code, #{}});
-load(Device, {wasm, Code, Opts}) -> on_device(Device, fun(Handle) -> beamline_ring_guest:load(Handle, Code, Opts) end);
+load(Device, {wasm, Code, Opts}) ->
+    on_device(Device, fun(Handle) ->
+        case beamline_ring_guest:load(Handle, Code, Opts) of
+            {Request, Timeout} when is_tuple(Request) -> await(Request, Timeout);
+            Answer -> Answer
+        end
+    end);
 load(Device, Path) ->
     Absolute = unicode:characters_to_binary(filename:absname(Path)),
     on_device(Device, fun(Handle) ->

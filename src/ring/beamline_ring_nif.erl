@@ -6,13 +6,13 @@
 
 -export([open/1, close/1, device_info/1, devices/0, handlers/1, load/2, load_guest/3, start/4, cast/3, cast_some/3, call/4, cancel/1,
          control/4, actor_info/1, route/4, subscribe/2, unsubscribe/1, credit/2, buffer/2, view/3, write/3, read/3, take/1, size/1, give/2,
-         far_open/1, far_listen/1, far_exited/2, far_state/1, far_ask/3]).
+         far_open/1, far_listen/1, far_exited/2, far_state/1, far_ask/3, far_load_guest/5]).
 -export_type([handle/0, id/0]).
 
 -on_load(load/0).
 -nifs([open/1, close/1, device_info/1, devices/0, handlers/1, load/2, load_guest/3, start/4, cast/3, cast_some/3, call/4, cancel/1,
        control/4, actor_info/1, route/4, subscribe/2, unsubscribe/1, credit/2, buffer/2, view/3, write/3, read/3, take/1, size/1, give/2,
-       far_open/1, far_listen/1, far_exited/2, far_state/1, far_ask/3]).
+       far_open/1, far_listen/1, far_exited/2, far_state/1, far_ask/3, far_load_guest/5]).
 
 -type handle() :: reference().
 -type id() :: pos_integer().
@@ -136,3 +136,7 @@ far_state(_) -> missing().
 %% has told already.
 -spec far_ask(handle(), info | last | binary(), reference()) -> id() | {ok, map()} | error().
 far_ask(_, _, _) -> missing().
+
+%% A module of WebAssembly, to be compiled so in the process, and how much memory each actor may have.
+-spec far_load_guest(handle(), binary(), beamline_wasm:recipe(), pos_integer(), reference()) -> id() | error().
+far_load_guest(_, _, _, _, _) -> missing().

@@ -29,7 +29,7 @@
 %% doc/wasm.md tells how a call runs and what is guaranteed.
 -module(beamline_wasm).
 
--export([library/0, compile/1, compile/2, validate/1, validate/2, imports/1, exports/1, module_info/2]).
+-export([library/0, compile/1, compile/2, recipe/1, validate/1, validate/2, imports/1, exports/1, module_info/2]).
 -export([start/1, start/2, start_link/1, child_spec/1, stop/1, info/1, controlling_process/2]).
 -export([call/3, call/4, function/2, cancel/1]).
 -export([size/1, size/2, grow/2, grow/3, read/3, write/3, fill/4, read_string/2, read_string/3, write_string/2, malloc/2, free/2]).
@@ -37,7 +37,7 @@
 -export([format_error/2]).
 
 -export_type([module_/0, instance/0, value/0, value_type/0, type/0, limits/0, import/0, import_fun/0, context/0]).
--export_type([compile_options/0, start_options/0, call_options/0, reason/0, place/0]).
+-export_type([recipe/0, compile_options/0, start_options/0, call_options/0, reason/0, place/0]).
 
 -define(TAG, beamline_wasm).
 -define(TIMEOUT_MS, 60_000).
@@ -52,6 +52,9 @@
               | {table, limits()} | {memory, limits()} | {tag, Params :: [value_type()]}.
 -type limits() :: #{min := non_neg_integer(), max := non_neg_integer() | infinity, index := i32 | i64, _ => _}.
 %% Of a table: `element'; of a memory: `page_size', `shared'.
+
+-type recipe() :: {LibraryFile :: binary(), AnyVersion :: boolean(), Preset :: 0..2, Off :: non_neg_integer(),
+                   StackKiB :: non_neg_integer(), MaxBytes :: pos_integer(), MaxImports :: pos_integer()}.
 
 -type compile_options() :: #{
     engine => fast | dense | deterministic, % default fast; see doc/wasm.md
@@ -117,6 +120,11 @@ compile(Bytes) -> compile(Bytes, #{}).
 %% `{busy, Ms}': too many wait; `timeout': the code may still be made, and is dropped then.
 -spec compile(iodata(), compile_options()) -> {ok, module_()} | {error, reason()}.
 compile(Bytes, Options) -> beamline_wasm_compile:compile(iolist_to_binary(Bytes), Options).
+
+%% @doc How {@link compile/2} would compile with these options, for a process of the operating system that does it by itself
+%% (c_src/beam/bl_host_ring_guest.c). `timeout' and `cache' are not in it.
+-spec recipe(compile_options()) -> {ok, recipe()} | {error, reason()}.
+recipe(Options) -> beamline_wasm_compile:recipe(Options).
 
 %% @equiv validate(Bytes, #{})
 -spec validate(iodata()) -> ok | {error, reason()}.

@@ -2,7 +2,7 @@
 %% @private Compiling: options, the way to the threads that do it, metrics.
 -module(beamline_wasm_compile).
 
--export([compile/2, validate/2, info/1]).
+-export([compile/2, recipe/1, validate/2, info/1]).
 
 %% In the order of enum bl_wasm_proposal.
 -define(PROPOSALS, [simd, relaxed_simd, bulk_memory, multi_value, reference_types, function_references, gc, exceptions, tail_call,
@@ -23,6 +23,15 @@ compile(Bytes, Options0) ->
 validate(Bytes, Options0) ->
     Options = options(Options0),
     ask(Bytes, settings(true, Options), undefined, undefined, maps:get(timeout, Options)).
+
+-spec recipe(beamline_wasm:compile_options()) -> {ok, beamline_wasm:recipe()} | {error, beamline_wasm:reason()}.
+recipe(Options0) ->
+    {_, Preset, Off, StackKiB, MaxBytes, MaxImports, _, _} = settings(false, options(Options0)),
+    case {beamline_wasm_library:loaded(), beamline_wasm_library:info()} of
+        {ok, {ok, #{path := Path}}} ->
+            {ok, {Path, beamline_wasm_library:any_version(), Preset, Off, StackKiB, MaxBytes, MaxImports}};
+        {{error, _} = Error, _} -> Error
+    end.
 
 -spec info(beamline_wasm:module_()) -> map().
 info(Module) ->

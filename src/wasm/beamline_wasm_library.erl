@@ -5,7 +5,7 @@
 %% key `wasmtime_lib', what set-up brought into `_build/wasmtime'.
 -module(beamline_wasm_library).
 
--export([info/0, loaded/0]).
+-export([info/0, loaded/0, any_version/0]).
 
 -spec info() -> {ok, #{path := binary(), version := binary()}} | {error, {unsupported, #{what := wasmtime, looked := [{binary(),
     binary()}]}}}
@@ -29,12 +29,15 @@ loaded() ->
 load([], Looked) ->
     {error, {unsupported, #{what => wasmtime, looked => lists:reverse(Looked)}}};
 load([Path | Paths], Looked) ->
-    Any = application:get_env(beamline, wasmtime_any_version, false) =:= true,
-    case beamline_wasm_nif:load_library(Path, Any) of
+    case beamline_wasm_nif:load_library(Path, any_version()) of
         {ok, _, Version} -> {ok, #{path => Path, version => Version}};
         {error, {unsupported, {nif, _}}} = Error -> Error;
         {error, Why} -> load(Paths, [{Path, Why} | Looked])
     end.
+
+%% Whether one outside of the range is taken, too.
+-spec any_version() -> boolean().
+any_version() -> application:get_env(beamline, wasmtime_any_version, false) =:= true.
 
 candidates() ->
     case {os:getenv("BEAMLINE_WASMTIME_LIB", ""), application:get_env(beamline, wasmtime_lib)} of

@@ -33,7 +33,7 @@ the_handler_in_c_of_the_documentation_runs_in_a_sandbox_test_() ->
     {timeout, 60, fun() ->
         ok = wasm_fixture:start(),
         Bytes = compiled(beamline_test:source_file("test/ring/histogram_operations.c")),
-        {ok, Device} = beamline_ring:open(#{handlers => [{wasm, Bytes}]}),
+        {ok, Device} = beamline_ring:open(#{handlers => [{wasm, Bytes}], isolation => ring_fixture:isolation()}),
         ?assertMatch({ok, [#{name := histogram, version := 1, functions := [add, read], ports := [], state_size := 128,
                              sandboxed := true} | _]},
                      beamline_ring:handlers(Device)),
@@ -346,9 +346,12 @@ a_runaway_without_deadline_ends_with_its_actor_test() ->
     with_kit(#{threads => 1}, #{}, fun(D) ->
         Actor = started(D),
         {ok, Request} = beamline_ring:request(Actor, {spin, <<>>}, #{timeout => infinity}),
-        beamline_test:eventually(fun() -> {ok, #{state := S, queued := N}} = beamline_ring:info(Actor), {S, N} =:= {running, 0} end),
+        %% In an OS process it counts as queued until it is answered: it may not have begun.
+        {Queued, Answers} = case ring_fixture:isolation() of vm -> {0, [timeout]}; os_process -> {1, [timeout, closed]} end,
+        beamline_test:eventually(fun() -> {ok, #{state := S, queued := N}} = beamline_ring:info(Actor), {S, N} =:= {running, Queued} end),
         ok = beamline_ring:close(Actor),
-        ?assertEqual({error, timeout}, beamline_ring:await(Request)),
+        {error, Answer} = beamline_ring:await(Request),
+        ?assert(lists:member(Answer, Answers)),
         ?assertEqual(1, count(started(D))),
         ?assertMatch({ok, #{lost_total := 0}}, beamline_ring:info(D))
     end).

@@ -4,20 +4,23 @@
 
 -include_lib("eunit/include/eunit.hrl").
 
-%%% The tests of beamline_ring_tests, but for those of what is not the same there
+%%% The tests of beamline_ring_tests and beamline_ring_guest_tests, but for those of what is not the same there
 
-%% That nothing is copied; `lost' threads, which end the process; what is asked of the device in the VM alone.
+%% That nothing is copied; `lost' threads, which end the process; what is asked of the device in the VM alone; modules that were
+%% compiled in the VM; a VM without the library.
 -define(NOT_THE_SAME, [a_runaway_is_failed_at_its_deadline_and_its_thread_replaced_test_,
-                       devices_and_actors_live_on_without_a_term_test, there_is_no_gpu_here_test, large_binaries_are_not_copied_test]).
+                       devices_and_actors_live_on_without_a_term_test, there_is_no_gpu_here_test, large_binaries_are_not_copied_test,
+                       a_compiled_module_serves_several_devices_test, without_the_library_all_else_works_test_]).
 
 the_same_as_in_the_vm_test_() ->
-    [conforms(Name, atom_to_list(Name)) || {Name, 0} <- beamline_ring_tests:module_info(exports), not lists:member(Name, ?NOT_THE_SAME)].
+    [conforms(Module, Name, atom_to_list(Name)) || Module <- [beamline_ring_tests, beamline_ring_guest_tests],
+                                                   {Name, 0} <- Module:module_info(exports), not lists:member(Name, ?NOT_THE_SAME)].
 
-conforms(Name, Text) ->
+conforms(Module, Name, Text) ->
     case {lists:suffix("_test", Text), lists:suffix("_test_", Text)} of
-        {true, _} -> {Text, {timeout, 30, in_process(fun beamline_ring_tests:Name/0)}};
+        {true, _} -> {Text, {timeout, 30, in_process(fun Module:Name/0)}};
         {_, true} ->
-            {timeout, Seconds, Fun} = beamline_ring_tests:Name(),
+            {timeout, Seconds, Fun} = Module:Name(),
             {Text, {timeout, Seconds, in_process(Fun)}};
         _ -> []
     end.
@@ -375,9 +378,89 @@ buffers_are_bounded_test_() ->
         ok = beamline_ring:close(Other)
     end) end}.
 
+%%% Guests
+
+with_guests(Opts, Fun) ->
+    ok = wasm_fixture:start(),
+    with_device(Opts, fun(D) ->
+        {ok, 1} = beamline_ring:load(D, {wasm, ring_guest_fixture:kit()}),
+        Fun(D)
+    end).
+
+guests_go_on_in_the_next_process_test_() ->
+    {timeout, 30, fun() -> with_guests(#{}, fun(D) ->
+        {ok, A} = beamline_ring:start(D, kit),
+        {ok, Fresh} = beamline_ring:start(D, kit),
+        [1, 2] = [count(A) || _ <- [1, 2]],
+        {ok, _} = beamline_ring:checkpoint(A),
+        [3, 1] = [count(X) || X <- [A, Fresh]],
+        signal(D, "KILL"),
+        await_start(D, 2),
+        ?assertEqual([3, 1], [count(X) || X <- [A, Fresh]]),
+        ?assertMatch({error, {trap, #{code := unreachable}}}, beamline_ring:call(A, {trap, <<>>})),
+        %% The library in the process has handlers for signals; they are not for native code.
+        {ok, F} = beamline_ring:start(D, faulty),
+        ?assertMatch({error, {host_exited, _}}, beamline_ring:call(F, {crash, <<>>})),
+        await_start(D, 3),
+        #{why := Why} = host(D),
+        ?assertMatch({match, _}, re:run(Why, "killed by signal 11|ended with status 1")),
+        ?assertEqual(3, count(A))
+    end) end}.
+
+a_guest_that_does_not_start_holds_nobody_test_() ->
+    {timeout, 30, fun() -> with_guests(#{heartbeat => 500}, fun(D) ->
+        {ok, A} = beamline_ring:start(D, kit),
+        Room = <<"(func (export \"beamline_ring_room\") (param i32) (result i32) (loop $l (br $l)) (i32.const 0))">>,
+        {ok, 1} = beamline_ring:load(D, {wasm, ring_guest_fixture:kit(#{name => <<"lazy">>, room => Room})}),
+        Self = self(),
+        [spawn_link(fun() -> Self ! {started, beamline_ring:start(D, lazy)} end) || _ <- [1, 2]],
+        [?assertEqual(N, count(A)) || N <- lists:seq(1, 50)],
+        {ok, Native} = beamline_ring:start(D, faulty),
+        1 = count(Native),
+        receive {started, Early} -> ?assertEqual(not_yet, Early) after 0 -> ok end,
+        [?assertEqual({started, {error, timeout}}, receive {started, _} = Told -> Told after 10000 -> nothing end) || _ <- [1, 2]],
+        ?assertMatch(#{starts := 1}, host(D))
+    end) end}.
+
+%% Of a process whose memory the kernel limits; `fast' reserves gigabytes of addresses.
+guests_have_no_more_memory_than_their_device_test_() ->
+    {timeout, 60, fun() -> with_guests(#{memory_limit => 32 bsl 20}, fun(D) ->
+        {ok, 1} = beamline_ring:load(D, {wasm, ring_guest_fixture:kit(#{name => <<"quick">>}), #{engine => fast}}),
+        {ok, Quick} = beamline_ring:start(D, quick),
+        1 = count(Quick),
+        {Actors, Refused} = until_refused(fun() -> beamline_ring:start(D, kit) end),
+        ?assertMatch({error, {limit, #{what := device_memory}}}, Refused),
+        ?assert(length(Actors) > 200),
+        ?assertEqual([1 || _ <- Actors], [count(A) || A <- Actors]),
+        ?assertMatch({error, {limit, _}}, beamline_ring:call(Quick, {grow, <<100:32/little>>})),
+        ?assertMatch(#{starts := 1}, host(D))
+    end) end}.
+
+until_refused(Fun) ->
+    case Fun() of
+        {ok, Made} -> {All, Error} = until_refused(Fun), {[Made | All], Error};
+        {error, _} = Error -> {[], Error}
+    end.
+
+modules_go_to_the_process_as_they_are_test_() ->
+    {timeout, 30, fun() -> with_guests(#{}, fun(D) ->
+        {ok, Module} = beamline_wasm:compile(ring_guest_fixture:kit()),
+        ?assertEqual({error, {unsupported, compiled_module}}, beamline_ring:load(D, {wasm, Module})),
+        ?assertMatch({error, {limit, #{what := module_bytes, limit := 10}}},
+                     beamline_ring:load(D, {wasm, ring_guest_fixture:kit(), #{max_bytes => 10}})),
+        ?assertMatch({error, {limit, #{what := imports}}}, beamline_ring:load(D, {wasm, ring_guest_fixture:kit(), #{max_imports => 1}})),
+        ?assertMatch({error, {invalid, #{field := stack}}}, beamline_ring:load(D, {wasm, ring_guest_fixture:kit(), #{stack => 1}})),
+        #{pid := Pid} = host(D),
+        Signal = fun(Name) -> [] = os:cmd("kill -" ++ Name ++ " " ++ integer_to_list(Pid)) end,
+        Signal("STOP"),
+        ?assertEqual({error, timeout}, beamline_ring:load(D, {wasm, ring_guest_fixture:kit(), #{timeout => 50}})),
+        Signal("CONT"),
+        {ok, A} = beamline_ring:start(D, kit),
+        ?assertEqual(1, count(A))
+    end) end}.
+
 what_is_not_there_is_said_test_() ->
     {timeout, 30, fun() -> with_device(fun(D) ->
-        ?assertMatch({error, {unsupported, Wasm}} when Wasm =:= wasm; Wasm =:= wasmtime, beamline_ring:load(D, {wasm, <<"(module)">>})),
         ?assertMatch({error, {invalid, #{field := handlers}}}, beamline_ring:load(D, "/nonexistent.so")),
         {ok, Other} = beamline_ring:open(#{threads => 1}),
         {ok, Near} = beamline_ring:start(Other, echo),

@@ -23,7 +23,7 @@ __attribute__((constructor)) static void serve_if_told(void)
     struct bl_far_end end;
     const struct bl_error none = {.status = BL_OK};
     if (!path) return;
-    if (bl_far_join(path, &end)) bl_far_serve(&end, &none);
+    if (bl_far_join(path, &end)) bl_far_serve(&end, NULL, &none);
     _exit(0);
 }
 
