@@ -21,22 +21,37 @@ static bool limit(__rlimit_resource_t what, uint64_t most)
     return setrlimit(what, &(struct rlimit){.rlim_cur = most, .rlim_max = most}) == 0;
 }
 
+static bool limit_data(uint64_t bytes)
+{
+    struct rlimit now;
+    if (getrlimit(RLIMIT_DATA, &now) != 0) return false;
+    now.rlim_cur = bytes < now.rlim_max ? bytes : now.rlim_max;
+    return setrlimit(RLIMIT_DATA, &now) == 0;
+}
+
+void bl_host_more_data(uint64_t bytes)
+{
+    struct rlimit now;
+    if (getrlimit(RLIMIT_DATA, &now) != 0 || now.rlim_cur == RLIM_INFINITY) return;
+    (void)limit_data(now.rlim_cur + bytes < bytes ? RLIM_INFINITY : now.rlim_cur + bytes);
+}
+
 /* AddressSanitizer takes most of the addresses there are. */
-static bool limit_memory(__rlimit_resource_t what, uint64_t bytes)
+static bool limit_memory(const struct bl_host_limits *limits)
 {
 #ifdef __SANITIZE_ADDRESS__
-    (void)what, (void)bytes;
+    (void)limits;
     return true;
 #else
-    return bytes == 0 || limit(what, bytes);
+    return (limits->memory_bytes == 0 || limit(RLIMIT_AS, limits->memory_bytes)) &&
+           (limits->data_bytes == 0 || limit_data(limits->data_bytes));
 #endif
 }
 
 enum bl_status bl_host_limit(const struct bl_host_limits *limits, struct bl_error *err)
 {
     const bool ok = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && limit(RLIMIT_CORE, 0) &&
-                    limit(RLIMIT_NOFILE, limits->files) && limit_memory(RLIMIT_AS, limits->memory_bytes) &&
-                    limit_memory(RLIMIT_DATA, limits->data_bytes) &&
+                    limit(RLIMIT_NOFILE, limits->files) && limit_memory(limits) &&
                     (limits->cpu_seconds == 0 || limit(RLIMIT_CPU, limits->cpu_seconds));
     return ok ? BL_OK : bl_fail_invalid(err, "limits", "%s", strerror(errno));
 }

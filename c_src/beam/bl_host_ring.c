@@ -24,6 +24,7 @@ void bl_host_ring(const char *path)
     const uint64_t stack = s->stack_bytes > 0 ? s->stack_bytes : STACK_BYTES;
     if (limits.data_bytes > 0) limits.data_bytes += OVERHEAD_BYTES + (4 * (uint64_t)s->threads + s->max_lost) * stack;
     (void)bl_host_limit(&limits, &err);
+    bl_host_guests_init(s->memory_limit);
     bl_far_serve(&end, &bl_host_guests, &err);
     _exit(0); /* threads may be in the middle of something: nobody wants it any more */
 }

@@ -170,12 +170,16 @@ enum bl_status bl_wasm_cell_open(struct bl_wasm_cell *c, struct bl_wasm_module *
 
 /* ---- traps ----------------------------------------------------------------------------------------------- */
 
+/* How the library says that the system refused memory or a mapping: ENOMEM. */
+#define NO_MEMORY "(os error 12)"
+
 /* "why (at inner + 0x12, outer + 0x34)" */
 static enum bl_status fail_trap(struct bl_wasm_guest *g, struct bl_error *err)
 {
     struct bl_wasm_trap trap;
     bl_fail(err, BL_TRAP);
     if (!bl_wasm_guest_trap(g, &trap)) return BL_TRAP;
+    if (strstr(trap.message, NO_MEMORY)) return bl_fail(err, BL_NO_MEMORY);
     snprintf(err->subject, sizeof err->subject, "%s", trap.code);
     size_t at = (size_t)snprintf(err->text, sizeof err->text, "%s", trap.message);
     for (size_t i = 0; i < trap.count && i < FRAMES_SHOWN && at < sizeof err->text; i++) {
