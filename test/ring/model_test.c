@@ -3,20 +3,16 @@
  * The ring's protocol, checked in every order of its steps: producers (bl_ring_claim, fill, commit, schedule), workers that
  * take turns as consumer (bl_actor.c: turn, leave, look again), and one who closes. Each atomic access is a step of its own.
  *
- * Memory. Stores wait in a buffer of their thread and become visible later, in any order between different words, but a
- * release store not before those that came before it (a thread reads its own buffer first). An exchange needs an empty
- * buffer. Loads happen in program order, as acquire loads do. So the model has the store side of weak memory; reordered
- * loads it has not.
- *
  * Checked in every state: a message is read only if it was accepted, once, whole, and in the order of its sender. In every
  * state in which nothing can happen any more: all that was accepted was delivered, nobody holds the actor, no job waits.
  *
  * The bounds are in `worlds`. The mutants show that the model sees what it is there for.
  */
-#include "bl_test.h"
+enum { SLOTS = 2, SHIFT = 1, CLOSED = 0x80 };
+enum word { HEAD, SCHEDULED, JOBS, TAIL, MARK, PAYLOAD = MARK + SLOTS, MODEL_WORDS = PAYLOAD + SLOTS };
+#define MODEL_THREADS 6
 
-enum { SLOTS = 2, SHIFT = 1, BUFFER = 4, THREADS_MAX = 6, PRODUCERS_MAX = 3, CLOSED = 0x80 };
-enum word { HEAD, SCHEDULED, JOBS, TAIL, MARK, PAYLOAD = MARK + SLOTS, WORDS = PAYLOAD + SLOTS };
+#include "model.h"
 
 enum mutant {
     NONE,
@@ -33,69 +29,7 @@ struct world {
     enum mutant mutant;
 };
 
-struct entry {
-    uint8_t word, value, release;
-};
-
-struct thread {
-    uint8_t pc, message, head, mark, buffered;
-    struct entry buffer[BUFFER];
-};
-
-struct state {
-    uint8_t memory[WORDS];
-    uint8_t accepted[PRODUCERS_MAX], delivered[PRODUCERS_MAX]; /* per producer, a bit per message */
-    struct thread thread[THREADS_MAX];
-};
-
-static struct {
-    struct world world;
-    struct state *seen; /* open addressing; seen[i].memory[HEAD] == 0xFF: free */
-    size_t capacity, count;
-    struct state *stack;
-    size_t depth, stack_capacity;
-    const char *broken;
-} search;
-
-/* ---- memory ---- */
-
-static uint8_t load(const struct state *s, const struct thread *t, unsigned word)
-{
-    for (unsigned i = t->buffered; i-- > 0;)
-        if (t->buffer[i].word == word) return t->buffer[i].value;
-    return s->memory[word];
-}
-
-static bool store(struct thread *t, unsigned word, unsigned value, bool release)
-{
-    if (t->buffered == BUFFER) return false;
-    t->buffer[t->buffered++] = (struct entry){(uint8_t)word, (uint8_t)value, release};
-    return true;
-}
-
-/* May entry i become visible now? */
-static bool may_drain(const struct thread *t, unsigned i)
-{
-    if (t->buffer[i].release) return i == 0;
-    for (unsigned k = 0; k < i; k++)
-        if (t->buffer[k].word == t->buffer[i].word) return false;
-    return true;
-}
-
-static void drain(struct state *s, struct thread *t, unsigned i)
-{
-    s->memory[t->buffer[i].word] = t->buffer[i].value;
-    memmove(&t->buffer[i], &t->buffer[i + 1], (t->buffered - i - 1u) * sizeof t->buffer[0]);
-    t->buffer[--t->buffered] = (struct entry){0, 0, 0};
-}
-
-static bool exchange(struct state *s, struct thread *t, unsigned word, unsigned value, uint8_t *old)
-{
-    if (t->buffered > 0) return false;
-    *old = s->memory[word];
-    s->memory[word] = (uint8_t)value;
-    return true;
-}
+static struct world world;
 
 static unsigned free_mark(unsigned position) { return position >> SHIFT << 1; }
 
@@ -107,12 +41,12 @@ static void next_message(struct thread *t)
 {
     t->message++;
     t->head = t->mark = 0;
-    t->pc = t->message < search.world.messages ? P_HEAD : P_END;
+    t->pc = t->message < world.messages ? P_HEAD : P_END;
 }
 
 static bool producer(struct state *s, unsigned me, struct thread *t)
 {
-    const enum mutant mutant = search.world.mutant;
+    const enum mutant mutant = world.mutant;
     uint8_t old;
     switch (t->pc) {
     case P_HEAD:
@@ -175,24 +109,12 @@ static bool producer(struct state *s, unsigned me, struct thread *t)
 
 enum { W_JOB, W_PEEK, W_READ, W_TAIL, W_FREE, W_GO_ON, W_LEAVE, W_LOOK, W_AGAIN, W_PUSH };
 
-static void deliver(struct state *s, uint8_t payload)
-{
-    const unsigned producer = (payload - 1u) / 8, message = (payload - 1u) % 8;
-    if (payload == 0 || producer >= search.world.producers || message >= search.world.messages ||
-        !(s->accepted[producer] & 1u << message))
-        search.broken = "a message was read that nobody sent";
-    else if (s->delivered[producer] & 1u << message)
-        search.broken = "a message was delivered twice";
-    else if ((s->accepted[producer] & ~s->delivered[producer]) & ((1u << message) - 1))
-        search.broken = "a message overtook one of the same sender";
-    else
-        s->delivered[producer] |= (uint8_t)(1u << message);
-}
+static void deliver(struct state *s, uint8_t payload) { deliver_message(s, (payload - 1u) / 8, (payload - 1u) % 8); }
 
 /* `choice`: what a turn's budget says. */
 static bool worker(struct state *s, struct thread *t, unsigned choice)
 {
-    const enum mutant mutant = search.world.mutant;
+    const enum mutant mutant = world.mutant;
     const uint8_t tail = load(s, t, TAIL);
     uint8_t old;
     switch (t->pc) {
@@ -275,98 +197,26 @@ static bool closer(struct state *s, struct thread *t)
 
 /* ---- all orders ---- */
 
-static uint64_t hash(const struct state *s)
-{
-    const uint8_t *bytes = (const uint8_t *)s;
-    uint64_t h = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < sizeof *s; i++) h = (h ^ bytes[i]) * UINT64_C(0x100000001b3);
-    return h ^ h >> 29;
-}
-
-static void grow(void)
-{
-    struct state *old = search.seen;
-    const size_t before = search.capacity;
-    search.capacity = before ? 2 * before : 1 << 16;
-    search.seen = malloc(search.capacity * sizeof *search.seen);
-    if (!search.seen) abort();
-    for (size_t i = 0; i < search.capacity; i++) search.seen[i].memory[HEAD] = 0xFF;
-    for (size_t i = 0; i < before; i++) {
-        if (old[i].memory[HEAD] == 0xFF) continue;
-        size_t at = hash(&old[i]) & (search.capacity - 1);
-        while (search.seen[at].memory[HEAD] != 0xFF) at = (at + 1) & (search.capacity - 1);
-        search.seen[at] = old[i];
-    }
-    free(old);
-}
-
-static void visit(const struct state *s)
-{
-    if (2 * search.count >= search.capacity) grow();
-    size_t at = hash(s) & (search.capacity - 1);
-    for (; search.seen[at].memory[HEAD] != 0xFF; at = (at + 1) & (search.capacity - 1))
-        if (memcmp(&search.seen[at], s, sizeof *s) == 0) return;
-    search.seen[at] = *s;
-    search.count++;
-    if (search.depth == search.stack_capacity) {
-        search.stack_capacity = search.stack_capacity ? 2 * search.stack_capacity : 1024;
-        search.stack = realloc(search.stack, search.stack_capacity * sizeof *search.stack);
-        if (!search.stack) abort();
-    }
-    search.stack[search.depth++] = *s;
-}
-
 static bool step(struct state *s, unsigned i, unsigned choice)
 {
-    const struct world *w = &search.world;
     struct thread *t = &s->thread[i];
-    if (i < w->producers) return choice == 0 && producer(s, i, t);
-    if (i < w->producers + w->workers) return (choice == 0 || t->pc == W_GO_ON) && worker(s, t, choice);
+    if (i < world.producers) return choice == 0 && producer(s, i, t);
+    if (i < 0u + world.producers + world.workers) return (choice == 0 || t->pc == W_GO_ON) && worker(s, t, choice);
     return choice == 0 && closer(s, t);
 }
 
-static void expand(const struct state *from)
+static void at_end(const struct state *s)
 {
-    const unsigned threads = 0u + search.world.producers + search.world.workers + search.world.closers;
-    bool moved = false;
-    for (unsigned i = 0; i < threads && !search.broken; i++) {
-        for (unsigned choice = 0; choice < 2; choice++) {
-            struct state s = *from;
-            if (!step(&s, i, choice)) continue;
-            moved = true;
-            visit(&s);
-        }
-        for (unsigned e = 0; e < from->thread[i].buffered; e++) {
-            if (!may_drain(&from->thread[i], e)) continue;
-            struct state s = *from;
-            drain(&s, &s.thread[i], e);
-            moved = true;
-            visit(&s);
-        }
-    }
-    if (moved || search.broken) return;
-    if (from->memory[SCHEDULED] != 0 || from->memory[JOBS] != 0) search.broken = "the actor is held at the end";
-    for (unsigned p = 0; p < search.world.producers; p++)
-        if (from->accepted[p] != from->delivered[p]) search.broken = "an accepted message was never delivered";
+    if (s->memory[SCHEDULED] != 0 || s->memory[JOBS] != 0) search.broken = "the actor is held at the end";
+    check_delivered(s);
 }
 
-/* What went wrong, or NULL. */
-static const char *explore(struct world world)
+static const char *explore_world(struct world w)
 {
-    memset(&search, 0, sizeof search);
-    search.world = world;
-    struct state start;
-    memset(&start, 0, sizeof start);
-    visit(&start);
-    while (search.depth > 0 && !search.broken) {
-        const struct state s = search.stack[--search.depth];
-        expand(&s);
-    }
-    printf("    %u producers x %u messages, %u slots, %u workers, %u closers: %zu states%s%s\n", world.producers, world.messages,
-           SLOTS, world.workers, world.closers, search.count, search.broken ? ", " : "", search.broken ? search.broken : "");
-    free(search.seen);
-    free(search.stack);
-    return search.broken;
+    const struct state start = {.memory = {0}};
+    world = w;
+    printf("    %u producers x %u messages, %u slots, %u workers, %u closers: ", w.producers, w.messages, SLOTS, w.workers, w.closers);
+    return explore(&(struct model){0u + w.producers + w.workers + w.closers, 2, step, at_end}, &start);
 }
 
 TEST(no_order_of_steps_loses_repeats_or_reorders_a_message)
@@ -384,12 +234,12 @@ TEST(no_order_of_steps_loses_repeats_or_reorders_a_message)
         {3, 1, 2, 1, NONE},
     };
     const size_t count = getenv("RING_MODEL") ? sizeof worlds / sizeof worlds[0] : 5;
-    for (size_t i = 0; i < count; i++) CHECK(explore(worlds[i]) == NULL);
+    for (size_t i = 0; i < count; i++) CHECK(explore_world(worlds[i]) == NULL);
 }
 
 TEST(the_model_sees_each_mutant)
 {
     for (enum mutant m = COMMIT_WITHOUT_RELEASE; m <= CLAIM_WITHOUT_LOOKING; m++) {
-        CHECK(explore((struct world){1, 5, 2, 0, m}) != NULL || explore((struct world){2, 2, 1, 0, m}) != NULL);
+        CHECK(explore_world((struct world){1, 5, 2, 0, m}) != NULL || explore_world((struct world){2, 2, 1, 0, m}) != NULL);
     }
 }
