@@ -18,8 +18,8 @@ struct bl_ring_module {
 };
 
 /* All handlers of a module, for actors with so much memory each. */
-static inline enum bl_status bl_ring_module_add(struct bl_handlers *handlers, struct bl_wasm_module *m, uint64_t memory_bytes, size_t *added,
-                                                struct bl_error *err)
+static inline enum bl_status bl_ring_module_add(struct bl_handlers *handlers, struct bl_wasm_module *m, uint64_t memory_bytes,
+                                                size_t *added, struct bl_error *err)
 {
     struct bl_ring_guest_handler *list[BL_WASM_HANDLERS_MOST];
     enum bl_status status = bl_wasm_handlers_read(m, memory_bytes, list, added, err);

@@ -40,8 +40,7 @@ static void discard(struct bl_far *d)
     pthread_cond_destroy(&d->changed);
     bl_free(d->coming);
     for (uint32_t i = 0; i < d->flight_room / BL_FAR_CHUNK; i++) bl_free(d->flight[i]);
-    for (size_t i = 0; i < d->load_count; i++) bl_far_load_unref(d->load[i]);
-    bl_free(d->load);
+    bl_far_forget(d);
     bl_free(d->actor);
     while (d->known) {
         struct bl_far_known *k = d->known;

@@ -316,6 +316,8 @@ BL_API enum bl_status bl_far_load(struct bl_far *d, struct bl_far_load *load, ui
 void bl_far_flight_load(struct bl_far_flight *f, struct bl_far_load *load);
 /* What was loaded is loaded again by the next process. True: it has taken the reference. Lock held. */
 bool bl_far_remember(struct bl_far *d, struct bl_far_load *load);
+/* Nothing is loaded any more. */
+void bl_far_forget(struct bl_far *d);
 /* A flight with its head begun, or NULL (BL_NO_MEMORY). Lock held. */
 struct bl_far_flight *bl_far_flight_new(struct bl_far *d, enum bl_far_flight_kind kind, enum bl_far_kind record,
                                         struct bl_far_actor *a, struct bl_error *err);

@@ -198,6 +198,7 @@ static void end_all(struct bl_far *d)
     bl_fail(&err, BL_CLOSED);
     bl_far_flights_fail(d, &err);
     end_actors(d, BL_CREATED, &err);
+    bl_far_forget(d);
 }
 
 void *bl_far_sender(void *arg)

@@ -56,3 +56,10 @@ bool bl_far_remember(struct bl_far *d, struct bl_far_load *load)
     d->load[d->load_count++] = load;
     return true;
 }
+
+void bl_far_forget(struct bl_far *d)
+{
+    while (d->load_count > 0) bl_far_load_unref(d->load[--d->load_count]);
+    bl_free(d->load);
+    d->load = NULL;
+}

@@ -100,7 +100,9 @@ new_table() ->
 -spec init(beamline_ring:device_options()) -> {ok, term()} | {stop, term()}.
 init(Opts) ->
     process_flag(trap_exit, true),
-    case open(Opts) of
+    case ets:whereis(?TABLE) =/= undefined andalso open(Opts) of
+        false ->
+            {stop, {not_started, beamline}};
         {ok, Handle} ->
             Keys = [self() | [Name || #{name := Name} <- [Opts], Name =/= undefined]],
             ets:insert(?TABLE, [{Key, Handle} || Key <- Keys]),

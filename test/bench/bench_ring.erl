@@ -363,7 +363,8 @@ long_schedules_same_time() ->
     {ok, Echo} = beamline_ring:start(Device, echo, #{queue => 64}),
     Self = self(),
     Result = beamline_bench:compare(#{
-        name => "ring/long_schedules_same_time", unit => "events + 1", better => lower, goal => 1.5, against => "processes only", rounds => 5,
+        name => "ring/long_schedules_same_time", unit => "events + 1", better => lower, goal => 1.5, against => "processes only",
+        rounds => 5,
         value => fun() ->
             receive {took, Us} -> Us after 0 -> ok end,
             {Took, Events} = timer:tc(fun() -> events(fun() -> _ = beamline_ring:call(Echo, <<1>>) end) end),

@@ -88,7 +88,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     for (int i = 0; i < MESSAGES; i++) FUZZ_CHECK(far_say(actor[i % 2], request++, 1, 8) == BL_OK);
     FUZZ_CHECK(bl_far_actor_control(actor[0], BL_CHECKPOINT, request++, &err) == BL_OK);
     FUZZ_CHECK(bl_far_actor_control(actor[1], BL_FAR_INFO, request++, &err) == BL_OK);
-    FUZZ_CHECK(bl_far_ask(device, BL_FAR_STATS, NULL, request++, &err) == BL_OK);
+    FUZZ_CHECK(bl_far_ask(device, BL_FAR_STATS, request++, &err) == BL_OK);
+    for (int i = 0; i < 2; i++) {
+        struct bl_far_load *load = bl_far_load_new(device, i == 0 ? BL_FAR_LOAD : BL_FAR_LOAD_GUESTS, 40, &err);
+        FUZZ_CHECK(load && memset(load->bytes, 'x', load->size) && bl_far_load(device, load, request++, &err) == BL_OK);
+    }
     struct bl_ring_buffer *buffer;
     FUZZ_CHECK(bl_far_buffer_new(device, 8, request++, &buffer, &err) == BL_OK && bl_ring_buffer_use(buffer, true, &err) == BL_OK);
     struct bl_slot with_buffer = {.deadline_ns = UINT64_MAX, .flags = BL_MESSAGE_BUFFERS | 1 << BL_MESSAGE_WRITES, .size = 1};
@@ -112,6 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         bl_far_actor_end(actor[i], BL_STOPPED, NULL);
         bl_far_actor_drop(actor[i]);
     }
+    bl_far_forget(device);
     FUZZ_CHECK(device->flight_count == 0 && device->actor_count == 0 && bl_quota_used(&device->quota) == 0 && device->refs == 1);
     bl_far_unref(device);
     return 0;

@@ -493,6 +493,8 @@ without_the_library_all_else_works_test_() ->
     end}.
 
 load_and_start() ->
+    process_flag(trap_exit, true),
+    {error, {not_started, beamline}} = beamline_ring:start_link(#{name => too_early}),
     {ok, _} = application:ensure_all_started(beamline),
     {ok, Device} = beamline_ring:open(#{}),
     {ok, Echo} = beamline_ring:start(Device, echo),

@@ -17,13 +17,61 @@
 
 #define SERVE "BEAMLINE_FAR_TEST_SERVE"
 
+/* ---- handlers that are guests, in the process: each takes its time to load and to start ---- */
+
+enum { SLOW_US = 30000 };
+
+static enum bl_status slow_open(const struct bl_ring_guest_handler *h, struct bl_quota *quota, uint64_t state_size,
+                                struct bl_ring_guest **out, struct bl_error *err)
+{
+    (void)h, (void)quota, (void)state_size;
+    usleep(SLOW_US);
+    *out = bl_alloc_zero(NULL, 1, err);
+    return *out ? BL_OK : BL_NO_MEMORY;
+}
+
+static enum bl_status slow_handle(struct bl_ring_guest *g, uint8_t *state, uint64_t state_size, const struct bl_ring_message *message,
+                                  struct bl_ring_outbox *out, int32_t *code, struct bl_error *err)
+{
+    (void)g, (void)state, (void)state_size, (void)err;
+    *code = bl_ring_reply(out, message->data, message->size, 0, 1) ? BL_RING_OK : BL_RING_NO_MEMORY;
+    return BL_OK;
+}
+
+static enum bl_status slow_check(struct bl_ring_guest *g, const uint8_t *state, uint64_t state_size, int32_t *code, struct bl_error *err)
+{
+    (void)g, (void)state, (void)state_size, (void)code, (void)err;
+    return BL_OK;
+}
+
+static void slow_close(struct bl_ring_guest *g) { bl_free(g); }
+static uint64_t slow_bytes(const struct bl_ring_guest *g) { return g ? 1 : 0; }
+static void slow_free(struct bl_ring_guest_handler *h) { bl_free(h); }
+
+static const struct bl_ring_guest_class slow = {.open = slow_open, .close = slow_close, .handle = slow_handle, .check = slow_check,
+                                                .bytes = slow_bytes, .free = slow_free};
+
+static enum bl_status slow_load(struct bl_handlers *handlers, const uint8_t *bytes, size_t size, size_t *added, struct bl_error *err)
+{
+    if (size != 100 || bytes[99] != 7) return bl_fail_invalid(err, "module", "not what was sent");
+    usleep(SLOW_US);
+    struct bl_ring_guest_handler *h = bl_alloc_zero(NULL, sizeof *h, err);
+    if (!h) return BL_NO_MEMORY;
+    h->face = (struct bl_ring_handler){.name = "slow", .version = 1, .state_most = 64};
+    h->class = &slow;
+    *added = 1;
+    return bl_handlers_add_guests(handlers, &h, 1, err);
+}
+
+static const struct bl_far_guests guests = {.load = slow_load, .stack_bytes = 256 * 1024};
+
 __attribute__((constructor)) static void serve_if_told(void)
 {
     const char *path = getenv(SERVE);
     struct bl_far_end end;
     const struct bl_error none = {.status = BL_OK};
     if (!path) return;
-    if (bl_far_join(path, &end)) bl_far_serve(&end, NULL, &none);
+    if (bl_far_join(path, &end)) bl_far_serve(&end, &guests, &none);
     _exit(0);
 }
 
@@ -499,6 +547,57 @@ TEST(a_process_of_another_version_or_none_does_not_join)
 }
 
 /* ---- the ring of lines ---- */
+
+static bool knows_slow(void *device) { return bl_far_handler(device, "slow") != NULL; }
+
+/* Loading and starting guests goes on beside the rest, and what is for an actor comes after its start. */
+TEST(what_takes_long_is_done_in_order_and_beside_the_rest)
+{
+    struct bl_error err;
+    struct bl_far *d = open_device(20000);
+    REQUIRE(d != NULL);
+    pid_t pid = start_process(d);
+    REQUIRE(eventually(is_up, d));
+    struct bl_far_actor *echo = start_actor(d, "echo", 1, 64), *actor[3];
+    struct bl_far_load *load = bl_far_load_new(d, BL_FAR_LOAD_GUESTS, 100, &err);
+    REQUIRE(echo != NULL && load != NULL);
+    memset(load->bytes, 7, load->size);
+    CHECK_INT(bl_far_load(d, load, 2, &err), BL_OK);
+    uint64_t request = 10;
+    for (int i = 0; i < 10; i++) CHECK_INT(far_say(echo, request++, 1, 8), BL_OK);
+    REQUIRE(eventually(knows_slow, d));
+    for (unsigned i = 0; i < 3; i++) {
+        const struct bl_actor_options o = {.handler = bl_far_handler(d, "slow"), .queue = 64, .priority = 1, .skin = d};
+        CHECK_INT(bl_far_actor_new(d, &o, request++, &actor[i], &err), BL_OK);
+        for (int k = 0; k < 10; k++) {
+            CHECK_INT(far_say(actor[i], request++, 5, k % 2 ? 8 : 3000), BL_OK); /* it is not there yet */
+            CHECK_INT(far_say(echo, request++, 1, 8), BL_OK);
+        }
+        CHECK_INT(bl_far_actor_control(actor[i], BL_FAR_INFO, request++, &err), BL_OK);
+    }
+    for (uint64_t r = 2; r < request; r++) {
+        if (r > 2 && r < 10) continue;
+        CHECK(eventually(answered, (void *)(uintptr_t)r));
+        CHECK_INT(far_seen.status[r], BL_OK);
+    }
+    /* All of it again in the next process. */
+    kill(pid, SIGKILL);
+    await_end(d, pid);
+    pid = start_process(d);
+    REQUIRE(eventually(is_up, d));
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK_INT(far_say(actor[i], request, 5, 8), BL_OK);
+        CHECK(eventually(answered, (void *)(uintptr_t)request));
+        CHECK_INT(far_seen.status[request++], BL_OK);
+        bl_far_actor_kill(actor[i]);
+        bl_far_actor_drop(actor[i]);
+    }
+    bl_far_actor_kill(echo);
+    bl_far_actor_drop(echo);
+    close_device(d);
+    int status;
+    waitpid(pid, &status, 0);
+}
 
 TEST(records_go_round_the_end_of_the_ring)
 {
