@@ -62,9 +62,17 @@ static bool has_failed(const struct bl_far_actor *a)
     return failed;
 }
 
+static ERL_NIF_TERM failed_map(ErlNifEnv *env, const struct bl_far_actor *a)
+{
+    struct bl_actor_info i = {.queue = 0};
+    return ok(env, actor_map(env, a, &i));
+}
+
 static ERL_NIF_TERM what(ErlNifEnv *env, enum request_kind kind, const void *arg)
 {
     const struct outcome *o = arg;
+    /* The question crossed the news. */
+    if (o->err && o->err->status == BL_CLOSED && kind == ACTOR_INFO_REQUEST && has_failed(o->actor)) return failed_map(env, o->actor);
     if (o->err) return ring_foreign_error(env, o->err, o->new_atoms);
     switch (kind) {
     case CALL_REQUEST: return ok(env, ring_result(env, o->result));
@@ -220,10 +228,9 @@ ERL_NIF_TERM ring_far_ask(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
         return ok(env, map);
     }
     if (actor && has_failed(object)) {
-        struct bl_actor_info i = {.queue = 0};
-        const ERL_NIF_TERM map = actor_map(env, object, &i);
+        const ERL_NIF_TERM map = failed_map(env, object);
         ring_handle_leave(h);
-        return ok(env, map);
+        return map;
     }
     const uint64_t id = ring_request_new(env, actor ? ACTOR_INFO_REQUEST : load ? COUNT_REQUEST : DEVICE_INFO_REQUEST, argv[2], &err);
     enum bl_status status = id == 0 ? err.status : BL_OK;

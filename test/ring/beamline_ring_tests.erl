@@ -26,6 +26,28 @@ a_message_of_any_size_comes_back_test_() ->
          end || Size <- [0, 1, 23, 24, 25, 64, 65, 511, 512, 513, 65536, 5000000]]
     end) end}.
 
+%% What doc/ring.md shows, built by the command that it names.
+the_example_of_the_documentation_works_as_it_stands_test_() ->
+    {timeout, 30, fun() ->
+        ok = beamline_test:start(),
+        {ok, Doc} = file:read_file(beamline_test:source_file("doc/ring.md")),
+        Folder = beamline_test:scratch_dir("ring_example"),
+        ok = file:write_file(filename:join(Folder, "histogram.c"), block(Doc, <<"```c\n">>)),
+        Include = unicode:characters_to_binary("-I" ++ beamline_test:source_file("include")),
+        Command = binary:replace(block(Doc, <<"```sh\n">>), <<"-Iinclude">>, Include),
+        ?assertEqual("", os:cmd("cd " ++ Folder ++ " && " ++ unicode:characters_to_list(Command))),
+        {ok, Device} = beamline_ring:open(#{handlers => [filename:join(Folder, "histogram.so")], isolation => ring_fixture:isolation()}),
+        {ok, H} = beamline_ring:start(Device, histogram),
+        ok = beamline_ring:cast(H, {add, <<"some bytes">>}),
+        {ok, Counts} = beamline_ring:call(H, {read, <<>>}),
+        ?assertEqual([0, 0, 1, 0, 0, 0, 5, 4], [N || <<N:64/little>> <= binary:part(Counts, 0, 64)]),
+        ok = beamline_ring:close(Device)
+    end}.
+
+block(Doc, Begin) ->
+    [_, Rest] = binary:split(Doc, Begin),
+    hd(binary:split(Rest, <<"```">>)).
+
 large_binaries_are_not_copied_test() ->
     with_device(fun(D) ->
         {ok, Reduce} = beamline_ring:start(D, reduce),
@@ -410,6 +432,31 @@ a_handler_that_listens_survives_its_deadline_test() ->
         ?assertEqual({error, timeout}, beamline_ring:await(Request)),
         ?assertEqual({ok, <<1:64/little>>}, beamline_ring:call(A, {count, <<>>}))
     end).
+
+an_actor_goes_through_its_states_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        A = unruly(D),
+        Is = fun(State) -> beamline_test:eventually(fun() -> {ok, #{state := S}} = beamline_ring:info(A), S =:= State end) end,
+        Is(created),
+        {ok, _} = beamline_ring:call(A, {count, <<>>}),
+        Is(idle),
+        ok = beamline_ring:suspend(A),
+        Is(suspended),
+        ok = beamline_ring:resume(A),
+        Is(idle),
+        Long = [beamline_ring:request(A, {listen, <<100:16/little>>}) || _ <- lists:seq(1, 5)], % half a second
+        Is(running),
+        Self = self(),
+        spawn_link(fun() -> Self ! {stopped, beamline_ring:stop(A)} end),
+        Is(draining),
+        ?assertEqual({error, closed}, beamline_ring:cast(A, {count, <<>>})),
+        ?assertEqual({stopped, ok}, receive {stopped, _} = S -> S after 10000 -> nothing end),
+        ?assertEqual({error, closed}, beamline_ring:info(A)),
+        [?assertMatch({ok, _}, beamline_ring:await(Request)) || {ok, Request} <- Long],
+        Failing = unruly(D),
+        {error, _} = beamline_ring:call(Failing, {fail, <<>>}),
+        beamline_test:eventually(fun() -> {ok, #{state := State}} = beamline_ring:info(Failing), State =:= failed end)
+    end) end}.
 
 a_long_handler_does_not_hold_others_back_test_() ->
     {timeout, 30, fun() -> with_device(#{threads => 1}, fun(D) ->
