@@ -240,19 +240,28 @@ static ERL_NIF_TERM make_field(struct builder *b, enum bl_sfv_kind kind, const s
     return pair(b->env, am_ok, members);
 }
 
-/* The lines of a list of binaries. false: it is none. *lines is enif_alloc'd. */
-static bool get_lines(ErlNifEnv *env, ERL_NIF_TERM list, unsigned count, struct bl_sfv_line *lines)
+/* How many lines there are. false: it is no list of binaries, and nobody looks at what follows the
+ * first other term. */
+static bool count_lines(ErlNifEnv *env, ERL_NIF_TERM list, size_t *count)
+{
+    ERL_NIF_TERM head;
+    for (*count = 0; enif_get_list_cell(env, list, &head, &list); ++*count)
+        if (!enif_is_binary(env, head)) return false;
+    return enif_is_empty_list(env, list);
+}
+
+static bool get_lines(ErlNifEnv *env, ERL_NIF_TERM list, size_t count, struct bl_sfv_line *lines)
 {
     ERL_NIF_TERM head;
     ErlNifBinary line;
-    for (unsigned i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (!enif_get_list_cell(env, list, &head, &list) || !enif_inspect_binary(env, head, &line)) return false;
         lines[i] = (struct bl_sfv_line){(const char *)line.data, line.size};
     }
     return true;
 }
 
-static ERL_NIF_TERM parse_lines(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM list, unsigned count,
+static ERL_NIF_TERM parse_lines(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM list, size_t count,
                                 const struct options *options)
 {
     struct bl_sfv_line few[16], *lines = count > 16 ? enif_alloc(count * sizeof *lines) : few;
@@ -280,12 +289,12 @@ static ERL_NIF_TERM parse_lines(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_T
 static ERL_NIF_TERM parse(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM input, const struct options *options, bool may_be_long)
 {
     ErlNifBinary line;
-    unsigned count;
+    size_t count;
     struct builder b;
     struct bl_sfv_field field;
     struct bl_error err;
     if (!enif_inspect_binary(env, input, &line)) {
-        if (!enif_get_list_length(env, input, &count)) return enif_make_badarg(env);
+        if (!count_lines(env, input, &count)) return enif_make_badarg(env);
         return parse_lines(env, kind, input, count, options);
     }
     b.env = env;

@@ -83,7 +83,7 @@
 -type step() :: key() | pos_integer() | {param, key()}.
 -type reason() :: {syntax, #{offset := non_neg_integer(), expected := binary()}} % in bytes, of the joined lines
                 | {invalid, #{path := [step()], why := binary()}}
-                | {limit, #{what := bytes | members | inner_members | params, limit := integer(), asked := integer()}}
+                | {limit, #{what := bytes | members | inner_members | params | digits, limit := integer(), asked := integer()}}
                 | no_memory
                 | {unsupported, {nif, term()}}.
 
@@ -240,7 +240,8 @@ to_map(Pairs) -> maps:from_list(Pairs).
 %%     beamline_sfv:from_map(#{<<"b">> => {item, 2, []}, <<"a">> => {item, 1, []}}).
 %% '''
 -spec from_map(#{key() => member()}) -> dictionary().
-from_map(Map) -> lists:sort(maps:to_list(Map)).
+from_map(Map) when is_map(Map) -> lists:sort(maps:to_list(Map));
+from_map(Other) -> error(badarg, [Other]).
 
 %% @doc An item of a plain Erlang term: integers, booleans and bare items are themselves, a float
 %% is a decimal of three digits, another atom a token, a binary or a string (of characters) a
@@ -308,5 +309,9 @@ write(Write, Term, Options) ->
     written(WriteAgain(Term), WriteAgain, Term).
 
 %% Decimals of numbers that do not fit into a machine word are rounded here.
-written(big, Write, Term) -> Write(beamline_sfv_plain:small_decimals(Term));
+written(big, Write, Term) ->
+    case beamline_sfv_plain:small_decimals(Term) of
+        {ok, Small} -> Write(Small);
+        Error -> Error
+    end;
 written(Answer, _, _) -> Answer.

@@ -21,8 +21,9 @@
 
 %% @doc The field for this content.
 -spec format([algorithm()], iodata()) -> {ok, binary()} | {error, beamline_sfv:reason()}.
-format(Algorithms, Content) ->
-    beamline_sfv:dictionary([{name(Algorithm), {item, {binary, crypto:hash(Algorithm, Content)}, []}} || Algorithm <- Algorithms]).
+format(Algorithms, Content) when is_list(Algorithms), length(Algorithms) >= 0 ->
+    beamline_sfv:dictionary([{name(Algorithm), {item, {binary, crypto:hash(Algorithm, Content)}, []}} || Algorithm <- Algorithms]);
+format(Algorithms, Content) -> error(badarg, [Algorithms, Content]).
 
 name(Algorithm) ->
     case lists:keyfind(Algorithm, 2, ?ALGORITHMS) of
@@ -66,9 +67,11 @@ matches(Digest, Algorithm, Size, Content) ->
 %% {ok, <<"sha-512=3, sha-256=10">>} = beamline_sfv_digest:format_want([{sha512, 3}, {sha256, 10}]).
 %% '''
 -spec format_want([{algorithm(), 0..10}]) -> {ok, binary()} | {error, beamline_sfv:reason()}.
-format_want(Wanted) ->
-    lists:all(fun({_, P}) -> is_integer(P) andalso P >= 0 andalso P =< 10 end, Wanted) orelse error(badarg, [Wanted]),
-    beamline_sfv:dictionary([{name(Algorithm), {item, Preference, []}} || {Algorithm, Preference} <- Wanted]).
+format_want(Wanted) when is_list(Wanted), length(Wanted) >= 0 -> beamline_sfv:dictionary([wanted(W) || W <- Wanted]);
+format_want(Other) -> error(badarg, [Other]).
+
+wanted({Algorithm, P}) when is_integer(P), P >= 0, P =< 10 -> {name(Algorithm), {item, P, []}};
+wanted(Other) -> error(badarg, [Other]).
 
 %% @doc The algorithms that somebody wants, by their registered names, in the field's order.
 %% ```

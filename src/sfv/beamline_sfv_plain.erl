@@ -5,6 +5,8 @@
 
 -export([item/1, list/1, dictionary/1, small_decimals/1, from_float/1]).
 
+-define(DIGITS, 4096). % of a decimal's coefficient that has to be rounded
+
 -type shaped(Term) :: {ok, Term} | {error, beamline_sfv:reason()}.
 
 -spec item(term()) -> shaped(beamline_sfv:item()).
@@ -48,7 +50,12 @@ pairs(Pairs) ->
 
 to_key(Key) when is_binary(Key) -> Key;
 to_key(Key) when is_atom(Key) -> atom_to_binary(Key);
-to_key(Key) when is_list(Key) -> iolist_to_binary(Key).
+to_key(Key) when is_list(Key) ->
+    case unicode:characters_to_binary(Key) of
+        Text when is_binary(Text) -> Text;
+        _ -> error(badarg, [Key])
+    end;
+to_key(Other) -> error(badarg, [Other]).
 
 to_bare(N, _) when is_integer(N); is_boolean(N) -> N;
 to_bare(F, _) when is_float(F) -> {decimal, from_float(F)};
@@ -88,22 +95,31 @@ normal({C, E}) when E < 0, C rem 10 =:= 0 -> normal({C div 10, E + 1});
 normal(Decimal) -> Decimal.
 
 %% @doc The term with each decimal of large numbers rounded to what fits into a machine word.
--spec small_decimals(term()) -> term().
-small_decimals({decimal, {C, E}}) when is_integer(C), is_integer(E) -> {decimal, small(C, E)};
-small_decimals(Tuple) when is_tuple(Tuple) -> list_to_tuple(small_decimals(tuple_to_list(Tuple)));
-small_decimals([Head | Tail]) -> [small_decimals(Head) | small_decimals(Tail)];
-small_decimals(Other) -> Other.
+-spec small_decimals(term()) -> {ok, term()} | {error, beamline_sfv:reason()}.
+small_decimals(Term) ->
+    try {ok, with_small_decimals(Term)}
+    catch throw:{limit, _} = Limit -> {error, Limit} end.
 
-%% In thousandths, or something that is refused as too large. Powers of ten are never larger
-%% than the coefficient.
+with_small_decimals({decimal, {C, E}}) when is_integer(C), is_integer(E) -> {decimal, small(C, E)};
+with_small_decimals(Tuple) when is_tuple(Tuple) -> list_to_tuple(with_small_decimals(tuple_to_list(Tuple)));
+with_small_decimals([Head | Tail]) -> [with_small_decimals(Head) | with_small_decimals(Tail)];
+with_small_decimals(Other) -> Other.
+
+%% In thousandths, or something that is refused as too large. What is far from both ends of the
+%% range is told by its size; only the rest is divided, and has a limit: the VM cannot interrupt
+%% 10^Places, which takes it 1 s for 300,000 digits.
 small(0, _) -> {0, 0};
 small(C, E) when E > 20 -> {sign(C), 20};
 small(C, E) when E >= -3 -> bounded(C * power(E + 3));
 small(C, E) ->
-    Digits = 1 + bit_size(binary:encode_unsigned(abs(C))) * 31 div 100,
-    case -3 - E > Digits of
-        true -> {0, 0};
-        false -> bounded(half_even(C, power(-3 - E)))
+    Bits = bit_size(binary:encode_unsigned(abs(C))), % up to 7 of them are zeros in front
+    Places = -3 - E,
+    Digits = 1 + Bits * 30103 div 100000,
+    if
+        Places > Digits -> {0, 0};
+        (Bits - 8) * 30102 div 100000 - Places >= 18 -> {sign(C), 20};
+        Digits > ?DIGITS -> throw({limit, #{what => digits, limit => ?DIGITS, asked => Digits}});
+        true -> bounded(half_even(C, power(Places)))
     end.
 
 bounded(T) when abs(T) < 1000000000000000000 -> {T, -3};

@@ -33,12 +33,13 @@ member({<<"i">>, {item, Incremental, _}}, Priority) when is_boolean(Incremental)
 member(_, Priority) -> Priority.
 
 %% @doc The field's text, without what is the default: `<<>>' means that the field is not sent.
-%% Raises `badarg' for an urgency out of range.
+%% Raises `badarg' for an urgency out of range, or something else than the two.
 -spec format(#{urgency => 0..7, incremental => boolean()}) -> binary().
-format(Priority) ->
+format(Priority) when is_map(Priority) ->
     case maps:merge(default(), Priority) of
-        #{urgency := U, incremental := I} when is_integer(U), U >= 0, U =< 7, is_boolean(I) ->
+        #{urgency := U, incremental := I} = Whole when is_integer(U), U >= 0, U =< 7, is_boolean(I), map_size(Whole) =:= 2 ->
             {ok, Text} = beamline_sfv:dictionary([{<<"u">>, {item, U, []}} || U =/= 3] ++ [{<<"i">>, {item, true, []}} || I]),
             Text;
         _ -> error(badarg, [Priority])
-    end.
+    end;
+format(Other) -> error(badarg, [Other]).

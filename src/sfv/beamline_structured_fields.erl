@@ -62,7 +62,7 @@ parse_item(Field) -> value(beamline_sfv:parse_item(Field, ?RELAXED), Field).
 %% {1, <<";a">>} = beamline_structured_fields:parse_bare_item(<<"1;a">>).
 %% '''
 -spec parse_bare_item(binary()) -> {beamline_sfv:bare_item(), binary()}.
-parse_bare_item(Text) ->
+parse_bare_item(Text) when is_binary(Text) ->
     Size = case re:run(Text, ?BARE_ITEM, [{capture, first}, dotall]) of
         {match, [{0, N}]} -> N;
         nomatch -> error(badarg, [Text])
@@ -71,7 +71,8 @@ parse_bare_item(Text) ->
     case beamline_sfv:parse_item(Bare) of
         {ok, {item, Value, []}} -> {Value, Rest};
         _ -> error(badarg, [Text])
-    end.
+    end;
+parse_bare_item(Other) -> error(badarg, [Other]).
 
 %% @doc As `hb_structured_fields:dictionary/1'. Takes a map, too.
 -spec dictionary(#{binary() => beamline_sfv:member()} | sh_dictionary()) -> iodata().
@@ -100,7 +101,8 @@ from_bare_item({decimal, _} = Decimal) -> binary_to_float(iolist_to_binary(bare_
 from_bare_item({token, Token}) ->
     try binary_to_existing_atom(Token)
     catch error:_ -> Token end;
-from_bare_item({Tag, Value}) when Tag =:= string; Tag =:= binary; Tag =:= date; Tag =:= display -> Value.
+from_bare_item({Tag, Value}) when Tag =:= string; Tag =:= binary; Tag =:= date; Tag =:= display -> Value;
+from_bare_item(Other) -> error(badarg, [Other]).
 
 %% @doc As `hb_structured_fields:to_dictionary/1'.
 -spec to_dictionary(map() | [{term(), plain()}]) -> {ok, sh_dictionary()} | {too_deep, term()}.
@@ -109,7 +111,7 @@ to_dictionary(MapOrPairs) -> to_dictionary([], MapOrPairs).
 %% @doc As `hb_structured_fields:to_dictionary/2': behind what there is already.
 -spec to_dictionary(sh_dictionary(), map() | [{term(), plain()}]) -> {ok, sh_dictionary()} | {too_deep, term()}.
 to_dictionary(Dictionary, MapOrPairs) ->
-    Pairs = case is_map(MapOrPairs) of true -> maps:to_list(MapOrPairs); false -> MapOrPairs end,
+    Pairs = case is_map(MapOrPairs) of true -> maps:to_list(MapOrPairs); false -> proper(MapOrPairs) end,
     case [Name || {Name, Value} <- Pairs, is_map(Value)] of
         [Name | _] -> {too_deep, Name};
         [] -> {ok, Dictionary ++ plain(beamline_sfv_plain:dictionary(MapOrPairs), MapOrPairs)}
@@ -122,7 +124,7 @@ to_list(Terms) -> to_list([], Terms).
 %% @doc As `hb_structured_fields:to_list/2': the first argument is the reversed beginning.
 -spec to_list(sh_list(), [plain()]) -> {ok, sh_list()} | {too_deep, term()}.
 to_list(Reversed, Terms) ->
-    case [Map || Map <- Terms, is_map(Map)] of
+    case [Map || Map <- proper(Terms), is_map(Map)] of
         [Map | _] -> {too_deep, Map};
         [] -> {ok, lists:reverse(Reversed, plain(beamline_sfv_plain:list(Terms), Terms))}
     end.
@@ -134,6 +136,9 @@ to_item(Term) -> {ok, plain(beamline_sfv_plain:item(Term), Term)}.
 %% @doc As `hb_structured_fields:to_item/2'.
 -spec to_item(plain(), [{term(), plain()}]) -> {ok, beamline_sfv:item()}.
 to_item(Term, Params) -> to_item({item, Term, Params}).
+
+proper(List) when is_list(List), length(List) >= 0 -> List;
+proper(Other) -> error(badarg, [Other]).
 
 plain({ok, Term}, _) -> Term;
 plain({error, _}, Given) -> error(badarg, [Given]).

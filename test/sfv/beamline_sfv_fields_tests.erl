@@ -16,7 +16,7 @@ priority_is_a_total_function_test_() ->
 priority_is_written_without_defaults_test_() ->
     [?_assertEqual(Text, beamline_sfv_priority:format(P)) || {Text, P} <- [
         {<<>>, #{}}, {<<"u=0">>, #{urgency => 0}}, {<<"i">>, #{incremental => true}}, {<<"u=5, i">>, #{urgency => 5, incremental => true}}]]
-    ++ [?_assertError(badarg, beamline_sfv_priority:format(#{urgency => 8}))].
+    ++ [?_assertError(badarg, beamline_sfv_priority:format(P)) || P <- [#{urgency => 8}, #{urgent => 1}, [], 3]].
 
 %%% Digests
 
@@ -49,7 +49,8 @@ the_most_wanted_known_algorithm_is_chosen_test_() ->
         {<<"sha-256=3, sha-512=10">>, sha512}, {<<"sha-256=0">>, none}, {<<"md5=10">>, none}, {<<"sha-256=11">>, none},
             {<<"sha-256">>, none},
         {<<"sha-256=-1">>, none}, {<<"nonsense,,">>, none}]]
-    ++ [?_assertError(badarg, beamline_sfv_digest:format_want([{sha256, 11}]))].
+    ++ [?_assertError(badarg, beamline_sfv_digest:format_want(W)) || W <- [[{sha256, 11}], [{md5, 1}], [sha256], sha256, [{sha256, 1} | a]]]
+    ++ [?_assertError(badarg, beamline_sfv_digest:format(A, <<>>)) || A <- [sha256, [sha256 | a]]].
 
 %%% The drop-in
 
@@ -69,7 +70,9 @@ the_drop_in_raises_where_the_original_does_test_() ->
     [?_assertError(badarg, beamline_structured_fields:F(Arg)) || {F, Arg} <- [
         {parse_item, <<"1.">>}, {parse_list, <<"a,">>}, {parse_dictionary, <<"=">>}, {item, {item, {string, <<"\r">>}, []}},
         {list, [{item, 1 bsl 60, []}]}, {dictionary, [{<<"a b">>, {item, 1, []}}]}, {parse_bare_item, <<>>}, {parse_bare_item, <<" 1">>},
-        {parse_bare_item, <<"\"a">>}, {parse_bare_item, <<"1.;">>}, {to_item, self()}]].
+        {parse_bare_item, <<"\"a">>}, {parse_bare_item, <<"1.;">>}, {to_item, self()},
+        {parse_bare_item, "1"}, {from_bare_item, 1.5}, {to_dictionary, 5}, {to_dictionary, [{a, 1} | b]}, {to_dictionary, #{1 => 1}},
+        {to_list, 5}, {to_list, [1 | 2]}]].
 
 a_bare_item_leaves_the_rest_test_() ->
     [?_assertEqual({Bare, Rest}, beamline_structured_fields:parse_bare_item(<<Text/binary, Rest/binary>>))

@@ -190,6 +190,16 @@ base64_can_be_strict_test() ->
     [?assertMatch({error, {syntax, _}}, beamline_sfv:parse_item(Text, #{base64 => strict})) || Text <- [<<":YQ:">>, <<":YR==:">>]],
     {ok, _} = beamline_sfv:parse_item(<<":YQ==:">>, #{base64 => strict}).
 
+%% The VM cannot interrupt a division of large numbers: what needs one is decided by its size, or has a limit.
+decimals_of_very_large_numbers_take_no_time_test_() ->
+    Write = fun(C, E) -> beamline_sfv:item({item, {decimal, {C, E}}, []}) end,
+    [?_assertEqual({ok, <<"0.0">>}, Write(1 bsl 1000000, -401030)), ?_assertEqual({ok, <<"0.002">>}, Write(25 * power(4000), -4004)),
+     ?_assertEqual({ok, <<"0.003">>}, Write(25 * power(4000) + 1, -4004)),
+     ?_assertMatch({error, {invalid, #{path := []}}}, Write(1 bsl 1000000, -1030)),
+     ?_assertMatch({error, {limit, #{what := digits, limit := 4096, asked := 301033}}}, Write(1 bsl 1000000, -301030))].
+
+power(N) -> binary_to_integer(<<"1", (binary:copy(<<"0">>, N))/binary>>).
+
 unknown_options_raise_badarg_test_() ->
     [?_assertError(badarg, beamline_sfv:F(Arg, Options)) || {F, Arg} <- [{parse_list, <<"a">>}, {list, []}],
         Options <- [#{member => 1}, #{members => -1}, #{members => 1.0}, #{keys => loose}, #{copy => 1}, [], #{base64 => true}]].
@@ -220,7 +230,8 @@ plain_terms_without_a_place_are_refused_test_() ->
             [{b, #{}}]}}, [<<"a">>, {param, <<"b">>}]},
         {#{a => {token, <<"\n">>}}, [<<"a">>]}]]
     ++ [?_assertError(badarg, beamline_sfv:to_list([self()])), ?_assertError(badarg, beamline_sfv:to_dictionary([a])),
-        ?_assertError(badarg, beamline_sfv:to_list([1 | 2])), ?_assertError(badarg, beamline_sfv:to_dictionary(1)),
+        ?_assertError(badarg, beamline_sfv:to_list([1 | 2])), ?_assertError(badarg, beamline_sfv:to_dictionary(#{1 => 2})),
+        ?_assertError(badarg, beamline_sfv:to_dictionary([{<<1:3>>, 1}])), ?_assertError(badarg, beamline_sfv:from_map([])), ?_assertError(badarg, beamline_sfv:to_dictionary(1)),
         ?_assertEqual({ok, {item, {string, <<"chars">>}, []}}, beamline_sfv:to_item("chars"))].
 
 the_order_of_plain_pairs_is_kept_test() ->
