@@ -268,8 +268,8 @@ static uint32_t bin_along(const struct bl_search *s, const struct grid *g, int k
 }
 
 /* Each site of atom i in a fixed order: it is counted in its bin, or put there. */
-static inline enum bl_status visit_atom(const struct source *source, const struct margin m[3], const struct grid *g, size_t i, const bool put,
-                                        size_t *work, struct bl_error *err)
+static inline enum bl_status visit_atom(const struct source *source, const struct margin m[3], const struct grid *g, size_t i,
+                                        const bool put, size_t *work, struct bl_error *err)
 {
     struct bl_search *s = source->s;
     uint32_t *const bin_start = s->bin_start, *const atom = s->atom, *const images = s->image;

@@ -175,6 +175,15 @@ static enum bl_status copy_found(const struct spg_dataset *d, struct bl_quota *q
     return BL_OK;
 }
 
+/* Of a cell at the ends of what a double can hold they were seen not to be. */
+static bool translations_are_small(const struct spg_dataset *d)
+{
+    bool small = true;
+    for (int n = 0; n < d->n_operations; n++)
+        for (int i = 0; i < 3; i++) small = small && fabs(d->translations[n][i]) < 1000;
+    return small;
+}
+
 enum bl_status bl_symmetry_find(struct bl_ctx *ctx, const struct bl_structure *s, double symprec, struct bl_symmetry_found *out,
                                 struct bl_error *err)
 {
@@ -185,7 +194,7 @@ enum bl_status bl_symmetry_find(struct bl_ctx *ctx, const struct bl_structure *s
     if (status == BL_OK) status = cell_init(ctx, s, 1, &c, err);
     if (status != BL_OK) return status;
     struct spg_dataset *d = spglib.get_dataset(c.lattice, c.positions, c.types, c.count, symprec);
-    if (!d || d->n_atoms != c.count || d->spacegroup_number < 1)
+    if (!d || d->n_atoms != c.count || d->spacegroup_number < 1 || !translations_are_small(d))
         status = bl_fail_invalid(err, "structure", "spglib finds no space group: atoms may be too close to each other");
     else
         status = copy_found(d, bl_ctx_quota(ctx), out, err);
