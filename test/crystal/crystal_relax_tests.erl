@@ -74,7 +74,7 @@ bad_states_are_typed_errors_case() ->
         fun(X) -> beamline_crystal:relax(X, ?SILICON, #{level => tight}) end,
         fun(X) -> beamline_crystal:elastic(X, ?SILICON) end]].
 
-a_potential_that_diverges_gives_the_best_state_case() ->
+a_potential_that_diverges_gives_a_state_that_was_seen_case() ->
     %% only attraction: the crystal falls into itself
     Falling = #{type => stillinger_weber, parameters => #{epsilon => 2.1683, sigma => 2.0951, a => 1.8, lambda => 0.0, gamma => 1.2,
             cos_theta0 => -1 / 3, a_coefficient => 7.05, b_coefficient => 0.0, p => 4, q => 6}},
