@@ -196,7 +196,7 @@ energies(_, _) -> #{}.
 %% @doc SHA-256 of a structure in canonical form: equal content, equal hash.
 -spec hash(beamline_crystal:structure()) -> binary().
 hash(Structure) ->
-    Known = maps:with([cell, pbc, species, types, positions, velocities, masses, charges, fixed], Structure),
+    Known = maps:with([cell, pbc, species, types, positions, velocities, masses, charges, fixed, occupancies], Structure),
     crypto:hash(sha256, term_to_binary(lists:sort(maps:to_list(Known)), [{minor_version, 2}])).
 
 %% @doc Relaxes, verifies, and commits or rolls back. Never raises for what a task can answer.
