@@ -44,12 +44,7 @@ static enum bl_status read_species_option(struct bl_reader *r, struct parse_argu
     enum bl_status status = bl_read_list(r, &n);
     if (status == BL_OK && n > PARSE_SPECIES_MAX) status = bl_fail_limit(err, "species", PARSE_SPECIES_MAX, n);
     for (size_t i = 0; status == BL_OK && i < n; i++) {
-        struct bl_span symbol;
-        status = bl_read_binary(r, &symbol);
-        if (status != BL_OK) return status;
-        if (symbol.len == 0 || symbol.len >= BL_SYMBOL_SIZE || memchr(symbol.data, 0, symbol.len))
-            return bl_fail_invalid(err, "species", "a symbol has 1 to %d bytes", BL_SYMBOL_SIZE - 1);
-        memcpy(a->symbols[i], symbol.data, symbol.len);
+        status = bl_read_symbol(r, "species", a->symbols[i], err);
         a->species[i] = a->symbols[i];
     }
     if (status == BL_OK) status = bl_read_list_end(r);
@@ -94,6 +89,10 @@ static enum bl_status read_parse_argument(struct bl_reader *r, struct parse_argu
     if (bl_span_is(&key, "format")) return read_format(r, &a->options.format, true, err);
     if (bl_span_is(&key, "species")) return read_species_option(r, a, err);
     if (bl_span_is(&key, "name")) return read_text(r, "name", a->name, sizeof a->name, &a->options.name, err);
+    if (bl_span_is(&key, "setting") && bl_read_type(r) == BL_TERM_INT) {
+        a->options.setting = a->setting;
+        return bl_read_setting_number(r, a->setting, err);
+    }
     if (bl_span_is(&key, "setting")) return read_text(r, "setting", a->setting, sizeof a->setting, &a->options.setting, err);
     if (bl_span_is(&key, "block")) return read_text(r, "block", a->block, sizeof a->block, &a->options.block, err);
     if (bl_span_is(&key, "atom_style")) return read_text(r, "atom_style", a->atom_style, sizeof a->atom_style, &a->options.atom_style, err);

@@ -381,6 +381,6 @@ enum bl_status bl_symmetry_from_name(const char *name, size_t len, struct bl_quo
     const struct bl_setting *chosen = &settings[found == 2 && split(settings[1].name).suffix == '2'];
     if (found > 0) return bl_setting_symmetry(chosen, quota, out, err);
     if (bl_symmetry_from_hall(name, len, quota, out, NULL) == BL_OK) return BL_OK;
-    return bl_fail_invalid(err, "setting", "\"%.*s\" is neither a Hermann-Mauguin nor a Hall symbol of a space group",
+    return bl_fail_invalid(err, "setting", "\"%.*s\" is no Hermann-Mauguin or Hall symbol of a space group, nor a number from 1 to 230",
             (int)(len < 40 ? len : 40), name);
 }

@@ -34,6 +34,7 @@ requests() ->
         {crystal_symmetry, #{structure => Si}},
         {crystal_cell, #{structure => Si, kind => niggli}},
         {crystal_match, #{structure => Si, other => Rattled}},
+        {crystal_prototype, #{prototype => rutile, elements => [<<"Ti">>, <<"O">>], a => 4.59}},
         {crystal_expand, #{structure => One, setting => <<"F m -3 m">>}},
         {crystal_supercell, #{structure => Si, matrix => {{1, 1, 0}, {0, 1, 0}, {0, 0, 2}}}},
         {crystal_neighbours, #{structure => Rattled, cutoff => 3.0}},

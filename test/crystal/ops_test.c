@@ -267,6 +267,21 @@ static void call_expand(struct bl_writer *w)
     bl_write_end(w);
 }
 
+static void call_prototype(struct bl_writer *w)
+{
+    bl_write_map(w, 4);
+    bl_write_atom(w, "prototype");
+    bl_write_atom(w, "wurtzite");
+    bl_write_atom(w, "elements");
+    bl_write_list(w, 2);
+    bl_write_text(w, "Zn");
+    bl_write_text(w, "S");
+    bl_write_end(w);
+    bl_write_keyed_float(w, "a", 3.8);
+    bl_write_keyed_float(w, "u", 0.374);
+    bl_write_end(w);
+}
+
 static void call_supercell(struct bl_writer *w)
 {
     structure_and(w, 1, NULL);
@@ -302,6 +317,7 @@ static const struct sample_call calls[] = {
     {"crystal_elastic", call_elastic},
     {"crystal_match", call_match},
     {"crystal_expand", call_expand},
+    {"crystal_prototype", call_prototype},
     {"crystal_supercell", call_supercell},
     {"crystal_symmetry", call_symmetry},
     {"crystal_cell", call_cell},
