@@ -195,6 +195,14 @@ the_verdict_of_the_literature_comes_out_case() ->
         ?assertMatch([#{state := rolled_back, why := {gates, [elastic]}} | _], beamline_crystal_version:history(H))
      end || {Name, A} <- [{bcc, 1.24}, {sc, 1.07}]].
 
+at_the_level_none_the_gates_judge_the_structure_as_it_is_case() ->
+    Perfect = prototype(diamond, <<"Si">>, 5.43094977840521),
+    Run = fun(S) -> beamline_crystal_version:run(beamline_crystal_version:new(S), ?SILICON, #{config => #{optimization_level => none}}) end,
+    ?assertMatch([#{state := committed, structure := #{positions := Same}} | _] when Same =:= map_get(positions, Perfect),
+                 beamline_crystal_version:history(Run(Perfect))),
+    ?assertMatch([#{state := rolled_back, why := {gates, [equilibrium | _]}} | _],
+                 beamline_crystal_version:history(Run(rattled(0.05, 1, 1, Perfect)))).
+
 gates_look_at_stress_and_stiffness_where_asked_case() ->
     S = prototype(diamond, <<"Si">>, 5.5),
     Gate = fun(Name, Options) ->
