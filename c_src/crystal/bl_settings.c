@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "bl_symmetry.h"
 
@@ -190,6 +191,20 @@ struct plain {
     char suffix;
 };
 
+/* FINDSYM's remarks behind a symbol. */
+static char remark(const char *text, size_t len)
+{
+    static const struct {
+        const char *text;
+        char suffix;
+    } remarks[] = {{"(origin choice 1)", '1'}, {"(origin choice 2)", '2'}, {"(hexagonal axes)", 'H'}, {"(rhombohedral axes)", 'R'}};
+    for (size_t i = 0; i < sizeof remarks / sizeof *remarks; i++) {
+        const size_t n = strlen(remarks[i].text);
+        if (len >= n && strncasecmp(text, remarks[i].text, n) == 0) return remarks[i].suffix;
+    }
+    return 0;
+}
+
 static bool plain_name(const char *name, size_t len, struct plain *out)
 {
     *out = (struct plain){.len = 0};
@@ -200,6 +215,7 @@ static bool plain_name(const char *name, size_t len, struct plain *out)
                 if (isalnum((unsigned char)name[i])) out->suffix = (char)toupper((unsigned char)name[i]);
             break;
         }
+        if (c == '(' && (out->suffix = remark(name + i, len - i))) break;
         if (isspace((unsigned char)c) || c == '\\' || c == '_' || c == '(' || c == ')' || c == '*') continue;
         if (out->len == NAME_MAX - 1 || (!isalnum((unsigned char)c) && c != '-' && c != '/')) return false;
         out->text[out->len++] = (char)tolower((unsigned char)c);

@@ -909,8 +909,8 @@ relax(Structure, Potential, Options) -> relax(Structure, Potential, Options, #{}
 %% under a target pressure or stress. Fixed axes keep their place, in a cell that changes relative to the cell.
 %%
 %% A run that ends without convergence is an answer, not an error: `reason' says why, the
-%% structure is the best state seen; after `diverged' the one it began with. Progress messages carry `step', `energy', `max_force', with a free
-%% cell `max_stress' and `volume', too.
+%% structure is the best state seen; after `diverged' the one it began with. Progress messages carry `step', `energy',
+%% `max_force', with a free cell `max_stress' and `volume', too.
 -spec relax(structure(), potential(), relax_options(), beamline_runtime:task_options()) ->
     {ok, relaxed()} | {error, beamline_runtime:reason()}.
 relax(Structure, Potential, Options, Task) ->

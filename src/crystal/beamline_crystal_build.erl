@@ -84,7 +84,9 @@ map_vectors(F, Binary) ->
 vector({X, Y, Z}) -> <<X:64/float-little, Y:64/float-little, Z:64/float-little>>.
 
 %% What the engine or the file said about other positions.
-stale(#{info := Info} = S) -> maps:without([symmetry], S#{info := maps:without([<<"energy">>, <<"free_energy">>, <<"stress">>, <<"virial">>], Info)});
+stale(#{info := Info} = S) ->
+    Kept = maps:without([<<"energy">>, <<"free_energy">>, <<"stress">>, <<"virial">>], Info),
+    maps:without([symmetry], S#{info := Kept});
 stale(S) -> maps:without([symmetry], S).
 
 -spec wrap(structure()) -> structure().
@@ -178,7 +180,8 @@ merge(#{species := A, types := TypesA} = First, #{species := B, types := TypesB}
     Moved = <<<<(element(T + 1, Table)):32/little>> || <<T:32/little>> <= TypesB>>,
     Both = [{K, <<(map_get(K, First))/binary, (map_get(K, Second))/binary>>}
             || K <- [positions, velocities, masses, charges, occupancies, fixed], is_map_key(K, First), is_map_key(K, Second)],
-    maps:merge(stale(maps:with([cell, pbc, info], First)), maps:from_list([{species, Species}, {types, <<TypesA/binary, Moved/binary>>} | Both])).
+    Arrays = maps:from_list([{species, Species}, {types, <<TypesA/binary, Moved/binary>>} | Both]),
+    maps:merge(stale(maps:with([cell, pbc, info], First)), Arrays).
 
 %% Each coordinate by a normal deviate of the width given: the same seed, the same places.
 -spec rattle(number(), integer(), structure()) -> structure().

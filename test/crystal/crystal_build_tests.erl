@@ -55,7 +55,8 @@ prototypes() ->
 
 refused_prototypes() ->
     Refused = fun(Field, Name, Elements, Parameters) ->
-        ?assertMatch({Name, {error, {invalid, #{field := Field, why := _}}}}, {Name, beamline_crystal:prototype(Name, Elements, Parameters)})
+        Answer = beamline_crystal:prototype(Name, Elements, Parameters),
+        ?assertMatch({Name, {error, {invalid, #{field := Field, why := _}}}}, {Name, Answer})
     end,
     [Refused(elements, Name, Given, #{a => 4}) || {Name, Elements, _, _, _} <- table(), N <- [0, 1, 2, 3, 4], N =/= length(Elements),
                                                   Given <- [lists:sublist([<<"Na">>, <<"Cl">>, <<"O">>, <<"K">>], N)]],

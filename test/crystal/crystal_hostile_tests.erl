@@ -100,8 +100,10 @@ in_part() ->
     S = #{positions := Positions} = crystal(),
     Half = S#{occupancies => binary:copy(<<0.5:64/float-little>>, byte_size(Positions) div 24)},
     Computes = [energy, energy_lj, relax, trajectory, elastic, verify],
-    [?assertMatch({_, {error, {invalid, #{field := occupancies}}}}, {Name, Run(Half)}) || {Name, Run} <- operations(), lists:member(Name, Computes)],
-    {ok, #{failed := 1, results := [{error, {invalid, #{field := occupancies}}}, {ok, _}]}} = beamline_crystal:relax_batch([Half, S], ?SILICON),
+    [?assertMatch({_, {error, {invalid, #{field := occupancies}}}}, {Name, Run(Half)})
+     || {Name, Run} <- operations(), lists:member(Name, Computes)],
+    ?assertMatch({ok, #{failed := 1, results := [{error, {invalid, #{field := occupancies}}}, {ok, _}]}},
+                 beamline_crystal:relax_batch([Half, S], ?SILICON)),
     [?assertMatch({error, {invalid, #{field := occupancies}}}, beamline_crystal:write([Half], Format)) || Format <- [poscar, lammps]],
     [begin
         {ok, File} = beamline_crystal:write([Half], Format),
