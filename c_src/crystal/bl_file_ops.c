@@ -187,6 +187,7 @@ struct write_arguments {
     enum bl_format format;
     struct bl_write_options options;
     char comment[256];
+    bool compressed;
 };
 
 static enum bl_status read_write_argument(struct bl_reader *r, struct write_arguments *a, struct bl_error *err)
@@ -200,6 +201,8 @@ static enum bl_status read_write_argument(struct bl_reader *r, struct write_argu
     if (bl_span_is(&key, "comment")) return read_text(r, "comment", a->comment, sizeof a->comment, &a->options.comment, err);
     bl_reader_at(r, "symmetry");
     if (bl_span_is(&key, "symmetry")) return bl_read_bool(r, &a->options.symmetry);
+    bl_reader_at(r, "compressed");
+    if (bl_span_is(&key, "compressed")) return bl_read_bool(r, &a->compressed);
     bl_reader_at(r, "cartesian");
     if (bl_span_is(&key, "cartesian")) return bl_read_bool(r, &a->options.cartesian);
     return bl_read_unknown_key(r, &key);
@@ -232,8 +235,9 @@ static enum bl_status write_all(struct bl_ctx *ctx, const struct write_arguments
 enum bl_status bl_op_crystal_write(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
 {
     struct write_arguments a = {.format = BL_FORMAT_AUTO};
-    struct bl_buffer out;
+    struct bl_buffer out, packed;
     bl_buffer_init(&out, bl_ctx_quota(ctx));
+    bl_buffer_init(&packed, bl_ctx_quota(ctx));
     size_t n;
     bl_reader_at(args, "arguments");
     enum bl_status status = bl_read_map(args, &n);
@@ -241,7 +245,10 @@ enum bl_status bl_op_crystal_write(struct bl_ctx *ctx, struct bl_reader *args, s
     if (status == BL_OK && !a.structures.data) status = bl_fail_invalid(err, "structures", "is missing");
     if (status == BL_OK && a.format == BL_FORMAT_AUTO) status = bl_fail_invalid(err, "format", "is missing");
     if (status == BL_OK) status = write_all(ctx, &a, args, &out, err);
-    if (status == BL_OK) bl_write_binary(result, out.data, out.len);
+    if (status == BL_OK && a.compressed) status = bl_gzip(ctx, out.data, out.len, &packed, err);
+    const struct bl_buffer *file = a.compressed ? &packed : &out;
+    if (status == BL_OK) bl_write_binary(result, file->data, file->len);
+    bl_buffer_clear(&packed);
     bl_buffer_clear(&out);
     return status;
 }

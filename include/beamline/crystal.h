@@ -254,6 +254,9 @@ struct bl_buffer;
 BL_API enum bl_status bl_gunzip(struct bl_ctx *ctx, const char *data, size_t len, size_t limit, struct bl_buffer *out,
                                 struct bl_error *err);
 
+/* Appends a gzip file with this content; without a name or a time in it. BL_UNSUPPORTED ("zlib"). */
+BL_API enum bl_status bl_gzip(struct bl_ctx *ctx, const char *data, size_t len, struct bl_buffer *out, struct bl_error *err);
+
 /* Bytes that grow; free with bl_buffer_clear. */
 struct bl_buffer {
     struct bl_quota *quota;

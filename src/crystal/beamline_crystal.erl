@@ -208,6 +208,8 @@
     cartesian => boolean(),
     %% POSCAR, LAMMPS: the first line; default: the comment in `info', or the formula
     comment => binary(),
+    %% with gzip; default false
+    compressed => boolean(),
     %% CIF: one atom of each orbit with the operations of the structure's symmetry, where its atoms still
     %% have it; default false (P 1)
     symmetry => boolean()

@@ -205,6 +205,21 @@ files() ->
             Cut = binary:part(zlib:gzip(Text), 0, 1000),
             ?assertMatch({error, {syntax, #{offset := 1000}}}, beamline_crystal:parse(Cut))
         end},
+        {"every format is written with gzip, too", fun() ->
+            {ok, Cell} = beamline_crystal:prototype(rock_salt, [<<"Na">>, <<"Cl">>], #{a => 5.64}),
+            {ok, Large} = beamline_crystal:supercell(12, Cell), % longer than a piece
+            [begin
+                {ok, Plain} = beamline_crystal:write([S], Format),
+                {ok, Packed} = beamline_crystal:write([S], Format, #{compressed => true}),
+                ?assertEqual(Plain, zlib:gunzip(Packed)),
+                ?assertEqual(beamline_crystal:parse(Plain), beamline_crystal:parse(Packed))
+             end || S <- [Cell, Large], Format <- [cif, poscar, extxyz, lammps]],
+            {ok, Empty} = beamline_crystal:write([], extxyz, #{compressed => true}),
+            ?assertEqual(<<>>, zlib:gunzip(Empty)),
+            ?assertMatch({error, {invalid, #{field := compressed}}}, beamline_crystal:write([Cell], cif, #{compressed => 1})),
+            ?assertMatch({error, {limit, #{what := memory}}},
+                         beamline_crystal:write([Large], cif, #{compressed => true}, #{memory_limit => 400_000}))
+        end},
         {"a file that inflates without end is stopped", fun() ->
             Bomb = zlib:gzip(binary:copy(<<0>>, 50_000_000)),
             ?assertMatch({error, {limit, #{what := inflated_bytes, limit := 1000000}}},

@@ -31,6 +31,7 @@ requests() ->
         {crystal_parse, #{data => zlib:gzip(Cif)}},
         {crystal_write, #{structures => [Si], format => cif, symmetry => true}},
         {crystal_write, #{structures => [Rattled], format => lammps}},
+        {crystal_write, #{structures => [Rattled], format => extxyz, compressed => true}},
         {crystal_symmetry, #{structure => Si}},
         {crystal_cell, #{structure => Si, kind => niggli}},
         {crystal_match, #{structure => Si, other => Rattled}},

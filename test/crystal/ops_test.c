@@ -163,9 +163,9 @@ static void call_parse(struct bl_writer *w)
     bl_write_end(w);
 }
 
-static void call_write(struct bl_writer *w)
+static void write_call(struct bl_writer *w, bool compressed)
 {
-    bl_write_map(w, 2);
+    bl_write_map(w, compressed ? 3 : 2);
     bl_write_atom(w, "structures");
     bl_write_list(w, 2);
     write_crystal(w);
@@ -173,8 +173,15 @@ static void call_write(struct bl_writer *w)
     bl_write_end(w);
     bl_write_atom(w, "format");
     bl_write_atom(w, "extxyz");
+    if (compressed) {
+        bl_write_atom(w, "compressed");
+        bl_write_bool(w, true);
+    }
     bl_write_end(w);
 }
+
+static void call_write(struct bl_writer *w) { write_call(w, false); }
+static void call_write_packed(struct bl_writer *w) { write_call(w, true); }
 
 static void call_energy(struct bl_writer *w)
 {
@@ -323,6 +330,7 @@ static const struct sample_call calls[] = {
     {"crystal_cell", call_cell},
     {"crystal_parse", call_parse},
     {"crystal_write", call_write},
+    {"crystal_write", call_write_packed},
     {"crystal_energy", call_energy},
     {"crystal_neighbours", call_neighbours},
     {"crystal_relax", call_relax},
