@@ -64,7 +64,16 @@ static void open_zlib(void)
                 zlib.deflate_init && zlib.deflate && zlib.deflate_end;
 }
 
-static void *allocate(void *opaque, unsigned items, unsigned size) { return bl_alloc_array(opaque, items, size, NULL); }
+/* Whose memory, and what to tell when there is none. */
+struct lender {
+    struct bl_quota *quota;
+    struct bl_error *err;
+};
+static void *allocate(void *opaque, unsigned items, unsigned size)
+{
+    const struct lender *lender = opaque;
+    return bl_alloc_array(lender->quota, items, size, lender->err);
+}
 static void release(void *opaque, void *p)
 {
     (void)opaque;
@@ -124,7 +133,7 @@ static enum bl_status inflate_all(struct bl_ctx *ctx, struct z_state *z, struct 
             if (!another_member(in)) break;
             zlib.inflate_reset(z);
         } else if (result == Z_MEM_ERROR) {
-            return bl_fail(err, BL_NO_MEMORY);
+            return bl_alloc_status(err);
         } else if (result != Z_OK && result != Z_BUF_ERROR) {
             return bl_fail_syntax_at(err, in->at, "sound gzip data: %s", z->msg ? z->msg : "the data are broken");
         } else if (in->at == in->len && z->avail_out > 0) {
@@ -141,8 +150,9 @@ enum bl_status bl_gunzip(struct bl_ctx *ctx, const char *data, size_t len, size_
     if (!err) err = &local;
     pthread_once(&zlib_once, open_zlib);
     if (!zlib.here) return bl_fail_unsupported(err, "zlib");
-    struct z_state z = {.zalloc = allocate, .zfree = release, .opaque = bl_ctx_quota(ctx)};
-    if (zlib.inflate_init(&z, WINDOW_GZIP, zlib.version(), (int)sizeof z) != Z_OK) return bl_fail(err, BL_NO_MEMORY);
+    struct lender lender = {bl_ctx_quota(ctx), err};
+    struct z_state z = {.zalloc = allocate, .zfree = release, .opaque = &lender};
+    if (zlib.inflate_init(&z, WINDOW_GZIP, zlib.version(), (int)sizeof z) != Z_OK) return bl_alloc_status(err);
     struct source in = {data, len, 0};
     const size_t before = out->len;
     const enum bl_status status = inflate_all(ctx, &z, &in, limit, out, err);
@@ -169,7 +179,7 @@ static enum bl_status deflate_all(struct bl_ctx *ctx, struct z_state *z, struct 
         result = zlib.deflate(z, in->at + some == in->len ? Z_FINISH : 0);
         in->at += some - z->avail_in;
         out->len += CHUNK - z->avail_out;
-        if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR) return bl_fail(err, BL_NO_MEMORY);
+        if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR) return bl_alloc_status(err);
     }
     return BL_OK;
 }
@@ -180,9 +190,10 @@ enum bl_status bl_gzip(struct bl_ctx *ctx, const char *data, size_t len, struct 
     if (!err) err = &local;
     pthread_once(&zlib_once, open_zlib);
     if (!zlib.here) return bl_fail_unsupported(err, "zlib");
-    struct z_state z = {.zalloc = allocate, .zfree = release, .opaque = bl_ctx_quota(ctx)};
+    struct lender lender = {bl_ctx_quota(ctx), err};
+    struct z_state z = {.zalloc = allocate, .zfree = release, .opaque = &lender};
     if (zlib.deflate_init(&z, LEVEL, Z_DEFLATED, WINDOW_GZIP, MEMORY_LEVEL, 0, zlib.version(), (int)sizeof z) != Z_OK)
-        return bl_fail(err, BL_NO_MEMORY);
+        return bl_alloc_status(err);
     struct source in = {len > 0 ? data : "", len, 0};
     const size_t before = out->len;
     const enum bl_status status = deflate_all(ctx, &z, &in, out, err);
