@@ -27,6 +27,7 @@ static const struct bl_op ops[] = {
     {.name = "crystal_write", .summary = "Writes structures as a file.", .run = bl_op_crystal_write},
     {.name = "crystal_symmetry", .summary = "Finds the space group.", .flags = BL_OP_OPAQUE, .run = bl_op_crystal_symmetry},
     {.name = "crystal_cell", .summary = "The primitive, conventional or Niggli cell.", .flags = BL_OP_OPAQUE, .run = bl_op_crystal_cell},
+    {.name = "crystal_prototype", .summary = "A crystal by name.", .run = bl_op_crystal_prototype},
     {.name = "crystal_expand", .summary = "All atoms from an asymmetric unit.", .run = bl_op_crystal_expand},
     {.name = "crystal_supercell", .summary = "A supercell by an integer matrix.", .run = bl_op_crystal_supercell},
     {.name = "crystal_match", .summary = "Whether two structures are the same crystal.", .run = bl_op_crystal_match},

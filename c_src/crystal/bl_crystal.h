@@ -44,6 +44,9 @@ static inline size_t bl_piece(struct bl_ctx *ctx, size_t i, size_t n)
 /* memcpy in such pieces. */
 void bl_copy_pieces(struct bl_ctx *ctx, double *to, const double *from, size_t n);
 
+/* A normal deviate; the same state, the same deviates. */
+double bl_normal(uint64_t *state);
+
 void bl_cross(const double a[3], const double b[3], double out[3]);
 double bl_dot(const double a[3], const double b[3]);
 
@@ -62,6 +65,9 @@ enum bl_status bl_lattice_init(struct bl_lattice *lattice, const struct bl_struc
 enum bl_status bl_right_handed(const struct bl_structure *s, struct bl_lattice *lattice, struct bl_error *err);
 void bl_lattice_fractional(const struct bl_lattice *l, const double r[3], double f[3]);
 void bl_lattice_cartesian(const struct bl_lattice *l, const double f[3], double r[3]);
+
+/* BL_INVALID where an atom takes its site only in part: such an atom `cannot` be taken for a whole one. */
+enum bl_status bl_structure_whole(const struct bl_structure *s, const char *cannot, struct bl_error *err);
 
 /* Drops the remarks of a file that were about the old positions: energy, free_energy, stress, virial. */
 void bl_drop_stale_info(struct bl_structure *s);

@@ -10,7 +10,8 @@
 
 bl_op_fn bl_op_crystal_parse, bl_op_crystal_write, bl_op_crystal_energy, bl_op_crystal_neighbours, bl_op_crystal_relax,
         bl_op_crystal_verify, bl_op_crystal_elastic, bl_op_crystal_trajectory, bl_op_crystal_relax_batch, bl_op_crystal_match,
-        bl_op_crystal_symmetry, bl_op_crystal_cell, bl_op_crystal_expand, bl_op_crystal_supercell;
+        bl_op_crystal_symmetry, bl_op_crystal_cell, bl_op_crystal_expand, bl_op_crystal_supercell,
+        bl_op_crystal_prototype;
 
 /* A structure as it came: what the engine knows in `s`, keys it does not know kept as bytes
  * of the reader's input and written back as they were. */
@@ -27,6 +28,12 @@ enum bl_status bl_read_structure_once(struct bl_reader *r, struct bl_quota *quot
                                       struct bl_error *err);
 void bl_write_structure(struct bl_writer *w, const struct bl_structure *s, const struct bl_term_structure *foreign);
 
+/* The number of a space group, as text: a name like any other for who looks settings up. */
+enum { BL_SETTING_NUMBER_SIZE = 24 };
+enum bl_status bl_read_setting_number(struct bl_reader *r, char out[BL_SETTING_NUMBER_SIZE], struct bl_error *err);
+
+/* A symbol, or BL_INVALID about `field`. */
+enum bl_status bl_read_symbol(struct bl_reader *r, const char *field, char out[BL_SYMBOL_SIZE], struct bl_error *err);
 /* A number above 0, or BL_INVALID about `field`. */
 enum bl_status bl_read_positive(struct bl_reader *r, const char *field, double *out, struct bl_error *err);
 /* key => number; key => [six numbers times factor]. */

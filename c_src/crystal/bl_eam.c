@@ -54,7 +54,8 @@ enum bl_status bl_eam_compute(struct bl_ctx *ctx, struct bl_engine *e, unsigned 
     run.job.slopes = m->slopes;
     run.job.scratch = m->lanes.scratch;
     status = bl_parallel_for(ctx, e->search.block_count, 2, body, &run, err);
-    if (status == BL_OK) status = bl_parallel_for(ctx, e->search.sites, 16384, spread_body, &run.job, err);
+    if (status == BL_OK && (want & (BL_WANT_FORCES | BL_WANT_VIRIAL)))
+        status = bl_parallel_for(ctx, e->search.sites, 16384, spread_body, &run.job, err);
     run.fn = e->kernels->eam_forces;
     if (status == BL_OK) status = bl_parallel_for(ctx, e->search.block_count, 2, body, &run, err);
     return status;

@@ -31,6 +31,7 @@ static enum bl_status prepare(struct bl_engine *e, const struct bl_structure *s,
                               const struct bl_engine_options *options, struct bl_error *err)
 {
     enum bl_status status = bl_structure_check(s, err);
+    if (status == BL_OK) status = bl_structure_whole(s, "has no energy of its own", err);
     if (status == BL_OK) status = bl_lattice_init(&e->lattice, s, err);
     if (status != BL_OK) return status;
     e->class = bl_model_class_of(potential->type);

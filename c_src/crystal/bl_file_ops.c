@@ -44,12 +44,7 @@ static enum bl_status read_species_option(struct bl_reader *r, struct parse_argu
     enum bl_status status = bl_read_list(r, &n);
     if (status == BL_OK && n > PARSE_SPECIES_MAX) status = bl_fail_limit(err, "species", PARSE_SPECIES_MAX, n);
     for (size_t i = 0; status == BL_OK && i < n; i++) {
-        struct bl_span symbol;
-        status = bl_read_binary(r, &symbol);
-        if (status != BL_OK) return status;
-        if (symbol.len == 0 || symbol.len >= BL_SYMBOL_SIZE || memchr(symbol.data, 0, symbol.len))
-            return bl_fail_invalid(err, "species", "a symbol has 1 to %d bytes", BL_SYMBOL_SIZE - 1);
-        memcpy(a->symbols[i], symbol.data, symbol.len);
+        status = bl_read_symbol(r, "species", a->symbols[i], err);
         a->species[i] = a->symbols[i];
     }
     if (status == BL_OK) status = bl_read_list_end(r);
@@ -94,6 +89,10 @@ static enum bl_status read_parse_argument(struct bl_reader *r, struct parse_argu
     if (bl_span_is(&key, "format")) return read_format(r, &a->options.format, true, err);
     if (bl_span_is(&key, "species")) return read_species_option(r, a, err);
     if (bl_span_is(&key, "name")) return read_text(r, "name", a->name, sizeof a->name, &a->options.name, err);
+    if (bl_span_is(&key, "setting") && bl_read_type(r) == BL_TERM_INT) {
+        a->options.setting = a->setting;
+        return bl_read_setting_number(r, a->setting, err);
+    }
     if (bl_span_is(&key, "setting")) return read_text(r, "setting", a->setting, sizeof a->setting, &a->options.setting, err);
     if (bl_span_is(&key, "block")) return read_text(r, "block", a->block, sizeof a->block, &a->options.block, err);
     if (bl_span_is(&key, "atom_style")) return read_text(r, "atom_style", a->atom_style, sizeof a->atom_style, &a->options.atom_style, err);
@@ -188,6 +187,7 @@ struct write_arguments {
     enum bl_format format;
     struct bl_write_options options;
     char comment[256];
+    bool compressed;
 };
 
 static enum bl_status read_write_argument(struct bl_reader *r, struct write_arguments *a, struct bl_error *err)
@@ -201,6 +201,8 @@ static enum bl_status read_write_argument(struct bl_reader *r, struct write_argu
     if (bl_span_is(&key, "comment")) return read_text(r, "comment", a->comment, sizeof a->comment, &a->options.comment, err);
     bl_reader_at(r, "symmetry");
     if (bl_span_is(&key, "symmetry")) return bl_read_bool(r, &a->options.symmetry);
+    bl_reader_at(r, "compressed");
+    if (bl_span_is(&key, "compressed")) return bl_read_bool(r, &a->compressed);
     bl_reader_at(r, "cartesian");
     if (bl_span_is(&key, "cartesian")) return bl_read_bool(r, &a->options.cartesian);
     return bl_read_unknown_key(r, &key);
@@ -233,8 +235,9 @@ static enum bl_status write_all(struct bl_ctx *ctx, const struct write_arguments
 enum bl_status bl_op_crystal_write(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
 {
     struct write_arguments a = {.format = BL_FORMAT_AUTO};
-    struct bl_buffer out;
+    struct bl_buffer out, packed;
     bl_buffer_init(&out, bl_ctx_quota(ctx));
+    bl_buffer_init(&packed, bl_ctx_quota(ctx));
     size_t n;
     bl_reader_at(args, "arguments");
     enum bl_status status = bl_read_map(args, &n);
@@ -242,7 +245,10 @@ enum bl_status bl_op_crystal_write(struct bl_ctx *ctx, struct bl_reader *args, s
     if (status == BL_OK && !a.structures.data) status = bl_fail_invalid(err, "structures", "is missing");
     if (status == BL_OK && a.format == BL_FORMAT_AUTO) status = bl_fail_invalid(err, "format", "is missing");
     if (status == BL_OK) status = write_all(ctx, &a, args, &out, err);
-    if (status == BL_OK) bl_write_binary(result, out.data, out.len);
+    if (status == BL_OK && a.compressed) status = bl_gzip(ctx, out.data, out.len, &packed, err);
+    const struct bl_buffer *file = a.compressed ? &packed : &out;
+    if (status == BL_OK) bl_write_binary(result, file->data, file->len);
+    bl_buffer_clear(&packed);
     bl_buffer_clear(&out);
     return status;
 }

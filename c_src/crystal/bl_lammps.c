@@ -601,6 +601,7 @@ enum bl_status bl_lammps_write(const struct bl_structure *s, const struct bl_wri
     double v[3];
     if (bl_structure_volume(s) == 0) return bl_fail_invalid(p->err, "cell", "a LAMMPS data file needs three lattice vectors");
     if (s->atoms == 0) return bl_fail_invalid(p->err, "structure", "a LAMMPS data file needs an atom");
+    if (bl_structure_whole(s, "a LAMMPS data file cannot say", p->err) != BL_OK) return BL_INVALID;
     for (size_t k = 0; k < s->species_count; k++)
         if (strpbrk(s->species[k], " \t\r\n")) return bl_fail_invalid(p->err, "species", "\"%s\" cannot stand in a data file",
                 s->species[k]);

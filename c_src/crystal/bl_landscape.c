@@ -197,6 +197,17 @@ void bl_landscape_use_best(struct bl_landscape *l)
     if (l->mode != BL_CELL_FIXED) unpack(l);
 }
 
+void bl_landscape_use_first(struct bl_landscape *l)
+{
+    const size_t atoms3 = 3 * l->s->atoms;
+    memcpy(l->cell0, l->s->cell, sizeof l->cell0);
+    l->volume0 = l->volume_begin;
+    l->offset = 0;
+    bl_copy_pieces(l->m.ctx, l->m.x, l->s->positions, atoms3);
+    memset(l->m.x + atoms3, 0, l->m.tail * sizeof(double));
+    if (l->mode != BL_CELL_FIXED) unpack(l);
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 enum bl_status bl_landscape_init(struct bl_landscape *l, struct bl_ctx *ctx, struct bl_engine *engine, const struct bl_structure *s,

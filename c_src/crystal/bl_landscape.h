@@ -39,6 +39,8 @@ enum bl_status bl_landscape_init(struct bl_landscape *l, struct bl_ctx *ctx, str
 void bl_landscape_clear(struct bl_landscape *l);
 /* The best state becomes the present one (without an evaluation). */
 void bl_landscape_use_best(struct bl_landscape *l);
+/* The same for the state it began with. */
+void bl_landscape_use_first(struct bl_landscape *l);
 /* The present cell becomes the reference: F = 1. Evaluates. */
 enum bl_status bl_landscape_rebase(struct bl_landscape *l, struct bl_error *err);
 bool bl_landscape_strained(const struct bl_landscape *l); /* F is not 1 */

@@ -523,6 +523,7 @@ enum bl_status bl_poscar_write(const struct bl_structure *s, const struct bl_wri
 {
     struct bl_lattice lattice;
     if (bl_structure_volume(s) == 0) return bl_fail_invalid(p->err, "cell", "a POSCAR needs three lattice vectors");
+    if (bl_structure_whole(s, "a POSCAR cannot say", p->err) != BL_OK) return BL_INVALID;
     for (size_t i = 0; i < s->species_count; i++)
         if (!is_letter(s->species[i][0]) || strpbrk(s->species[i], " \t\r\n"))
             return bl_fail_invalid(p->err, "species", "\"%s\" cannot stand in a POSCAR", s->species[i]);

@@ -22,13 +22,13 @@ static double *find_number(const struct number *numbers, size_t count, const str
     return NULL;
 }
 
-static enum bl_status read_symbol(struct bl_reader *r, char out[BL_SYMBOL_SIZE], struct bl_error *err)
+enum bl_status bl_read_symbol(struct bl_reader *r, const char *field, char out[BL_SYMBOL_SIZE], struct bl_error *err)
 {
     struct bl_span symbol;
     const enum bl_status status = bl_read_binary(r, &symbol);
     if (status != BL_OK) return status;
     if (symbol.len == 0 || symbol.len >= BL_SYMBOL_SIZE || memchr(symbol.data, 0, symbol.len))
-        return bl_fail_invalid(err, "species", "a symbol has 1 to %d bytes", BL_SYMBOL_SIZE - 1);
+        return bl_fail_invalid(err, field, "a symbol has 1 to %d bytes", BL_SYMBOL_SIZE - 1);
     memcpy(out, symbol.data, symbol.len);
     out[symbol.len] = '\0';
     return BL_OK;
@@ -38,11 +38,11 @@ static enum bl_status read_symbol(struct bl_reader *r, char out[BL_SYMBOL_SIZE],
 static enum bl_status read_species(struct bl_reader *r, char *first, char *second, struct bl_error *err)
 {
     size_t n;
-    if (!second) return read_symbol(r, first, err);
+    if (!second) return bl_read_symbol(r, "species", first, err);
     enum bl_status status = bl_read_tuple(r, &n);
     if (status == BL_OK && n != 2) status = bl_fail_invalid(err, "species", "a tuple of two symbols");
-    if (status == BL_OK) status = read_symbol(r, first, err);
-    if (status == BL_OK) status = read_symbol(r, second, err);
+    if (status == BL_OK) status = bl_read_symbol(r, "species", first, err);
+    if (status == BL_OK) status = bl_read_symbol(r, "species", second, err);
     return status;
 }
 
@@ -244,9 +244,7 @@ static enum bl_status read_parameters(struct bl_reader *outer, const struct form
     bl_reader_at(&r, "parameters");
     enum bl_status status;
     if (x->type == BL_POTENTIAL_STILLINGER_WEBER) {
-        const char *set = NULL;
-        x->sw = bl_sw_silicon;
-        status = bl_read_type(&r) == BL_TERM_ATOM ? read_set(&r, sw, &set, err) : read_sw(&r, &x->sw, err);
+        status = bl_read_type(&r) == BL_TERM_ATOM ? read_set(&r, sw, &x->set, err) : read_sw(&r, &x->sw, err);
     } else {
         status = read_set(&r, x->type == BL_POTENTIAL_MORSE ? morse : x->type == BL_POTENTIAL_SUTTON_CHEN ? sutton_chen :
             x->type == BL_POTENTIAL_TERSOFF ? tersoff : none, &x->set, err);

@@ -146,15 +146,16 @@ static enum bl_status iterate(struct bl_landscape *l, const struct bl_relax_opti
 
 /* ---- the run ------------------------------------------------------------------------- */
 
-/* The state that is given back: converged and exhausted runs their last, the others their best. Its forces are made anew,
- * those on fixed atoms too. */
+/* The state that is given back: converged and exhausted runs their last, diverged ones where they began, the others their
+ * best. Its forces are made anew, those on fixed atoms too. */
 static enum bl_status settle(struct bl_landscape *l, enum bl_relax_reason reason, struct bl_relax_result *out, struct bl_error *err)
 {
     struct bl_minimiser *m = &l->m;
     const bool last_is_good = reason == BL_RELAX_CONVERGED || reason == BL_RELAX_NOT_RUN ||
                               (reason == BL_RELAX_MAX_STEPS && m->value <= m->value_before);
     if (!last_is_good) {
-        bl_landscape_use_best(l);
+        if (reason == BL_RELAX_DIVERGED) bl_landscape_use_first(l);
+        else bl_landscape_use_best(l);
         enum bl_status status = l->mode == BL_CELL_FIXED ? BL_OK : bl_engine_set_cell(l->engine, l->cell, err);
         if (status == BL_OK) status = m->evaluate(m, err); /* for the stress */
         if (status != BL_OK) return status;

@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "bl_symmetry.h"
 
@@ -190,6 +191,20 @@ struct plain {
     char suffix;
 };
 
+/* FINDSYM's remarks behind a symbol. */
+static char remark(const char *text, size_t len)
+{
+    static const struct {
+        const char *text;
+        char suffix;
+    } remarks[] = {{"(origin choice 1)", '1'}, {"(origin choice 2)", '2'}, {"(hexagonal axes)", 'H'}, {"(rhombohedral axes)", 'R'}};
+    for (size_t i = 0; i < sizeof remarks / sizeof *remarks; i++) {
+        const size_t n = strlen(remarks[i].text);
+        if (len >= n && strncasecmp(text, remarks[i].text, n) == 0) return remarks[i].suffix;
+    }
+    return 0;
+}
+
 static bool plain_name(const char *name, size_t len, struct plain *out)
 {
     *out = (struct plain){.len = 0};
@@ -200,6 +215,7 @@ static bool plain_name(const char *name, size_t len, struct plain *out)
                 if (isalnum((unsigned char)name[i])) out->suffix = (char)toupper((unsigned char)name[i]);
             break;
         }
+        if (c == '(' && (out->suffix = remark(name + i, len - i))) break;
         if (isspace((unsigned char)c) || c == '\\' || c == '_' || c == '(' || c == ')' || c == '*') continue;
         if (out->len == NAME_MAX - 1 || (!isalnum((unsigned char)c) && c != '-' && c != '/')) return false;
         out->text[out->len++] = (char)tolower((unsigned char)c);
@@ -381,6 +397,6 @@ enum bl_status bl_symmetry_from_name(const char *name, size_t len, struct bl_quo
     const struct bl_setting *chosen = &settings[found == 2 && split(settings[1].name).suffix == '2'];
     if (found > 0) return bl_setting_symmetry(chosen, quota, out, err);
     if (bl_symmetry_from_hall(name, len, quota, out, NULL) == BL_OK) return BL_OK;
-    return bl_fail_invalid(err, "setting", "\"%.*s\" is neither a Hermann-Mauguin nor a Hall symbol of a space group",
+    return bl_fail_invalid(err, "setting", "\"%.*s\" is no Hermann-Mauguin or Hall symbol of a space group, nor a number from 1 to 230",
             (int)(len < 40 ? len : 40), name);
 }

@@ -305,6 +305,16 @@ enum bl_status bl_structure_check(const struct bl_structure *s, struct bl_error 
     return bl_lattice_init(&lattice, s, err);
 }
 
+/* Refined occupancies of whole atoms are off by their uncertainty. */
+enum bl_status bl_structure_whole(const struct bl_structure *s, const char *cannot, struct bl_error *err)
+{
+    for (size_t i = 0; s->occupancies && i < s->atoms; i++)
+        if (!(fabs(s->occupancies[i] - 1) <= 0.02))
+            return bl_fail_invalid(err, "occupancies", "atom %zu takes %g of its site, which %s: choose the atoms that are there",
+                    i + 1, s->occupancies[i], cannot);
+    return BL_OK;
+}
+
 void bl_cross(const double a[3], const double b[3], double out[3])
 {
     out[0] = a[1] * b[2] - a[2] * b[1];

@@ -2,6 +2,7 @@
  *
  * The operations that make structures from structures, and the search for their symmetry.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "bl_crystal_ops.h"
@@ -41,20 +42,37 @@ static enum bl_status read_matrix(struct bl_reader *r, int32_t m[3][3], struct b
         for (int k = 0; status == BL_OK && k < 3; k++) {
             int64_t value;
             status = bl_read_int(r, &value);
-            if (status == BL_OK && (value > INT32_MAX || value < INT32_MIN)) status = bl_fail_limit(err, "matrix", INT32_MAX, INT32_MAX);
+            const bool fits = value <= INT32_MAX && value >= INT32_MIN;
+            if (status == BL_OK && !fits)
+                status = bl_fail_limit(err, "matrix", INT32_MAX, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
             if (status == BL_OK) m[i][k] = (int32_t)value;
         }
     }
     return status;
 }
 
-/* A name, or a list of operations. */
+enum bl_status bl_read_setting_number(struct bl_reader *r, char out[BL_SETTING_NUMBER_SIZE], struct bl_error *err)
+{
+    int64_t number;
+    const enum bl_status status = bl_read_int(r, &number);
+    if (status != BL_OK) return status;
+    if (number < 1 || number > 230) return bl_fail_invalid(err, "setting", "space groups have the numbers 1 to 230");
+    snprintf(out, BL_SETTING_NUMBER_SIZE, "%d", (int)number);
+    return BL_OK;
+}
+
+/* A name, a number, or a list of operations. */
 static enum bl_status read_group(struct bl_reader *r, struct bl_quota *quota, struct bl_symmetry *out, struct bl_error *err)
 {
     if (bl_read_type(r) == BL_TERM_BINARY) {
         struct bl_span name;
         const enum bl_status status = bl_read_binary(r, &name);
         return status == BL_OK ? bl_symmetry_from_name((const char *)name.data, name.len, quota, out, err) : status;
+    }
+    if (bl_read_type(r) == BL_TERM_INT) {
+        char number[BL_SETTING_NUMBER_SIZE];
+        const enum bl_status status = bl_read_setting_number(r, number, err);
+        return status == BL_OK ? bl_symmetry_from_name(number, strlen(number), quota, out, err) : status;
     }
     size_t n;
     struct bl_symop *ops;
@@ -215,4 +233,66 @@ enum bl_status bl_op_crystal_supercell(struct bl_ctx *ctx, struct bl_reader *arg
     status = answer(bl_structure_supercell(ctx, &a->structure.s, a->matrix, NULL, &made, err), &made, result);
     arguments_free(a);
     return status;
+}
+
+/* ---- crystals by name --------------------------------------------------------------------- */
+
+enum { ELEMENTS_MAX = 8 };
+struct prototype_arguments {
+    char name[32], symbols[ELEMENTS_MAX][BL_SYMBOL_SIZE];
+    const char *elements[ELEMENTS_MAX];
+    size_t count;
+    struct bl_prototype_parameters parameters;
+};
+
+static enum bl_status read_elements(struct bl_reader *r, struct prototype_arguments *a, struct bl_error *err)
+{
+    size_t n;
+    enum bl_status status = bl_read_list(r, &n);
+    if (status == BL_OK && n > ELEMENTS_MAX) status = bl_fail_limit(err, "elements", ELEMENTS_MAX, n);
+    for (size_t i = 0; status == BL_OK && i < n; i++) {
+        status = bl_read_symbol(r, "elements", a->symbols[i], err);
+        a->elements[i] = a->symbols[i];
+    }
+    if (status == BL_OK) status = bl_read_list_end(r);
+    a->count = n;
+    return status;
+}
+
+static enum bl_status read_prototype_argument(struct bl_reader *r, struct prototype_arguments *a, struct bl_error *err)
+{
+    struct bl_prototype_parameters *p = &a->parameters;
+    const struct {
+        const char *key;
+        double *value;
+    } numbers[] = {{"a", &p->a}, {"c", &p->c}, {"c_over_a", &p->c_over_a}, {"u", &p->u}};
+    struct bl_span key, name;
+    bl_reader_at(r, "arguments");
+    enum bl_status status = bl_read_atom(r, &key);
+    if (status != BL_OK) return status;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (bl_span_is(&key, numbers[i].key)) return bl_read_positive(r, numbers[i].key, numbers[i].value, err);
+    bl_reader_at(r, "elements");
+    if (bl_span_is(&key, "elements")) return read_elements(r, a, err);
+    if (!bl_span_is(&key, "prototype")) return bl_read_unknown_key(r, &key);
+    bl_reader_at(r, "prototype");
+    status = bl_read_atom(r, &name);
+    if (status != BL_OK) return status;
+    if (name.len == 0 || name.len >= sizeof a->name) return bl_fail_invalid(err, "prototype", "none of this name");
+    memcpy(a->name, name.data, name.len);
+    return BL_OK;
+}
+
+enum bl_status bl_op_crystal_prototype(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    struct prototype_arguments a = {.count = 0};
+    struct bl_structure made;
+    size_t n;
+    bl_reader_at(args, "arguments");
+    enum bl_status status = bl_read_map(args, &n);
+    for (size_t i = 0; status == BL_OK && i < n; i++) status = read_prototype_argument(args, &a, err);
+    if (status == BL_OK && !a.name[0]) status = bl_fail_invalid(err, "prototype", "is missing");
+    if (status == BL_OK && a.parameters.a == 0) status = bl_fail_invalid(err, "a", "is missing");
+    if (status != BL_OK) return status;
+    return answer(bl_structure_prototype(ctx, a.name, a.elements, a.count, &a.parameters, &made, err), &made, result);
 }

@@ -74,14 +74,20 @@ static enum bl_status room(struct bl_engine *e, struct sw_model *m, size_t n, st
 
 /* ---- one set of numbers for one species ---------------------------------------------- */
 
-static enum bl_status prepare_one(struct bl_engine *e, const struct bl_structure *s, const struct bl_sw *p, struct bl_error *err)
+static enum bl_status prepare_one(struct bl_engine *e, const struct bl_structure *s, const struct bl_potential *potential,
+                                  struct bl_error *err)
 {
     struct sw_model *m = e->model;
+    const struct bl_sw *p = potential->set ? &bl_sw_silicon : &potential->sw;
+    if (potential->set && strcmp(potential->set, "silicon") != 0)
+        return bl_fail_invalid(err, "parameters", "no built-in set of this name");
     enum bl_status status = check(p, err);
     if (status != BL_OK) return status;
     const uint32_t first = s->atoms > 0 ? s->types[0] : 0;
     for (size_t i = 1; i < s->atoms; i++)
         if (s->types[i] != first) return bl_fail_unsupported(err, "one set of stillinger_weber numbers for several species");
+    if (potential->set && s->atoms > 0 && strcmp(s->species[first], "Si") != 0)
+        return bl_fail_invalid(err, "species", "the potential has no parameters for %s", s->species[first]);
     status = room(e, m, 1, err);
     if (status != BL_OK) return status;
     m->pairs[0] = *p;
@@ -147,7 +153,7 @@ static enum bl_status prepare(struct bl_engine *e, const struct bl_structure *s,
 {
     e->model = bl_alloc_zero(e->quota, sizeof(struct sw_model), err);
     if (!e->model) return bl_alloc_status(err);
-    return potential->table ? prepare_table(e, s, potential->table, err) : prepare_one(e, s, &potential->sw, err);
+    return potential->table ? prepare_table(e, s, potential->table, err) : prepare_one(e, s, potential, err);
 }
 
 static enum bl_status compute(struct bl_ctx *ctx, struct bl_engine *e, unsigned want, struct bl_energies *out, struct bl_error *err)

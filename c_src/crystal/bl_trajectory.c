@@ -71,23 +71,6 @@ static size_t degrees_of_freedom(const struct bl_structure *s)
     return n == 3 * s->atoms && s->atoms > 1 ? n - 3 : n;
 }
 
-/* Steele, Lea, Flood (2014): splitmix64. */
-static double uniform(uint64_t *state)
-{
-    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return (double)((z ^ z >> 31) >> 11) * 0x1p-53;
-}
-
-static double normal(uint64_t *state)
-{
-    for (;;) { /* Marsaglia's polar method; three of four pairs are taken */
-        const double x = 2 * uniform(state) - 1, y = 2 * uniform(state) - 1, r2 = x * x + y * y;
-        if (r2 < 1 && r2 > 0) return x * sqrt(-2 * log(r2) / r2);
-    }
-}
-
 static double kinetic_energy(const struct flight *t)
 {
     double sum = 0;
@@ -123,7 +106,7 @@ static void draw_velocities(const struct flight *t)
     for (size_t i = 0; i < s->atoms; i++) {
         const double width = 1 / sqrt(mass_at(t, i));
         for (unsigned k = 0; k < 3; k++) {
-            const double deviate = width * normal(&state); /* drawn for fixed axes, too: the others are then the same */
+            const double deviate = width * bl_normal(&state); /* drawn for fixed axes, too: the others are then the same */
             t->v[3 * i + k] = is_fixed(s, i, k) ? 0 : deviate;
         }
     }

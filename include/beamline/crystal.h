@@ -254,6 +254,9 @@ struct bl_buffer;
 BL_API enum bl_status bl_gunzip(struct bl_ctx *ctx, const char *data, size_t len, size_t limit, struct bl_buffer *out,
                                 struct bl_error *err);
 
+/* Appends a gzip file with this content; without a name or a time in it. BL_UNSUPPORTED ("zlib"). */
+BL_API enum bl_status bl_gzip(struct bl_ctx *ctx, const char *data, size_t len, struct bl_buffer *out, struct bl_error *err);
+
 /* Bytes that grow; free with bl_buffer_clear. */
 struct bl_buffer {
     struct bl_quota *quota;
@@ -285,9 +288,21 @@ BL_API size_t bl_format_number(double value, char out[BL_NUMBER_SIZE]);
 
 /* ---- building, symmetry of a structure ------------------------------------------- */
 
+/* 0: the usual value. c or c_over_a of tetragonal and hexagonal ones, u where there is a free coordinate. */
+struct bl_prototype_parameters {
+    double a, c, c_over_a, u;
+};
+/* Names from 0 on; NULL after the last. */
+BL_API const char *bl_prototype_name(size_t i);
+/* A crystal by name in its conventional cell, a along x; elements in the order of the formula. BL_INVALID: no such
+ * name ("prototype"), another number of elements, a parameter that is no positive number or not one of this crystal. */
+BL_API enum bl_status bl_structure_prototype(struct bl_ctx *ctx, const char *name, const char *const *elements, size_t count,
+                                             const struct bl_prototype_parameters *parameters, struct bl_structure *out,
+                                             struct bl_error *err);
+
 /* All atoms of the cell from those of an asymmetric unit. Images of one atom within `tolerance`
  * (angstrom; 0: 0.02) are one, at their mean; an atom that is an image of an earlier one of its kind
- * is left out. *out has symmetry and sites; other per-atom arrays than occupancies are left out.
+ * is left out. *out has the symmetry; other per-atom arrays than occupancies are left out.
  * BL_INVALID (the operations do not fit the cell, no full cell), BL_LIMIT, BL_NO_MEMORY. */
 BL_API enum bl_status bl_structure_expand(struct bl_ctx *ctx, const struct bl_structure *asymmetric,
                                           const struct bl_symmetry *symmetry, double tolerance, struct bl_structure *out,
@@ -298,6 +313,38 @@ BL_API enum bl_status bl_structure_expand(struct bl_ctx *ctx, const struct bl_st
  * is not periodic), BL_LIMIT (atoms). */
 BL_API enum bl_status bl_structure_supercell(struct bl_ctx *ctx, const struct bl_structure *s, int32_t matrix[3][3],
                                              const struct bl_crystal_limits *limits, struct bl_structure *out, struct bl_error *err);
+
+/* ---- changing: on error the structure is what it was ----------------------------------
+ *
+ * What a change makes untrue goes: forces, symmetry, and the remarks energy, free_energy, stress and virial; after
+ * bl_structure_transform velocities, too, but for a rotation, which turns velocities and forces along. Atoms are
+ * numbered from 0. All poll ctx. */
+
+/* r' = r matrix, for atoms and cell. BL_INVALID: not finite, or it makes the cell flat. */
+BL_API enum bl_status bl_structure_transform(struct bl_ctx *ctx, struct bl_structure *s, double matrix[3][3], struct bl_error *err);
+/* Matrices for it: a turn about z, then y, then x (degrees); a strain in Voigt order with engineering shears. A scale is
+ * a diagonal matrix, a shear one with a number beside the diagonal. */
+BL_API void bl_matrix_rotation(const double degrees[3], double out[3][3]);
+BL_API void bl_matrix_strain(const double strain[6], double out[3][3]);
+/* Atoms into the cell, along its periodic directions. */
+BL_API enum bl_status bl_structure_wrap(struct bl_ctx *ctx, struct bl_structure *s, struct bl_error *err);
+enum bl_sort_by { BL_SORT_X, BL_SORT_Y, BL_SORT_Z, BL_SORT_SPECIES };
+/* Ties keep their order; everything goes with the atoms. */
+BL_API enum bl_status bl_structure_sort(struct bl_ctx *ctx, struct bl_structure *s, enum bl_sort_by by, struct bl_error *err);
+/* Without these atoms; one may be named twice. BL_INVALID: no such atom. */
+BL_API enum bl_status bl_structure_delete(struct bl_ctx *ctx, struct bl_structure *s, const uint32_t *atoms, size_t count,
+                                          struct bl_error *err);
+/* These atoms become another element; masses go, too. BL_INVALID: no such atom, no symbol. */
+BL_API enum bl_status bl_structure_substitute(struct bl_ctx *ctx, struct bl_structure *s, const uint32_t *atoms, size_t count,
+                                              const char *symbol, struct bl_error *err);
+/* The atoms of `more` behind those of s, in the cell of s; arrays that only one of them has are left out, and labels and
+ * columns. BL_LIMIT (atoms). */
+BL_API enum bl_status bl_structure_merge(struct bl_ctx *ctx, struct bl_structure *s, const struct bl_structure *more,
+                                         struct bl_error *err);
+/* Moves each coordinate by a normal deviate of this width (angstrom): the same seed, the same places. (Not those of
+ * beamline_crystal:rattle/3, which draws from Erlang's generator.) */
+BL_API enum bl_status bl_structure_rattle(struct bl_ctx *ctx, struct bl_structure *s, double width, uint64_t seed,
+                                          struct bl_error *err);
 
 /* What spglib finds. Arrays belong to it; free with bl_symmetry_found_clear. */
 struct bl_symmetry_found {
@@ -439,7 +486,7 @@ enum { BL_LJ_PAIRS_MAX = 256 };
 struct bl_potential {
     enum bl_potential_type type;
     /* Built-in parameters instead of the caller's: "girifalco_weizer" (Morse), "sutton_chen" (Sutton-Chen),
-     * "silicon", "silicon_carbide_germanium" (Tersoff). */
+     * "silicon" (Stillinger-Weber, Tersoff), "silicon_carbide_germanium" (Tersoff). Each is for its elements only. */
     const char *set;
     bool shift;    /* LJ, Morse: subtract the energy at the cut-off */
     double cutoff; /* Morse and Sutton-Chen from a set, Sutton-Chen: 0: chosen */
@@ -515,7 +562,7 @@ enum bl_relax_reason {
     BL_RELAX_CONVERGED = 0, /* max_force <= fmax */
     BL_RELAX_MAX_STEPS,
     BL_RELAX_STAGNATED, /* no progress any more: the numbers' end, or forces that do not fit the energy */
-    BL_RELAX_DIVERGED,  /* not finite, or far above the start: the best state is given back */
+    BL_RELAX_DIVERGED,  /* not finite, far above the start, or no bottom: the state it began with is given back */
     BL_RELAX_NOT_RUN    /* level none */
 };
 BL_API const char *bl_relax_reason_name(enum bl_relax_reason reason);
@@ -560,7 +607,8 @@ struct bl_relax_result {
  * s->positions; a fixed axis keeps its place, in a cell that changes relative to the cell. Fills s->forces;
  * drops the info keys energy, free_energy, stress and virial, which were about the old positions.
  * On error (cancel, timeout, limit, ...) the structure is unchanged. A run that diverged
- * gives the best state it saw. Progress: step, energy, max_force, and max_stress (GPa) and volume with the cell. */
+ * gives the state it began with, one that stagnated the best it saw. Progress: step, energy, max_force, and max_stress
+ * (GPa) and volume with the cell. */
 BL_API enum bl_status bl_relax(struct bl_ctx *ctx, struct bl_structure *s, const struct bl_potential *potential,
                                const struct bl_relax_options *options, struct bl_relax_result *out, struct bl_error *err);
 

@@ -149,7 +149,7 @@
     species => [symbol()],
     %% CIF: the setting when the file leaves it open, as Hermann-Mauguin or Hall symbol or number;
     %% wins over what the file says, so `<<"P 1">>' takes the atoms as they are listed
-    setting => binary(),
+    setting => binary() | 1..230,
     %% CIF: only the block of this name
     block => binary(),
     %% LAMMPS: atomic, charge, bond, angle, molecular or full
@@ -208,6 +208,8 @@
     cartesian => boolean(),
     %% POSCAR, LAMMPS: the first line; default: the comment in `info', or the formula
     comment => binary(),
+    %% with gzip; default false
+    compressed => boolean(),
     %% CIF: one atom of each orbit with the operations of the structure's symmetry, where its atoms still
     %% have it; default false (P 1)
     symmetry => boolean()
@@ -746,26 +748,25 @@ prototype(Name, Elements, Parameters) -> prototype(Name, Elements, Parameters, #
 
 %% @doc A prototype in its conventional cell; elements in the order of the formula (A B X of a
 %% perovskite, A B X of AB2X4 in spinel, A3 B in L1_2 and A15, A2 B C of a Heusler alloy).
-%% Raises `badarg' for a name, number of elements or lattice parameter that does not go.
+%% What does not go, a name, a number of elements, a parameter that is not one of this crystal, is `{invalid, #{field, why}}'.
 %% ```
 %% {ok, Salt} = beamline_crystal:prototype(rock_salt, [<<"Na">>, <<"Cl">>], #{a => 5.6402}).
 %% '''
 -spec prototype(atom(), [symbol()], prototype_parameters(), beamline_runtime:task_options()) ->
     {ok, structure()} | {error, beamline_runtime:reason()}.
-prototype(Name, Elements, Parameters, Task) when is_list(Elements), is_map(Parameters) ->
-    {Asymmetric, Setting} = beamline_crystal_build:prototype(Name, Elements, Parameters),
-    expand(Setting, Asymmetric, #{}, Task);
+prototype(Name, Elements, Parameters, Task) when is_atom(Name), is_list(Elements), is_map(Parameters) ->
+    beamline_runtime:call(crystal_prototype, Parameters#{prototype => Name, elements => Elements}, Task);
 prototype(_, _, _, _) ->
     error(badarg).
 
 %% @equiv expand(Setting, Asymmetric, #{}, #{})
--spec expand(binary() | [binary()], structure()) -> {ok, structure()} | {error, beamline_runtime:reason()}.
+-spec expand(binary() | 1..230 | [binary()], structure()) -> {ok, structure()} | {error, beamline_runtime:reason()}.
 expand(Setting, Asymmetric) -> expand(Setting, Asymmetric, #{}, #{}).
 
 %% @doc All atoms of the cell from an asymmetric unit and a space group: Hermann-Mauguin or Hall
-%% symbol, number (as a binary; the standard setting), or a list of operations. Images of an atom
+%% symbol, number (the standard setting), or a list of operations. Images of an atom
 %% within `tolerance' (angstrom, default 0.02) are one, at their mean.
--spec expand(binary() | [binary()], structure(), #{tolerance => number()}, beamline_runtime:task_options()) ->
+-spec expand(binary() | 1..230 | [binary()], structure(), #{tolerance => number()}, beamline_runtime:task_options()) ->
     {ok, structure()} | {error, beamline_runtime:reason()}.
 expand(Setting, Asymmetric, Options, Task) when is_map(Asymmetric), is_map(Options) ->
     beamline_runtime:call(crystal_expand, Options#{structure => Asymmetric, setting => Setting}, Task);
@@ -792,9 +793,14 @@ supercell(_, _, _) ->
 %% @doc Turns, scales or strains cell and atoms: `{rotate, {X, Y, Z}}' in degrees, about z, then y,
 %% then x; `{scale, Factor}' or `{scale, {X, Y, Z}}'; `{strain, {Xx, Yy, Zz, Yz, Xz, Xy}}' with
 %% engineering shears; `{shear, {Axis, By, Amount}}' adds Amount times the coordinate By to that along
-%% Axis; or three rows that multiply vectors from the right. Only rotations keep velocities and forces.
+%% Axis; or three rows that multiply vectors from the right. Only rotations keep velocities and forces. Anything else, and
+%% numbers that leave the range of floats, raises `badarg'.
 -spec transform(term(), structure()) -> structure().
-transform(What, Structure) -> beamline_crystal_build:deform(beamline_crystal_build:matrix(What), Structure).
+transform(What, Structure) ->
+    in_range(fun() -> beamline_crystal_build:deform(beamline_crystal_build:matrix(What), Structure) end).
+
+in_range(Change) ->
+    try Change() catch error:badarith -> error(badarg) end.
 
 %% @doc Atoms into the cell, along its periodic directions.
 -spec wrap(structure()) -> structure().
@@ -818,7 +824,7 @@ merge(First, Second) -> beamline_crystal_build:merge(First, Second).
 
 %% @doc Moves each coordinate by a normal deviate of this width in angstrom; the same seed, the same places.
 -spec rattle(number(), integer(), structure()) -> structure().
-rattle(Width, Seed, Structure) -> beamline_crystal_build:rattle(Width, Seed, Structure).
+rattle(Width, Seed, Structure) -> in_range(fun() -> beamline_crystal_build:rattle(Width, Seed, Structure) end).
 
 %% @doc Prism's `CrystalConfig' with defaults: system_type (a crystal system or quasicrystal),
 %% optimization_level (as in {@link relax/3}), stability_threshold (eV/atom), max_nodes (atoms).
@@ -841,11 +847,10 @@ pattern(Symbol, Given) when is_binary(Symbol), is_map(Given) ->
     end.
 
 build_pattern(Symbol, #{pattern_type := Type, spacing := A, scale := Scale, rotation := Rotation, count := Count}) ->
-    maybe_turned(Rotation, try prototype(Type, [Symbol], #{a => A * Scale}) of
+    maybe_turned(Rotation, case prototype(Type, [Symbol], #{a => A * Scale}) of
         {ok, Cell} -> supercell(Count, Cell);
+        {error, {invalid, #{field := elements}}} -> {error, {invalid, #{field => pattern_type, why => <<"a prototype of one element">>}}};
         Error -> Error
-    catch
-        error:badarg -> {error, {invalid, #{field => pattern_type, why => <<"a prototype of one element">>}}}
     end).
 
 maybe_turned(Rotation, {ok, Structure}) -> {ok, transform({rotate, Rotation}, Structure)};
@@ -906,8 +911,8 @@ relax(Structure, Potential, Options) -> relax(Structure, Potential, Options, #{}
 %% under a target pressure or stress. Fixed axes keep their place, in a cell that changes relative to the cell.
 %%
 %% A run that ends without convergence is an answer, not an error: `reason' says why, the
-%% structure is the best state seen. Progress messages carry `step', `energy', `max_force', with a free
-%% cell `max_stress' and `volume', too.
+%% structure is the best state seen; after `diverged' the one it began with. Progress messages carry `step', `energy',
+%% `max_force', with a free cell `max_stress' and `volume', too.
 -spec relax(structure(), potential(), relax_options(), beamline_runtime:task_options()) ->
     {ok, relaxed()} | {error, beamline_runtime:reason()}.
 relax(Structure, Potential, Options, Task) ->

@@ -1,113 +1,38 @@
 %% SPDX-License-Identifier: Apache-2.0
-%% @private Structures from nothing and from other structures: prototypes, transforms, patterns.
+%% @private Structures from other structures: transforms, atoms chosen and replaced; Prism's configurations.
 %% Public behind {@link beamline_crystal}. Lengths in angstrom, angles in degrees.
 -module(beamline_crystal_build).
 
--export([cell/1, prototype/3, prototypes/0, matrix/1, deform/2, wrap/1, sort/2, delete/2, substitute/3, merge/2, rattle/3]).
+-export([prototypes/0, matrix/1, deform/2, wrap/1, sort/2, delete/2, substitute/3, merge/2, rattle/3]).
 -export([config/1, pattern/1]).
 
 -type structure() :: beamline_crystal:structure().
 -type row() :: {number(), number(), number()}.
 -type matrix() :: {row(), row(), row()}.
 
-%%% ---- cells ------------------------------------------------------------------------------
-
-%% a along x, b in the plane of x and y. Angles that are missing are 90.
--spec cell(map()) -> {beamline_crystal:vector(), beamline_crystal:vector(), beamline_crystal:vector()}.
-cell(#{a := A} = Given) ->
-    B = maps:get(b, Given, A),
-    C = maps:get(c, Given, A),
-    [CosA, CosB, CosG] = [cosine(maps:get(K, Given, 90)) || K <- [alpha, beta, gamma]],
-    SinG = math:sqrt(1 - CosG * CosG),
-    Y = (CosA - CosB * CosG) / SinG,
-    Z2 = 1 - CosB * CosB - Y * Y,
-    (A > 0 andalso B > 0 andalso C > 0 andalso Z2 > 0) orelse error(badarg),
-    {{A * 1.0, 0.0, 0.0}, {B * CosG, B * SinG, 0.0}, {C * CosB, C * Y, C * math:sqrt(Z2)}}.
-
-%% Exact where it can be.
-cosine(Angle) when Angle == 90 -> 0.0;
-cosine(Angle) when Angle == 120 -> -0.5;
-cosine(Angle) when Angle == 60 -> 0.5;
-cosine(Angle) when Angle > 0, Angle < 180 -> math:cos(Angle * math:pi() / 180).
-
-%%% ---- prototypes ---------------------------------------------------------------------------
-
 -spec prototypes() -> [atom()].
 prototypes() ->
     [sc, bcc, fcc, hcp, diamond, graphite, beta_sn, rock_salt, cscl, zinc_blende, wurtzite, nias, fluorite, rutile, perovskite,
      spinel, l1_2, l1_0, a15, heusler].
-
-%% Name, elements in the order of the formula, `#{a, c, c_over_a, u}': the asymmetric unit, and the group.
--spec prototype(atom(), [binary()], map()) -> {structure(), Setting :: binary()}.
-prototype(Name, Elements, #{a := A} = Parameters) when is_number(A), A > 0 ->
-    {Setting, Shape, Sites} = sites(Name, Parameters),
-    length(Elements) =:= length(lists:usort([I || {I, _} <- Sites])) orelse error(badarg),
-    Cell = cell(shape(Shape, Parameters)),
-    Atoms = [{lists:nth(I, Elements), cartesian(F, Cell)} || {I, F} <- Sites],
-    {beamline_crystal:new(#{cell => Cell, atoms => Atoms}), Setting};
-prototype(_, _, _) ->
-    error(badarg).
-
-shape(cubic, #{a := A}) -> #{a => A};
-shape({tetragonal, Ratio}, #{a := A} = P) -> #{a => A, c => height(A, Ratio, P)};
-shape({hexagonal, Ratio}, #{a := A} = P) -> #{a => A, c => height(A, Ratio, P), gamma => 120}.
-
-height(_, _, #{c := C}) -> C;
-height(A, _, #{c_over_a := Ratio}) -> A * Ratio;
-height(A, Ratio, _) -> A * Ratio.
-
-cartesian({X, Y, Z}, {{Ax, Ay, Az}, {Bx, By, Bz}, {Cx, Cy, Cz}}) ->
-    {X * Ax + Y * Bx + Z * Cx, X * Ay + Y * By + Z * Cy, X * Az + Y * Bz + Z * Cz}.
-
--define(THIRD, (1 / 3)).
--define(TWO_THIRDS, (2 / 3)).
--define(IDEAL, math:sqrt(8 / 3)).
-
-%% {Space group, shape with its usual c/a, [{element, fractions}]}
-sites(sc, _) -> {<<"P m -3 m">>, cubic, [{1, {0, 0, 0}}]};
-sites(bcc, _) -> {<<"I m -3 m">>, cubic, [{1, {0, 0, 0}}]};
-sites(fcc, _) -> {<<"F m -3 m">>, cubic, [{1, {0, 0, 0}}]};
-sites(diamond, _) -> {<<"F d -3 m:1">>, cubic, [{1, {0, 0, 0}}]};
-sites(hcp, _) -> {<<"P 63/m m c">>, {hexagonal, ?IDEAL}, [{1, {?THIRD, ?TWO_THIRDS, 0.25}}]};
-sites(graphite, _) -> {<<"P 63/m m c">>, {hexagonal, 2.726}, [{1, {0, 0, 0.25}}, {1, {?THIRD, ?TWO_THIRDS, 0.25}}]};
-sites(beta_sn, _) -> {<<"I 41/a m d:1">>, {tetragonal, 0.5456}, [{1, {0, 0, 0}}]};
-sites(rock_salt, _) -> {<<"F m -3 m">>, cubic, [{1, {0, 0, 0}}, {2, {0.5, 0.5, 0.5}}]};
-sites(cscl, _) -> {<<"P m -3 m">>, cubic, [{1, {0, 0, 0}}, {2, {0.5, 0.5, 0.5}}]};
-sites(zinc_blende, _) -> {<<"F -4 3 m">>, cubic, [{1, {0, 0, 0}}, {2, {0.25, 0.25, 0.25}}]};
-sites(wurtzite, P) ->
-    {<<"P 63 m c">>, {hexagonal, ?IDEAL}, [{1, {?THIRD, ?TWO_THIRDS, 0}}, {2, {?THIRD, ?TWO_THIRDS, maps:get(u, P, 0.375)}}]};
-sites(nias, _) -> {<<"P 63/m m c">>, {hexagonal, 1.39}, [{1, {0, 0, 0}}, {2, {?THIRD, ?TWO_THIRDS, 0.25}}]};
-sites(fluorite, _) -> {<<"F m -3 m">>, cubic, [{1, {0, 0, 0}}, {2, {0.25, 0.25, 0.25}}]};
-sites(rutile, P) ->
-    U = maps:get(u, P, 0.3053),
-    {<<"P 42/m n m">>, {tetragonal, 0.6441}, [{1, {0, 0, 0}}, {2, {U, U, 0}}]};
-sites(perovskite, _) -> {<<"P m -3 m">>, cubic, [{1, {0, 0, 0}}, {2, {0.5, 0.5, 0.5}}, {3, {0, 0.5, 0.5}}]};
-sites(spinel, P) ->
-    U = maps:get(u, P, 0.2624),
-    {<<"F d -3 m:2">>, cubic, [{1, {0.125, 0.125, 0.125}}, {2, {0.5, 0.5, 0.5}}, {3, {U, U, U}}]};
-sites(l1_2, _) -> {<<"P m -3 m">>, cubic, [{1, {0, 0.5, 0.5}}, {2, {0, 0, 0}}]};
-%% In the face-centred cell of four atoms: the centring is not a standard one, so operations of P 4/m m m with it.
-sites(l1_0, _) -> {<<"-P 4 2">>, {tetragonal, 0.926}, [{1, {0, 0, 0}}, {1, {0.5, 0.5, 0}}, {2, {0.5, 0, 0.5}}]};
-sites(a15, _) -> {<<"P m -3 n">>, cubic, [{1, {0.25, 0, 0.5}}, {2, {0, 0, 0}}]};
-sites(heusler, _) -> {<<"F m -3 m">>, cubic, [{1, {0.25, 0.25, 0.25}}, {2, {0.5, 0.5, 0.5}}, {3, {0, 0, 0}}]};
-sites(_, _) -> error(badarg).
 
 %%% ---- transforms: r' = r M for positions and cell alike ---------------------------------------
 
 %% Rotation by angles about z, then y, then x; one factor, or three; strain in Voigt order
 %% (xx yy zz yz xz xy, shears as engineering strains); shear of one axis along another.
 -spec matrix(term()) -> matrix().
-matrix({rotate, {X, Y, Z}}) ->
+matrix({rotate, {X, Y, Z}}) when is_number(X), is_number(Y), is_number(Z) ->
     multiply(multiply(turn(z, Z), turn(y, Y)), turn(x, X));
-matrix({scale, Factor}) when is_number(Factor), Factor > 0 -> {{Factor, 0, 0}, {0, Factor, 0}, {0, 0, Factor}};
-matrix({scale, {X, Y, Z}}) when X > 0, Y > 0, Z > 0 -> {{X, 0, 0}, {0, Y, 0}, {0, 0, Z}};
-matrix({strain, {Xx, Yy, Zz, Yz, Xz, Xy}}) ->
+matrix({scale, Factor}) when is_number(Factor) -> matrix({scale, {Factor, Factor, Factor}});
+matrix({scale, {X, Y, Z}}) when is_number(X), is_number(Y), is_number(Z), X > 0, Y > 0, Z > 0 -> {{X, 0, 0}, {0, Y, 0}, {0, 0, Z}};
+matrix({strain, {Xx, Yy, Zz, Yz, Xz, Xy}}) when is_number(Xx), is_number(Yy), is_number(Zz), is_number(Yz), is_number(Xz), is_number(Xy) ->
     {{1 + Xx, Xy / 2, Xz / 2}, {Xy / 2, 1 + Yy, Yz / 2}, {Xz / 2, Yz / 2, 1 + Zz}};
-matrix({shear, {Axis, By, Amount}}) when Axis =/= By ->
+matrix({shear, {Axis, By, Amount}}) when Axis =/= By, is_number(Amount) ->
     I = index(Axis),
     J = index(By),
     list_to_tuple([list_to_tuple([entry(R, C, I, J, Amount) || C <- [1, 2, 3]]) || R <- [1, 2, 3]]);
-matrix({{_, _, _}, {_, _, _}, {_, _, _}} = M) -> M;
+matrix({{_, _, _}, {_, _, _}, {_, _, _}} = M) ->
+    lists:all(fun is_number/1, lists:append([tuple_to_list(Row) || Row <- tuple_to_list(M)])) orelse error(badarg),
+    M;
 matrix(_) -> error(badarg).
 
 entry(R, R, _, _, _) -> 1;
@@ -116,7 +41,8 @@ entry(_, _, _, _, _) -> 0.
 
 index(x) -> 1;
 index(y) -> 2;
-index(z) -> 3.
+index(z) -> 3;
+index(_) -> error(badarg).
 
 turn(Axis, Angle) ->
     C = math:cos(Angle * math:pi() / 180),
@@ -158,6 +84,9 @@ map_vectors(F, Binary) ->
 vector({X, Y, Z}) -> <<X:64/float-little, Y:64/float-little, Z:64/float-little>>.
 
 %% What the engine or the file said about other positions.
+stale(#{info := Info} = S) ->
+    Kept = maps:without([<<"energy">>, <<"free_energy">>, <<"stress">>, <<"virial">>], Info),
+    maps:without([symmetry], S#{info := Kept});
 stale(S) -> maps:without([symmetry], S).
 
 -spec wrap(structure()) -> structure().
@@ -213,7 +142,7 @@ delete(Atoms, #{types := Types} = S) ->
     N = byte_size(Types) div 4,
     Gone = sets:from_list(Atoms, [{version, 2}]),
     lists:all(fun(I) -> is_integer(I) andalso I >= 1 andalso I =< N end, Atoms) orelse error(badarg),
-    stale(choose([I - 1 || I <- lists:seq(1, N), not sets:is_element(I, Gone)], S)).
+    stale(maps:without([forces], choose([I - 1 || I <- lists:seq(1, N), not sets:is_element(I, Gone)], S))).
 
 choose(Order, #{types := Types} = S) ->
     N = byte_size(Types) div 4,
@@ -240,7 +169,7 @@ substitute(Atoms, Symbol, #{species := Species, types := Types} = S) when is_bin
     Chosen = sets:from_list(Atoms, [{version, 2}]),
     New = [case sets:is_element(I, Chosen) of true -> Index; false -> T end
            || {I, T} <- lists:zip(lists:seq(1, N), [T || <<T:32/little>> <= Types])],
-    stale(maps:without([masses], S#{species => NewSpecies, types => <<<<T:32/little>> || T <- New>>})).
+    stale(maps:without([masses, forces], S#{species => NewSpecies, types => <<<<T:32/little>> || T <- New>>})).
 
 %% The atoms of the second in the cell of the first; arrays that only one of them has are left out.
 -spec merge(structure(), structure()) -> structure().
@@ -250,8 +179,9 @@ merge(#{species := A, types := TypesA} = First, #{species := B, types := TypesB}
     Table = list_to_tuple([map_get(X, Index) || X <- B]),
     Moved = <<<<(element(T + 1, Table)):32/little>> || <<T:32/little>> <= TypesB>>,
     Both = [{K, <<(map_get(K, First))/binary, (map_get(K, Second))/binary>>}
-            || K <- [positions, velocities, forces, masses, charges, occupancies, fixed], is_map_key(K, First), is_map_key(K, Second)],
-    maps:merge(maps:with([cell, pbc, info], First), maps:from_list([{species, Species}, {types, <<TypesA/binary, Moved/binary>>} | Both])).
+            || K <- [positions, velocities, masses, charges, occupancies, fixed], is_map_key(K, First), is_map_key(K, Second)],
+    Arrays = maps:from_list([{species, Species}, {types, <<TypesA/binary, Moved/binary>>} | Both]),
+    maps:merge(stale(maps:with([cell, pbc, info], First)), Arrays).
 
 %% Each coordinate by a normal deviate of the width given: the same seed, the same places.
 -spec rattle(number(), integer(), structure()) -> structure().
@@ -260,7 +190,9 @@ rattle(Width, Seed, #{positions := Positions} = S) when is_number(Width), Width 
         {D, Next} = rand:normal_s(State),
         {X + Width * D, Next}
     end, rand:seed_s(exsss, Seed), [X || <<X:64/float-little>> <= Positions]),
-    stale(maps:without([forces], S#{positions => <<<<X:64/float-little>> || X <- Moved>>})).
+    stale(maps:without([forces], S#{positions => <<<<X:64/float-little>> || X <- Moved>>}));
+rattle(_, _, _) ->
+    error(badarg).
 
 %%% ---- the configurations of Prism ------------------------------------------------------------------
 

@@ -196,10 +196,11 @@ energies(_, _) -> #{}.
 %% @doc SHA-256 of a structure in canonical form: equal content, equal hash.
 -spec hash(beamline_crystal:structure()) -> binary().
 hash(Structure) ->
-    Known = maps:with([cell, pbc, species, types, positions, velocities, masses, charges, fixed], Structure),
+    Known = maps:with([cell, pbc, species, types, positions, velocities, masses, charges, fixed, occupancies], Structure),
     crypto:hash(sha256, term_to_binary(lists:sort(maps:to_list(Known)), [{minor_version, 2}])).
 
-%% @doc Relaxes, verifies, and commits or rolls back. Never raises for what a task can answer.
+%% @doc Relaxes, verifies, and commits or rolls back. Never raises for what a task can answer. At the level `none' the
+%% gates judge the structure as it is.
 -spec run(history(), beamline_crystal:potential(), options()) -> history().
 run(History, Potential, #{config := Given} = Options) ->
     case beamline_crystal:config(Given) of
@@ -222,7 +223,8 @@ run_as(System, History, Potential, Options) ->
     Relax = maps:get(relax, Options, #{}),
     With = #{potential => Potential, options => Relax},
     case beamline_crystal:relax(structure(History), Potential, Relax, maps:get(task, Options, #{})) of
-        {ok, #{converged := true} = Relaxed} -> check(System, optimised(Relaxed, With, History), Relaxed, Potential, Options);
+        {ok, #{converged := Converged, reason := Reason} = Relaxed} when Converged; Reason =:= not_run ->
+            check(System, optimised(Relaxed, With, History), Relaxed, Potential, Options);
         {ok, #{reason := Reason} = Relaxed} -> rollback({relax, Reason}, optimised(Relaxed, With, History));
         {error, Reason} -> rollback(Reason, History)
     end.

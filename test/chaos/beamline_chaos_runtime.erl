@@ -82,6 +82,7 @@ arguments() ->
         crystal_trajectory => Model#{steps => 3},
         crystal_symmetry => #{structure => Crystal},
         crystal_cell => #{structure => Crystal, kind => primitive},
+        crystal_prototype => #{prototype => fcc, elements => [<<"Cu">>], a => 3.6},
         crystal_expand => #{structure => Crystal, setting => <<"P 1">>},
         crystal_supercell => #{structure => Crystal, matrix => {{2, 0, 0}, {0, 1, 0}, {0, 0, 1}}},
         load_operations => none

@@ -240,7 +240,8 @@ TEST(symbols_in_all_spellings_and_settings)
         {"P 21/n", MONC, 4}, {"P b", MONA, 2}, {"A b a 2", ORT, 8}, {"A e a 2", ORT, 8}, {"P21212", ORT, 4}, {"P 2 21 21", ORT, 4},
         {"P 21/n 21/m 21/a", ORT, 8}, {"C 2/m 2/c 21/m", ORT, 16}, {"I 4/m 2/m 2/m", TET, 32}, {"P4332", CUB, 24},
         {"I -4 3 d", CUB, 48}, {"P a 3", CUB, 24}, {"P 42/n c m :2", TET, 16}, {"P 4/nmm:1", TET, 16}, {"P-421c", TET, 8},
-        {"P41212", TET, 8},
+        {"P41212", TET, 8}, {"F 41/d -3 2/m (origin choice 2)", CUB, 192}, {"I 41/a 2/m 2/d (origin choice 1)", TET, 32},
+        {"R -3 2/m (hexagonal axes)", HEX, 36}, {"R -3 2/m (rhombohedral axes)", RHO, 12},
     }, halls[] = {
         {"-P 2ybc", MON, 4}, {"-F 4vw 2vw 3", CUB, 192}, {"-R 3 2\"c", HEX, 36}, {"P 2 2ab -1ab", ORT, 8}, {"-P 2yn", MON, 4},
         {"-P 3* 2", RHO, 12}, {"P 31 2 (0 0 4)", HEX, 6}, {"-P 2ybc (x,y,z)", MON, 4}, {"-B 2xab", MONA, 8}, {"P 4w 2c", TET, 8},

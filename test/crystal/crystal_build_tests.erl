@@ -43,7 +43,36 @@ prototypes() ->
             {ok, #{number := Number}} -> ?assertEqual(Group, Number)
         end
     end} || {Name, Elements, Atoms, Group, Shells} <- table()]
-    ++ [{"all names", fun() -> ?assertEqual(lists:sort(beamline_crystal:prototypes()), lists:sort([N || {N, _, _, _, _} <- table()])) end}].
+    ++ [{"all names", fun() -> ?assertEqual(lists:sort(beamline_crystal:prototypes()), lists:sort([N || {N, _, _, _, _} <- table()])) end},
+        {"what does not go is told", fun refused_prototypes/0},
+        {"parameters", fun() ->
+            {ok, Rutile} = beamline_crystal:prototype(rutile, [<<"Ti">>, <<"O">>], #{a => 4.59, c => 2.96, u => 0.25}),
+            ?assertEqual({{4.59, 0.0, 0.0}, {0.0, 4.59, 0.0}, {0.0, 0.0, 2.96}}, beamline_crystal:cell(Rutile)),
+            ?assert(abs(0.25 * 4.59 * math:sqrt(2) - beamline_crystal:distance(1, 3, Rutile)) < 1.0e-12),
+            {ok, Wide} = beamline_crystal:prototype(hcp, [<<"Zn">>], #{a => 2.66, c_over_a => 1.86}),
+            ?assertMatch({_, _, {_, _, C}} when abs(C - 2.66 * 1.86) < 1.0e-12, beamline_crystal:cell(Wide))
+        end}].
+
+refused_prototypes() ->
+    Refused = fun(Field, Name, Elements, Parameters) ->
+        Answer = beamline_crystal:prototype(Name, Elements, Parameters),
+        ?assertMatch({Name, {error, {invalid, #{field := Field, why := _}}}}, {Name, Answer})
+    end,
+    [Refused(elements, Name, Given, #{a => 4}) || {Name, Elements, _, _, _} <- table(), N <- [0, 1, 2, 3, 4], N =/= length(Elements),
+                                                  Given <- [lists:sublist([<<"Na">>, <<"Cl">>, <<"O">>, <<"K">>], N)]],
+    Zn = [<<"Zn">>, <<"S">>],
+    Refused(prototype, nothing, Zn, #{a => 4}),
+    Refused(elements, wurtzite, [<<"Zn">>, <<>>], #{a => 4}),
+    Refused(elements, wurtzite, [<<"Zn">>, binary:copy(<<"S">>, 16)], #{a => 4}),
+    Refused(elements, wurtzite, ["Zn", "S"], #{a => 4}),
+    Refused(a, wurtzite, Zn, #{}),
+    [Refused(Key, wurtzite, Zn, #{a => 4, Key => Bad}) || Key <- [a, c, c_over_a, u], Bad <- [0, -1, 0.0, many]],
+    [Refused(Key, fcc, [<<"Cu">>], #{a => 4, Key => 1.0}) || Key <- [c, c_over_a, u]],
+    Refused(u, hcp, [<<"Mg">>], #{a => 4, u => 0.25}),
+    Refused(c_over_a, hcp, [<<"Mg">>], #{a => 4, c => 6, c_over_a => 1.5}),
+    Refused(colour, fcc, [<<"Cu">>], #{a => 4, colour => 1}),
+    Refused(cell, fcc, [<<"Cu">>], #{a => 1.0e308}),
+    ?assertError(badarg, beamline_crystal:prototype(<<"fcc">>, [<<"Cu">>], #{a => 4})).
 
 %% spglib cannot be interrupted (0.6 s for these atoms): who asked is answered at the deadline all the same, and so is
 %% who cancels; the thread is free again when the search is over.
@@ -95,10 +124,22 @@ supercells() ->
             ?assertMatch({error, {invalid, #{field := matrix}}}, beamline_crystal:supercell({{1, 0, 0}, {1, 0, 0}, {0, 0, 1}}, S)),
             ?assertMatch({error, {limit, #{what := atoms}}}, beamline_crystal:supercell(1000, S)),
             ?assertMatch({error, {invalid, #{field := setting}}}, beamline_crystal:expand(<<"P 6/m m m">>, S)),
-            ?assertMatch({error, {invalid, #{field := setting}}}, beamline_crystal:expand(<<"nonsense">>, S)),
+            [?assertMatch({error, {invalid, #{field := setting}}}, beamline_crystal:expand(None, S))
+             || None <- [<<"nonsense">>, <<"231">>, <<>>, 0, -1, 231, 1 bsl 60, [<<"x,y">>], {221}]],
+            ?assertMatch({error, {limit, #{what := matrix, asked := 4294967296}}}, beamline_crystal:supercell({-1 bsl 32, 1, 1}, S)),
             ?assertMatch({ok, #{types := <<0:128>>}}, beamline_crystal:expand([<<"x,y,z+1/2">>, <<"x+1/2,y,z">>], S))
+        end},
+        {"a group by symbol, Hall symbol, number and operations is the same", fun() ->
+            S = beamline_crystal:new(#{cell => {{4, 0, 0}, {0, 4, 0}, {0, 0, 4}}, atoms => [{<<"Cu">>, {0.3, 0.6, 1}}]}),
+            {ok, #{symmetry := #{operations := Operations}} = Expected} = beamline_crystal:expand(<<"F d -3 m:2">>, S),
+            ?assertEqual(192, length(Operations)),
+            [?assertEqual({ok, maps:without([symmetry], Expected)}, without_symmetry(beamline_crystal:expand(Group, S)))
+             || Group <- [<<"Fd-3m">>, <<"-F 4vw 2vw 3">>, 227, <<"227">>, Operations]]
         end}
     ].
+
+without_symmetry({ok, S}) -> {ok, maps:without([symmetry], S)};
+without_symmetry(Error) -> Error.
 
 transforms() ->
     Salt = beamline_crystal:new(#{cell => {{4, 0, 0}, {0, 4, 0}, {0, 0, 4}}, atoms => [{<<"Na">>, {1, 0, 0}}, {<<"Cl">>, {5, -1, 0}}]}),
@@ -118,6 +159,29 @@ transforms() ->
             ?assertEqual([<<"Cl">>], beamline_crystal:symbols(beamline_crystal:delete([1], Salt))),
             ?assertEqual([<<"K">>, <<"Cl">>], beamline_crystal:symbols(beamline_crystal:substitute([1], <<"K">>, Salt))),
             ?assertEqual([<<"Na">>, <<"Cl">>, <<"Na">>, <<"Cl">>], beamline_crystal:symbols(beamline_crystal:merge(Salt, Salt)))
+        end},
+        {"what cannot be done raises badarg", fun() ->
+            [?assertError(badarg, Change()) || Change <- [
+                fun() -> beamline_crystal:transform(What, Salt) end || What <- [
+                    {rotate, {1, 2}}, {rotate, {a, 0, 0}}, {scale, 0}, {scale, -1}, {scale, x}, {scale, {1, 0, 1}}, {scale, 1.0e308},
+                    {strain, {0, 0, 0}}, {strain, {x, 0, 0, 0, 0, 0}}, {shear, {x, x, 1}}, {shear, {q, y, 1}}, {shear, {x, y, z}},
+                    {{1, 0, 0}, {0, 1, 0}, {0, 0, x}}, {{1, 0}, {0, 1}}, turn]] ++ [
+                fun() -> beamline_crystal:rattle(-1, 1, Salt) end, fun() -> beamline_crystal:rattle(0.1, seed, Salt) end,
+                fun() -> beamline_crystal:rattle(1.0e308, 1, Salt) end, fun() -> beamline_crystal:sort(w, Salt) end,
+                fun() -> beamline_crystal:delete([3], Salt) end, fun() -> beamline_crystal:substitute([0], <<"K">>, Salt) end]]
+        end},
+        {"what a change makes untrue goes", fun() ->
+            Vectors = binary:copy(<<1.0:64/float-little>>, 6),
+            Told = Salt#{forces => Vectors, velocities => Vectors, symmetry => #{operations => [<<"x,y,z">>]},
+                         info => #{<<"energy">> => -1.0, <<"name">> => <<"salt">>}},
+            [begin
+                ?assertEqual(#{<<"name">> => <<"salt">>}, maps:get(info, Changed)),
+                ?assertNot(is_map_key(symmetry, Changed))
+             end || Changed <- [beamline_crystal:transform({rotate, {0, 0, 90}}, Told), beamline_crystal:transform({scale, 1.1}, Told),
+                                beamline_crystal:delete([1], Told), beamline_crystal:substitute([1], <<"K">>, Told),
+                                beamline_crystal:merge(Told, Salt), beamline_crystal:rattle(0.1, 1, Told)]],
+            [?assertNot(is_map_key(forces, Changed)) || Changed <- [beamline_crystal:transform({scale, 1.1}, Told),
+                beamline_crystal:delete([1], Told), beamline_crystal:substitute([1], <<"K">>, Told), beamline_crystal:merge(Told, Told)]]
         end},
         {"rattle repeats itself", fun() ->
             A = beamline_crystal:rattle(0.1, 42, Salt),
@@ -141,6 +205,21 @@ files() ->
             Cut = binary:part(zlib:gzip(Text), 0, 1000),
             ?assertMatch({error, {syntax, #{offset := 1000}}}, beamline_crystal:parse(Cut))
         end},
+        {"every format is written with gzip, too", fun() ->
+            {ok, Cell} = beamline_crystal:prototype(rock_salt, [<<"Na">>, <<"Cl">>], #{a => 5.64}),
+            {ok, Large} = beamline_crystal:supercell(12, Cell), % longer than a piece
+            [begin
+                {ok, Plain} = beamline_crystal:write([S], Format),
+                {ok, Packed} = beamline_crystal:write([S], Format, #{compressed => true}),
+                ?assertEqual(Plain, zlib:gunzip(Packed)),
+                ?assertEqual(beamline_crystal:parse(Plain), beamline_crystal:parse(Packed))
+             end || S <- [Cell, Large], Format <- [cif, poscar, extxyz, lammps]],
+            {ok, Empty} = beamline_crystal:write([], extxyz, #{compressed => true}),
+            ?assertEqual(<<>>, zlib:gunzip(Empty)),
+            ?assertMatch({error, {invalid, #{field := compressed}}}, beamline_crystal:write([Cell], cif, #{compressed => 1})),
+            ?assertMatch({error, {limit, #{what := memory}}},
+                         beamline_crystal:write([Large], cif, #{compressed => true}, #{memory_limit => 400_000}))
+        end},
         {"a file that inflates without end is stopped", fun() ->
             Bomb = zlib:gzip(binary:copy(<<0>>, 50_000_000)),
             ?assertMatch({error, {limit, #{what := inflated_bytes, limit := 1000000}}},
@@ -161,7 +240,8 @@ files() ->
             Cif = <<"data_x\n_cell_length_a 4\n_cell_length_b 5\n_cell_length_c 6\n_cell_angle_beta 100\n_space_group_IT_number 14\nloop_\n"
                     "_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\nC1 .1 .2 .3\n">>,
             ?assertMatch({error, {invalid, #{field := setting}}}, beamline_crystal:parse(Cif)),
-            ?assertMatch({ok, #{structures := [#{types := <<0:128>>}]}}, beamline_crystal:parse(Cif, #{setting => <<"P 1 21/n 1">>}))
+            ?assertMatch({ok, #{structures := [#{types := <<0:128>>}]}}, beamline_crystal:parse(Cif, #{setting => <<"P 1 21/n 1">>})),
+            ?assertEqual(beamline_crystal:parse(Cif, #{setting => <<"14">>}), beamline_crystal:parse(Cif, #{setting => 14}))
         end}
     ].
 

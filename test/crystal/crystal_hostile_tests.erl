@@ -13,6 +13,7 @@ all_test_() ->
         {timeout, 60, {"huge cut-offs are refused with what was asked", fun cutoffs/0}},
         {timeout, 60, {"more atoms than allowed are refused before they are made", fun atoms/0}},
         {timeout, 60, {"compressed files that grow without end are a limit", fun bombs/0}},
+        {timeout, 60, {"atoms that are there in part are not taken for whole ones", fun in_part/0}},
         {timeout, 60, {"a memory limit is an error of each operation", fun memory/0}},
         {timeout, 60, {"whatever goes wrong, the committed version stands", fun committed/0}},
         {timeout, 60, {"configurations of any kind are an answer", fun configurations/0}}
@@ -93,6 +94,23 @@ bombs() ->
     ?assert(byte_size(Bomb) < 1_000_000),
     [?assertMatch({error, {limit, _}}, beamline_crystal:parse(Bomb, Options, Task))
      || {Options, Task} <- [{#{max_inflated => 1_000_000}, #{}}, {#{}, #{memory_limit => 1 bsl 24}}]].
+
+%% A disordered crystal has no one energy, and files without occupancies cannot hold it.
+in_part() ->
+    S = #{positions := Positions} = crystal(),
+    Half = S#{occupancies => binary:copy(<<0.5:64/float-little>>, byte_size(Positions) div 24)},
+    Computes = [energy, energy_lj, relax, trajectory, elastic, verify],
+    [?assertMatch({_, {error, {invalid, #{field := occupancies}}}}, {Name, Run(Half)})
+     || {Name, Run} <- operations(), lists:member(Name, Computes)],
+    ?assertMatch({ok, #{failed := 1, results := [{error, {invalid, #{field := occupancies}}}, {ok, _}]}},
+                 beamline_crystal:relax_batch([Half, S], ?SILICON)),
+    [?assertMatch({error, {invalid, #{field := occupancies}}}, beamline_crystal:write([Half], Format)) || Format <- [poscar, lammps]],
+    [begin
+        {ok, File} = beamline_crystal:write([Half], Format),
+        {ok, #{structures := [#{occupancies := Read}]}} = beamline_crystal:parse(File),
+        ?assertEqual(maps:get(occupancies, Half), Read)
+     end || Format <- [cif, extxyz]],
+    ?assertNotEqual(beamline_crystal_version:hash(S), beamline_crystal_version:hash(Half)).
 
 memory() ->
     {ok, Big} = beamline_crystal:supercell(12, crystal()),

@@ -74,7 +74,7 @@ bad_states_are_typed_errors_case() ->
         fun(X) -> beamline_crystal:relax(X, ?SILICON, #{level => tight}) end,
         fun(X) -> beamline_crystal:elastic(X, ?SILICON) end]].
 
-a_potential_that_diverges_gives_the_best_state_case() ->
+a_potential_that_diverges_gives_a_state_that_was_seen_case() ->
     %% only attraction: the crystal falls into itself
     Falling = #{type => stillinger_weber, parameters => #{epsilon => 2.1683, sigma => 2.0951, a => 1.8, lambda => 0.0, gamma => 1.2,
             cos_theta0 => -1 / 3, a_coefficient => 7.05, b_coefficient => 0.0, p => 4, q => 6}},
@@ -194,6 +194,14 @@ the_verdict_of_the_literature_comes_out_case() ->
         H = Run(Name, <<"Ar">>, A, ?LJ(5), 0.9),
         ?assertMatch([#{state := rolled_back, why := {gates, [elastic]}} | _], beamline_crystal_version:history(H))
      end || {Name, A} <- [{bcc, 1.24}, {sc, 1.07}]].
+
+at_the_level_none_the_gates_judge_the_structure_as_it_is_case() ->
+    Perfect = prototype(diamond, <<"Si">>, 5.43094977840521),
+    Run = fun(S) -> beamline_crystal_version:run(beamline_crystal_version:new(S), ?SILICON, #{config => #{optimization_level => none}}) end,
+    ?assertMatch([#{state := committed, structure := #{positions := Same}} | _] when Same =:= map_get(positions, Perfect),
+                 beamline_crystal_version:history(Run(Perfect))),
+    ?assertMatch([#{state := rolled_back, why := {gates, [equilibrium | _]}} | _],
+                 beamline_crystal_version:history(Run(rattled(0.05, 1, 1, Perfect)))).
 
 gates_look_at_stress_and_stiffness_where_asked_case() ->
     S = prototype(diamond, <<"Si">>, 5.5),

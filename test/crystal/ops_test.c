@@ -163,9 +163,9 @@ static void call_parse(struct bl_writer *w)
     bl_write_end(w);
 }
 
-static void call_write(struct bl_writer *w)
+static void write_call(struct bl_writer *w, bool compressed)
 {
-    bl_write_map(w, 2);
+    bl_write_map(w, compressed ? 3 : 2);
     bl_write_atom(w, "structures");
     bl_write_list(w, 2);
     write_crystal(w);
@@ -173,8 +173,15 @@ static void call_write(struct bl_writer *w)
     bl_write_end(w);
     bl_write_atom(w, "format");
     bl_write_atom(w, "extxyz");
+    if (compressed) {
+        bl_write_atom(w, "compressed");
+        bl_write_bool(w, true);
+    }
     bl_write_end(w);
 }
+
+static void call_write(struct bl_writer *w) { write_call(w, false); }
+static void call_write_packed(struct bl_writer *w) { write_call(w, true); }
 
 static void call_energy(struct bl_writer *w)
 {
@@ -267,6 +274,21 @@ static void call_expand(struct bl_writer *w)
     bl_write_end(w);
 }
 
+static void call_prototype(struct bl_writer *w)
+{
+    bl_write_map(w, 4);
+    bl_write_atom(w, "prototype");
+    bl_write_atom(w, "wurtzite");
+    bl_write_atom(w, "elements");
+    bl_write_list(w, 2);
+    bl_write_text(w, "Zn");
+    bl_write_text(w, "S");
+    bl_write_end(w);
+    bl_write_keyed_float(w, "a", 3.8);
+    bl_write_keyed_float(w, "u", 0.374);
+    bl_write_end(w);
+}
+
 static void call_supercell(struct bl_writer *w)
 {
     structure_and(w, 1, NULL);
@@ -302,11 +324,13 @@ static const struct sample_call calls[] = {
     {"crystal_elastic", call_elastic},
     {"crystal_match", call_match},
     {"crystal_expand", call_expand},
+    {"crystal_prototype", call_prototype},
     {"crystal_supercell", call_supercell},
     {"crystal_symmetry", call_symmetry},
     {"crystal_cell", call_cell},
     {"crystal_parse", call_parse},
     {"crystal_write", call_write},
+    {"crystal_write", call_write_packed},
     {"crystal_energy", call_energy},
     {"crystal_neighbours", call_neighbours},
     {"crystal_relax", call_relax},

@@ -473,6 +473,47 @@ TEST(both_code_paths_give_the_same_bits)
     }
 }
 
+/* Whatever else is asked for; and nothing else is touched. */
+static void check_wanted(struct sample *x, unsigned want, const struct bl_energies *all, bool simd)
+{
+    const size_t n = x->s.atoms;
+    double *f = malloc(n * 32), *e = f + 3 * n;
+    struct bl_engine *engine;
+    struct bl_error err;
+    bl_engine_allow_simd(simd);
+    REQUIRE(OK(bl_engine_new(NULL, &x->s, &x->p, NULL, &engine, &err)));
+    bl_engine_allow_simd(true);
+    for (size_t i = 0; i < 4 * n; i++) f[i] = 7;
+    struct bl_energies got = {.energy = 7, .virial = {7, 7, 7, 7, 7, 7}, .forces = f, .atom_energies = e};
+    REQUIRE(OK(bl_engine_compute(NULL, engine, x->s.positions, want, &got, &err)));
+    bl_engine_free(engine);
+    CHECK_NEAR(got.energy, want & BL_WANT_ENERGY ? all->energy : 7, 0);
+    for (size_t k = 0; k < 6; k++) CHECK_NEAR(got.virial[k], want & BL_WANT_VIRIAL ? all->virial[k] : 7, 0);
+    for (size_t i = 0; i < 3 * n; i++) CHECK_NEAR(f[i], want & BL_WANT_FORCES ? all->forces[i] : 7, 0);
+    for (size_t i = 0; i < n; i++) CHECK_NEAR(e[i], want & BL_WANT_ATOM_ENERGIES ? all->atom_energies[i] : 7, 0);
+    free(f);
+}
+
+TEST(each_quantity_is_the_same_bits_whatever_else_is_asked_for)
+{
+    const unsigned everything = BL_WANT_FORCES | BL_WANT_ENERGY | BL_WANT_VIRIAL | BL_WANT_ATOM_ENERGIES;
+    uint64_t seed = bl_test_seed();
+    for (int kind = 0; kind < SAMPLES; kind++) {
+        struct sample x;
+        struct bl_engine *engine;
+        struct bl_error err;
+        make_sample(&x, kind, &seed);
+        struct bl_energies all = {.forces = malloc(x.s.atoms * 32)};
+        all.atom_energies = all.forces + 3 * x.s.atoms;
+        REQUIRE(OK(bl_engine_new(NULL, &x.s, &x.p, NULL, &engine, &err)));
+        REQUIRE(OK(bl_engine_compute(NULL, engine, x.s.positions, everything, &all, &err)));
+        bl_engine_free(engine);
+        for (unsigned want = 0; want <= everything; want++) check_wanted(&x, want, &all, want % 2 == 0);
+        free(all.forces);
+        bl_structure_clear(&x.s);
+    }
+}
+
 struct threaded {
     struct sample *x;
     double *f;
@@ -598,6 +639,39 @@ static enum bl_status new_engine(const struct bl_structure *s, const struct bl_p
     const enum bl_status status = bl_engine_new(NULL, s, p, NULL, &e, err);
     if (status == BL_OK) bl_engine_free(e);
     return status;
+}
+
+TEST(an_atom_that_is_there_in_part_has_no_energy)
+{
+    const struct bl_potential p = lennard_jones(&lj_reduced);
+    struct bl_structure s;
+    struct bl_engine *e;
+    struct bl_error err;
+    cubic(&s, NULL, "Ar", 1.6, 2, fcc_basis, 4);
+    REQUIRE(OK(bl_structure_add(&s, &s.occupancies, 1, sizeof(double), &err)));
+    for (size_t i = 0; i < s.atoms; i++) s.occupancies[i] = i == 4 ? 0.99 : 1; /* whole, within its uncertainty */
+    REQUIRE(OK(bl_engine_new(NULL, &s, &p, NULL, &e, &err)));
+    bl_engine_free(e);
+    s.occupancies[3] = 0.5;
+    CHECK_INT(bl_engine_new(NULL, &s, &p, NULL, &e, &err), BL_INVALID);
+    CHECK_TEXT(err.subject, "occupancies");
+    bl_structure_clear(&s);
+}
+
+TEST(a_built_in_set_serves_its_elements_only)
+{
+    const struct bl_potential sw = {.type = BL_POTENTIAL_STILLINGER_WEBER, .set = "silicon"};
+    struct bl_structure s;
+    struct bl_engine *e;
+    struct bl_error err;
+    cubic(&s, NULL, "Si", 5.431, 1, diamond_basis, 8);
+    const struct bl_potential numbers = silicon();
+    CHECK_NEAR(evaluate(NULL, &s, &sw, NULL).energy, evaluate(NULL, &s, &numbers, NULL).energy, 0);
+    bl_structure_clear(&s);
+    cubic(&s, NULL, "Cu", 3.61, 1, fcc_basis, 4);
+    CHECK_INT(bl_engine_new(NULL, &s, &sw, NULL, &e, &err), BL_INVALID);
+    CHECK_TEXT(err.subject, "species");
+    bl_structure_clear(&s);
 }
 
 TEST(parameters_are_checked)

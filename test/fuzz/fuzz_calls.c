@@ -272,13 +272,22 @@ static void put_group(struct bl_writer *w, struct bl_fuzz *in)
     bl_write_end(w);
 }
 
+static void put_elements(struct bl_writer *w, struct bl_fuzz *in)
+{
+    static const char *const symbols[] = {"Cu", "O", "Ti", ""};
+    const size_t count = bl_fuzz_byte(in) % 5;
+    bl_write_list(w, count);
+    for (size_t i = 0; i < count; i++) bl_write_text(w, symbols[bl_fuzz_byte(in) % 4]);
+    bl_write_end(w);
+}
+
 /* Text for the readers and what a writer may be told is left to the other targets. */
 static const char *const keys[] = {
     "structure", "potential", "other", "structures", "matrix", "setting", "kind", "level", "method", "cell", "stress",
     "fmax", "smax", "pressure", "max_move", "max_steps", "cutoff", "forces", "virial", "atom_energies", "symprec",
     "tolerance", "strain_tolerance", "mirror", "strain", "elastic", "clamped_only", "energy_before",
     "reference_energy", "energy_tolerance", "min_distance", "stability_threshold", "format", "dt", "steps",
-    "temperature", "seed",
+    "temperature", "seed", "prototype", "elements", "a", "c", "c_over_a", "u",
 };
 enum { KEYS = sizeof keys / sizeof *keys };
 
@@ -294,6 +303,8 @@ static void put_value(struct bl_writer *w, struct bl_fuzz *in, const char *key)
         bl_write_end(w);
     } else if (strcmp(key, "matrix") == 0) put_matrix(w, in);
     else if (strcmp(key, "setting") == 0) put_group(w, in);
+    else if (strcmp(key, "prototype") == 0) PUT_CHOICE(w, in, "fcc", "rutile", "wurtzite", "l1_0", "spinel", "other");
+    else if (strcmp(key, "elements") == 0) put_elements(w, in);
     else if (strcmp(key, "kind") == 0) PUT_CHOICE(w, in, "primitive", "conventional", "niggli");
     else if (strcmp(key, "level") == 0) PUT_CHOICE(w, in, "none", "fast", "default", "tight", "search");
     else if (strcmp(key, "method") == 0) PUT_CHOICE(w, in, "auto", "fire", "lbfgs", "cg");
@@ -312,6 +323,7 @@ static uint64_t needed(const char *op)
     } needs[] = {{"crystal_relax_batch", {"structures", "potential"}}, {"crystal_match", {"structure", "other"}},
                  {"crystal_expand", {"structure", "setting"}},         {"crystal_supercell", {"structure", "matrix"}},
                  {"crystal_write", {"structures", "format"}},          {"crystal_neighbours", {"structure", "cutoff"}},
+                 {"crystal_prototype", {"prototype", "elements", "a"}},
                  {"crystal_symmetry", {"structure"}},                  {"crystal_cell", {"structure", "kind"}},
                  {"crystal_trajectory", {"structure", "potential", "steps"}}, {"crystal_", {"structure", "potential"}}};
     size_t i = 0;

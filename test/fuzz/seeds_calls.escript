@@ -26,6 +26,7 @@ calls() ->
      {crystal_write, #{structures => [silicon()], format => cif, symmetry => true}},
      {crystal_symmetry, #{structure => silicon(), symprec => 1.0e-3}},
      {crystal_cell, #{structure => silicon(), kind => niggli}},
+     {crystal_prototype, #{prototype => rutile, elements => [<<"Ti">>, <<"O">>], a => 4.59, c_over_a => 0.644, u => 0.305}},
      {crystal_expand, #{structure => silicon(), setting => <<"F d -3 m:1">>}},
      {crystal_expand, #{structure => silicon(), setting => [<<"x,y,z">>, <<"-x,y,-z+1/2">>], tolerance => 0.1}},
      {crystal_supercell, #{structure => silicon(), matrix => {{1, 1, 0}, {0, 2, 0}, {0, 0, -1}}}},

@@ -26,13 +26,17 @@ struct z_state {
     int data_type;
     unsigned long adler, reserved;
 };
-enum { Z_OK = 0, Z_STREAM_END = 1, Z_MEM_ERROR = -4, Z_BUF_ERROR = -5, WINDOW_GZIP = 15 + 16 };
+enum { Z_OK = 0, Z_STREAM_END = 1, Z_MEM_ERROR = -4, Z_BUF_ERROR = -5, WINDOW_GZIP = 15 + 16, Z_FINISH = 4, Z_DEFLATED = 8 };
 
 struct zlib {
     int (*inflate_init)(struct z_state *z, int window_bits, const char *version, int size);
     int (*inflate)(struct z_state *z, int flush);
     int (*inflate_reset)(struct z_state *z);
     int (*inflate_end)(struct z_state *z);
+    int (*deflate_init)(struct z_state *z, int level, int method, int window_bits, int memory_level, int strategy, const char *version,
+                        int size);
+    int (*deflate)(struct z_state *z, int flush);
+    int (*deflate_end)(struct z_state *z);
     const char *(*version)(void);
     bool here;
 };
@@ -52,11 +56,24 @@ static void open_zlib(void)
     find(library, "inflate", &zlib.inflate);
     find(library, "inflateReset", &zlib.inflate_reset);
     find(library, "inflateEnd", &zlib.inflate_end);
+    find(library, "deflateInit2_", &zlib.deflate_init);
+    find(library, "deflate", &zlib.deflate);
+    find(library, "deflateEnd", &zlib.deflate_end);
     find(library, "zlibVersion", &zlib.version);
-    zlib.here = zlib.inflate_init && zlib.inflate && zlib.inflate_reset && zlib.inflate_end && zlib.version;
+    zlib.here = zlib.inflate_init && zlib.inflate && zlib.inflate_reset && zlib.inflate_end && zlib.version &&
+                zlib.deflate_init && zlib.deflate && zlib.deflate_end;
 }
 
-static void *allocate(void *opaque, unsigned items, unsigned size) { return bl_alloc_array(opaque, items, size, NULL); }
+/* Whose memory, and what to tell when there is none. */
+struct lender {
+    struct bl_quota *quota;
+    struct bl_error *err;
+};
+static void *allocate(void *opaque, unsigned items, unsigned size)
+{
+    const struct lender *lender = opaque;
+    return bl_alloc_array(lender->quota, items, size, lender->err);
+}
 static void release(void *opaque, void *p)
 {
     (void)opaque;
@@ -116,7 +133,7 @@ static enum bl_status inflate_all(struct bl_ctx *ctx, struct z_state *z, struct 
             if (!another_member(in)) break;
             zlib.inflate_reset(z);
         } else if (result == Z_MEM_ERROR) {
-            return bl_fail(err, BL_NO_MEMORY);
+            return bl_alloc_status(err);
         } else if (result != Z_OK && result != Z_BUF_ERROR) {
             return bl_fail_syntax_at(err, in->at, "sound gzip data: %s", z->msg ? z->msg : "the data are broken");
         } else if (in->at == in->len && z->avail_out > 0) {
@@ -133,12 +150,54 @@ enum bl_status bl_gunzip(struct bl_ctx *ctx, const char *data, size_t len, size_
     if (!err) err = &local;
     pthread_once(&zlib_once, open_zlib);
     if (!zlib.here) return bl_fail_unsupported(err, "zlib");
-    struct z_state z = {.zalloc = allocate, .zfree = release, .opaque = bl_ctx_quota(ctx)};
-    if (zlib.inflate_init(&z, WINDOW_GZIP, zlib.version(), (int)sizeof z) != Z_OK) return bl_fail(err, BL_NO_MEMORY);
+    struct lender lender = {bl_ctx_quota(ctx), err};
+    struct z_state z = {.zalloc = allocate, .zfree = release, .opaque = &lender};
+    if (zlib.inflate_init(&z, WINDOW_GZIP, zlib.version(), (int)sizeof z) != Z_OK) return bl_alloc_status(err);
     struct source in = {data, len, 0};
     const size_t before = out->len;
     const enum bl_status status = inflate_all(ctx, &z, &in, limit, out, err);
     zlib.inflate_end(&z);
+    if (status != BL_OK) out->len = before;
+    return status;
+}
+
+/* ---- the other way ------------------------------------------------------------------------ */
+
+enum { PIECE = 1 << 14, LEVEL = 6, MEMORY_LEVEL = 8 }; /* half a millisecond to deflate */
+
+static enum bl_status deflate_all(struct bl_ctx *ctx, struct z_state *z, struct source *in, struct bl_buffer *out, struct bl_error *err)
+{
+    for (int result = Z_OK; result != Z_STREAM_END;) {
+        enum bl_status status = bl_ctx_check(ctx, err);
+        if (status == BL_OK) status = make_room(out, 0, SIZE_MAX - 2 * CHUNK, err);
+        if (status != BL_OK) return status;
+        const size_t some = in->len - in->at < PIECE ? in->len - in->at : PIECE;
+        z->next_in = (const unsigned char *)in->data + in->at;
+        z->avail_in = (unsigned)some;
+        z->next_out = (unsigned char *)out->data + out->len;
+        z->avail_out = CHUNK;
+        result = zlib.deflate(z, in->at + some == in->len ? Z_FINISH : 0);
+        in->at += some - z->avail_in;
+        out->len += CHUNK - z->avail_out;
+        if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR) return bl_alloc_status(err);
+    }
+    return BL_OK;
+}
+
+enum bl_status bl_gzip(struct bl_ctx *ctx, const char *data, size_t len, struct bl_buffer *out, struct bl_error *err)
+{
+    struct bl_error local;
+    if (!err) err = &local;
+    pthread_once(&zlib_once, open_zlib);
+    if (!zlib.here) return bl_fail_unsupported(err, "zlib");
+    struct lender lender = {bl_ctx_quota(ctx), err};
+    struct z_state z = {.zalloc = allocate, .zfree = release, .opaque = &lender};
+    if (zlib.deflate_init(&z, LEVEL, Z_DEFLATED, WINDOW_GZIP, MEMORY_LEVEL, 0, zlib.version(), (int)sizeof z) != Z_OK)
+        return bl_alloc_status(err);
+    struct source in = {len > 0 ? data : "", len, 0};
+    const size_t before = out->len;
+    const enum bl_status status = deflate_all(ctx, &z, &in, out, err);
+    zlib.deflate_end(&z);
     if (status != BL_OK) out->len = before;
     return status;
 }
