@@ -231,7 +231,8 @@ plain_terms_without_a_place_are_refused_test_() ->
         {#{a => {token, <<"\n">>}}, [<<"a">>]}]]
     ++ [?_assertError(badarg, beamline_sfv:to_list([self()])), ?_assertError(badarg, beamline_sfv:to_dictionary([a])),
         ?_assertError(badarg, beamline_sfv:to_list([1 | 2])), ?_assertError(badarg, beamline_sfv:to_dictionary(#{1 => 2})),
-        ?_assertError(badarg, beamline_sfv:to_dictionary([{<<1:3>>, 1}])), ?_assertError(badarg, beamline_sfv:from_map([])), ?_assertError(badarg, beamline_sfv:to_dictionary(1)),
+        ?_assertError(badarg, beamline_sfv:to_dictionary([{<<1:3>>, 1}])), ?_assertError(badarg, beamline_sfv:from_map([])),
+        ?_assertError(badarg, beamline_sfv:to_dictionary(1)),
         ?_assertEqual({ok, {item, {string, <<"chars">>}, []}}, beamline_sfv:to_item("chars"))].
 
 the_order_of_plain_pairs_is_kept_test() ->
