@@ -80,6 +80,19 @@ static struct bl_token leading_letters(const char *p, size_t len)
     return (struct bl_token){p, n};
 }
 
+/* Labels in capitals as organic chemists give them, where the second letter counts: alpha carbons, hydrogens of oxygen,
+ * nitrogens of pyrroles. "CU1", "FE1" and "SI1" are none of these. */
+static bool may_count(const char *p)
+{
+    static const struct {
+        char element;
+        const char *counts;
+    } organic[] = {{'C', "ADEFMNO"}, {'H', "EFGOS"}, {'N', "ABDEHOP"}, {'O', "GS"}};
+    for (size_t i = 0; i < sizeof organic / sizeof *organic; i++)
+        if (p[0] == organic[i].element) return strchr(organic[i].counts, p[1]) != NULL;
+    return false;
+}
+
 /* How many letters of a type symbol or label are its element: 2, 1 or 0. "Cl1", "CL1" and "cl1" are
  * chlorine; in labels, where "CA1" may be a carbon, the formula decides. */
 static size_t element_letters(const struct cif_reading *c, struct bl_token word, bool is_label)
@@ -88,8 +101,7 @@ static size_t element_letters(const struct cif_reading *c, struct bl_token word,
     if (!is_label) return two && (word.len == 2 || !one || islower((unsigned char)word.p[1])) ? 2 : one ? 1 : two ? 2 : 0;
     if (!two || !one) return two ? 2 : one ? 1 : 0;
     if (c->formula_elements[0] && (c->formula_elements[two] || c->formula_elements[one])) return c->formula_elements[two] ? 2 : 1;
-    const bool halogen = two == 17 || two == 35; /* "CL1", "BR1" are seldom carbon and boron */
-    return islower((unsigned char)word.p[1]) || halogen ? 2 : 1;
+    return islower((unsigned char)word.p[1]) || !may_count(word.p) ? 2 : 1;
 }
 
 /* The oxygen of water, as mineralogists label it: "Wat1", and "WA2" where there is no tungsten. */

@@ -184,6 +184,20 @@ TEST(elements_come_from_types_or_labels)
     }
 }
 
+TEST(labels_in_capitals_are_metals_unless_an_organic_label_looks_so)
+{
+    static const char *const rows[][2] = {{"FE1", "Fe"}, {"CU2", "Cu"}, {"SI", "Si"}, {"NI1", "Ni"}, {"CA1", "C"}, {"HO2", "H"},
+                                          {"NB3", "N"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[600];
+        snprintf(text, sizeof text, "data_x\n" CUBE("9") "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n"
+                 "_atom_site_fract_z\n%s 0 0 0\n", rows[i][0]);
+        const struct bl_structure *s = read_ok(text);
+        CHECK_TEXT(s->species[s->types[0]], rows[i][1]);
+        done();
+    }
+}
+
 TEST(cartesian_positions_and_molecules_are_read)
 {
 #define CARTESIAN "loop_\n_atom_site_label\n_atom_site_Cartn_x\n_atom_site_Cartn_y\n_atom_site_Cartn_z\nC1 1 2 3\n"
