@@ -38,8 +38,6 @@ static struct {
     struct spg_dataset *(*get_dataset)(const double lattice[3][3], const double positions[][3], const int types[], int count,
                                        double symprec);
     void (*free_dataset)(struct spg_dataset *dataset);
-    int (*standardize)(double lattice[3][3], double positions[][3], int types[], int count, int to_primitive, int no_idealize,
-                       double symprec);
     int (*niggli)(double lattice[3][3], double symprec);
     bool here;
 } spglib;
@@ -58,9 +56,8 @@ static void open_spglib(void)
     for (size_t i = 0; !library && i < sizeof names / sizeof *names; i++) library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
     find(library, "spg_get_dataset", &spglib.get_dataset);
     find(library, "spg_free_dataset", &spglib.free_dataset);
-    find(library, "spg_standardize_cell", &spglib.standardize);
     find(library, "spg_niggli_reduce", &spglib.niggli);
-    spglib.here = spglib.get_dataset && spglib.free_dataset && spglib.standardize && spglib.niggli;
+    spglib.here = spglib.get_dataset && spglib.free_dataset && spglib.niggli;
 }
 
 /* ---- what goes in -------------------------------------------------------------------- */
@@ -184,6 +181,15 @@ static bool translations_are_small(const struct spg_dataset *d)
     return small;
 }
 
+static struct spg_dataset *get_dataset(const struct cell *c, double symprec, struct bl_error *err)
+{
+    struct spg_dataset *d = spglib.get_dataset(c->lattice, c->positions, c->types, c->count, symprec);
+    if (d && d->n_atoms == c->count && d->spacegroup_number > 0 && translations_are_small(d)) return d;
+    if (d) spglib.free_dataset(d);
+    bl_fail_invalid(err, "structure", "spglib finds no space group: atoms may be too close to each other");
+    return NULL;
+}
+
 enum bl_status bl_symmetry_find(struct bl_ctx *ctx, const struct bl_structure *s, double symprec, struct bl_symmetry_found *out,
                                 struct bl_error *err)
 {
@@ -193,11 +199,8 @@ enum bl_status bl_symmetry_find(struct bl_ctx *ctx, const struct bl_structure *s
     enum bl_status status = check_symprec(symprec, err);
     if (status == BL_OK) status = cell_init(ctx, s, 1, &c, err);
     if (status != BL_OK) return status;
-    struct spg_dataset *d = spglib.get_dataset(c.lattice, c.positions, c.types, c.count, symprec);
-    if (!d || d->n_atoms != c.count || d->spacegroup_number < 1 || !translations_are_small(d))
-        status = bl_fail_invalid(err, "structure", "spglib finds no space group: atoms may be too close to each other");
-    else
-        status = copy_found(d, bl_ctx_quota(ctx), out, err);
+    struct spg_dataset *d = get_dataset(&c, symprec, err);
+    status = d ? copy_found(d, bl_ctx_quota(ctx), out, err) : err->status;
     if (d) spglib.free_dataset(d);
     cell_clear(&c);
     return status;
@@ -241,45 +244,117 @@ static enum bl_status fill(const struct bl_structure *s, const struct cell *c, s
     return status;
 }
 
-/* The same atoms in the fractions of another cell of the same lattice. */
-static bool to_niggli(struct cell *c, double symprec)
+/* Not by spg_standardize_cell: where atoms do not fit the centring within symprec, 2.0.2 reads through a null pointer.
+ * `copies`: how many atoms of the cell are one of the primitive cell; of each class of `mapping` the first one stays. */
+static enum bl_status keep_first(struct cell *c, const int *mapping, size_t copies, struct bl_quota *quota, struct bl_error *err)
+{
+    const size_t n = (size_t)c->count, classes = n / copies;
+    uint32_t *seen = bl_alloc_array(quota, classes + 1, sizeof *seen, err);
+    if (!seen) return bl_alloc_status(err);
+    memset(seen, 0, (classes + 1) * sizeof *seen);
+    bool fits = classes * copies == n;
+    size_t kept = 0;
+    for (size_t i = 0; fits && i < n; i++) {
+        fits = mapping[i] >= 0 && (size_t)mapping[i] < classes && seen[mapping[i]] < copies;
+        if (!fits || seen[mapping[i]]++ > 0) continue;
+        memmove(c->positions[kept], c->positions[i], sizeof c->positions[0]);
+        c->types[kept++] = c->types[i];
+    }
+    bl_free(seen);
+    c->count = (int)kept;
+    return fits ? BL_OK : bl_fail_invalid(err, "structure", "the atoms do not fit the centring that spglib finds");
+}
+
+/* The vectors of `lattice`; atoms stay where they are. */
+static bool change_lattice(struct cell *c, double lattice[3][3])
 {
     struct bl_structure from = {.pbc = {true, true, true}}, to = from;
     struct bl_lattice old, new;
     for (int i = 0; i < 3; i++)
-        for (int k = 0; k < 3; k++) from.cell[i][k] = c->lattice[k][i];
-    if (!spglib.niggli(c->lattice, symprec)) return false;
-    for (int i = 0; i < 3; i++)
-        for (int k = 0; k < 3; k++) to.cell[i][k] = c->lattice[k][i];
+        for (int k = 0; k < 3; k++) {
+            from.cell[i][k] = c->lattice[k][i];
+            to.cell[i][k] = lattice[k][i];
+        }
     if (bl_lattice_init(&old, &from, NULL) != BL_OK || bl_lattice_init(&new, &to, NULL) != BL_OK) return false;
     for (int i = 0; i < c->count; i++) {
         double r[3];
         bl_lattice_cartesian(&old, c->positions[i], r);
         bl_lattice_fractional(&new, r, c->positions[i]);
     }
+    memcpy(c->lattice, lattice, sizeof c->lattice);
     return true;
+}
+
+/* The standard cell, with standard axes and origin. */
+static enum bl_status to_conventional(struct cell *c, const struct spg_dataset *d, size_t room, struct bl_error *err)
+{
+    if (d->n_std_atoms < 1 || (size_t)d->n_std_atoms > room) return bl_fail_invalid(err, "structure", "spglib finds no standard cell");
+    memcpy(c->lattice, d->std_lattice, sizeof c->lattice);
+    memcpy(c->positions, d->std_positions, (size_t)d->n_std_atoms * sizeof c->positions[0]);
+    memcpy(c->types, d->std_types, (size_t)d->n_std_atoms * sizeof c->types[0]);
+    c->count = d->n_std_atoms;
+    return BL_OK;
+}
+
+/* Of the standard cell; vectors as in spglib's documentation (and International Tables A, table 3.1.2.2): R is obverse. */
+static enum bl_status to_primitive(struct cell *c, const struct spg_dataset *d, struct bl_quota *quota, struct bl_error *err)
+{
+    static const struct {
+        char letter;
+        uint8_t copies;
+        int8_t sixths[3][3]; /* columns: the primitive vectors in units of the standard ones */
+    } centrings[] = {{'A', 2, {{6, 0, 0}, {0, 3, -3}, {0, 3, 3}}},      {'C', 2, {{3, 3, 0}, {-3, 3, 0}, {0, 0, 6}}},
+                     {'I', 2, {{-3, 3, 3}, {3, -3, 3}, {3, 3, -3}}},    {'F', 4, {{0, 3, 3}, {3, 0, 3}, {3, 3, 0}}},
+                     {'R', 3, {{4, -2, -2}, {2, 2, -4}, {2, 2, 2}}}};
+    for (size_t n = 0; n < sizeof centrings / sizeof *centrings; n++) {
+        if (centrings[n].letter != d->international_symbol[0]) continue;
+        double lattice[3][3];
+        for (int i = 0; i < 3; i++)
+            for (int k = 0; k < 3; k++) {
+                lattice[i][k] = 0;
+                for (int m = 0; m < 3; m++) lattice[i][k] += c->lattice[i][m] * centrings[n].sixths[m][k] / 6.0;
+            }
+        const enum bl_status status = keep_first(c, d->std_mapping_to_primitive, centrings[n].copies, quota, err);
+        if (status != BL_OK) return status;
+        return change_lattice(c, lattice) ? BL_OK : bl_fail_invalid(err, "cell", "spglib's standard cell is flat");
+    }
+    return BL_OK;
+}
+
+/* Of the structure as it is, not of the standard cell. */
+static enum bl_status to_niggli(struct cell *c, const struct spg_dataset *d, double symprec, struct bl_quota *quota, struct bl_error *err)
+{
+    double lattice[3][3];
+    int classes = 0;
+    for (int i = 0; i < c->count; i++) classes = d->mapping_to_primitive[i] >= classes ? d->mapping_to_primitive[i] + 1 : classes;
+    const size_t copies = classes > 0 && classes <= c->count ? (size_t)(c->count / classes) : 1;
+    enum bl_status status = keep_first(c, d->mapping_to_primitive, copies, quota, err);
+    if (status != BL_OK) return status;
+    memcpy(lattice, d->primitive_lattice, sizeof lattice);
+    if (spglib.niggli(lattice, symprec) && change_lattice(c, lattice)) return BL_OK;
+    return bl_fail_invalid(err, "cell", "spglib finds no Niggli cell");
 }
 
 enum bl_status bl_symmetry_cell(struct bl_ctx *ctx, const struct bl_structure *s, enum bl_cell_kind kind, double symprec,
                                 struct bl_structure *out, struct bl_error *err)
 {
+    enum { SPARE = 4 };
+    struct bl_quota *quota = bl_ctx_quota(ctx);
     struct bl_error local;
     struct cell c;
     struct bl_structure made;
     if (!err) err = &local;
     enum bl_status status = check_symprec(symprec, err);
-    if (status == BL_OK) status = cell_init(ctx, s, 4, &c, err);
+    if (status == BL_OK) status = cell_init(ctx, s, SPARE, &c, err);
     if (status != BL_OK) return status;
-    const int count = spglib.standardize(c.lattice, c.positions, c.types, c.count, kind != BL_CELL_CONVENTIONAL, kind == BL_CELL_NIGGLI,
-            symprec);
-    bl_structure_init(&made, bl_ctx_quota(ctx));
-    if (count < 1) {
-        status = bl_fail_invalid(err, "structure", "spglib finds no standard cell: atoms may be too close to each other");
-    } else {
-        c.count = count;
-        if (kind == BL_CELL_NIGGLI && !to_niggli(&c, symprec)) status = bl_fail_invalid(err, "cell", "spglib finds no Niggli cell");
-    }
+    struct spg_dataset *d = get_dataset(&c, symprec, err);
+    bl_structure_init(&made, quota);
+    status = d ? BL_OK : err->status;
+    if (status == BL_OK && kind == BL_CELL_NIGGLI) status = to_niggli(&c, d, symprec, quota, err);
+    if (status == BL_OK && kind != BL_CELL_NIGGLI) status = to_conventional(&c, d, SPARE * s->atoms, err);
+    if (status == BL_OK && kind == BL_CELL_PRIMITIVE) status = to_primitive(&c, d, quota, err);
     if (status == BL_OK) status = fill(s, &c, &made, err);
+    if (d) spglib.free_dataset(d);
     cell_clear(&c);
     if (status != BL_OK) bl_structure_clear(&made);
     else *out = made;

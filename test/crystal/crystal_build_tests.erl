@@ -90,6 +90,38 @@ a_search_for_symmetry_does_not_keep_its_caller_test_() ->
         ?assertEqual({error, {limit, #{what => atoms, limit => 20000, asked => 23328}}}, beamline_crystal:standard_cell(niggli, TooLarge))
     end}.
 
+%% General positions in a group of each centring, given as a sheared supercell of the crystal that was turned and shifted.
+standard_cells_of_each_centring_test_() ->
+    {timeout, 60, fun() ->
+        beamline_test:start(),
+        Unit = #{cell => {{5.1, 0.0, 0.0}, {0.0, 6.2, 0.0}, {0.0, 0.0, 7.3}}},
+        Cube = #{cell => {{6.0, 0.0, 0.0}, {0.0, 6.0, 0.0}, {0.0, 0.0, 6.0}}},
+        Hexagonal = #{cell => {{6.0, 0.0, 0.0}, {-3.0, 3.0 * math:sqrt(3), 0.0}, {0.0, 0.0, 9.0}}},
+        [standard_cells(Number, Copies, Cell) || {Number, Copies, Cell} <- [{16, 1, Unit}, {5, 2, Unit}, {38, 2, Unit}, {22, 4, Unit},
+            {23, 2, Unit}, {97, 2, Cube#{cell => {{5.1, 0.0, 0.0}, {0.0, 5.1, 0.0}, {0.0, 0.0, 7.3}}}}, {155, 3, Hexagonal},
+            {196, 4, Cube}, {197, 2, Cube}]]
+    end}.
+
+standard_cells(Number, Copies, #{cell := {{A, _, _} = Va, Vb, {_, _, C} = Vc}}) ->
+    Asymmetric = beamline_crystal:new(#{cell => {Va, Vb, Vc}, atoms => [{<<"Si">>, {0.113 * A, 0.171 * A, 0.237 * C}},
+        {<<"C">>, {0.31 * A, 0.043 * A, 0.391 * C}}, {<<"O">>, {0.21 * A, 0.28 * A, 0.083 * C}}]}),
+    {ok, Whole} = beamline_crystal:expand(Number, Asymmetric),
+    {ok, Large} = beamline_crystal:supercell({{1, 1, 0}, {0, 1, 0}, {0, 1, 2}}, Whole),
+    Turned = beamline_crystal:transform({rotate, {10, 20, 40}}, Large),
+    case beamline_crystal:symmetry(Turned) of
+        {error, {unsupported, spglib}} ->
+            beamline_test:skip("spglib is not installed");
+        {ok, #{number := Number}} ->
+            Atoms = beamline_crystal:number_of_atoms(Whole),
+            [begin
+                 {ok, Cell} = beamline_crystal:standard_cell(Kind, Turned),
+                 ?assertEqual({Number, Kind, N}, {Number, Kind, beamline_crystal:number_of_atoms(Cell)}),
+                 ?assertEqual(N * 1000, round(1000 * Atoms * beamline_crystal:volume(Cell) / beamline_crystal:volume(Whole))),
+                 ?assertMatch({ok, #{number := Number}}, beamline_crystal:symmetry(Cell)),
+                 ?assertMatch({ok, #{rmsd := R}} when R < 1.0e-4, beamline_crystal:match(Cell, Turned))
+             end || {Kind, N} <- [{conventional, Atoms}, {primitive, Atoms div Copies}, {niggli, Atoms div Copies}]]
+    end.
+
 shells(_, []) -> ok;
 shells(S, Shells) ->
     {_, Last} = lists:last(Shells),
