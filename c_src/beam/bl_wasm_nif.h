@@ -49,8 +49,6 @@ struct wasm_guest {
     ErlNifPid watched; /* of whoever has the guest; so below */
     ErlNifMonitor monitor;
     bool watching;
-    uint64_t left;     /* ticks, when its last slice gave the scheduler back */
-    uint64_t slice_ns; /* how long the next one may be */
 };
 
 /* An instance; watches its owner. */

@@ -10,8 +10,6 @@
 
 enum {
     SLICE_NS = 120000,
-    SLICE_MOST_NS = 480000, /* of a guest that nobody wants to have the scheduler from */
-    ALONE_NS = 3000,        /* between two slices, when nothing else ran */
     DIRTY_SLICE_NS = 1000000,
     DIRTY_SLICES = 5,      /* before it queues again */
     LONG_SLICES = 3,       /* above 1 ms in one call: the rest of it runs on dirty schedulers */
@@ -82,7 +80,6 @@ static ERL_NIF_TERM imported(ErlNifEnv *env, struct wasm_guest *guest, unsigned 
     const ERL_NIF_TERM args = wasm_make_values(env, guest, s->types, s->params, g->import_values, flags);
     const ERL_NIF_TERM answer =
         enif_make_tuple4(env, am.import_, enif_make_uint64(env, g->token), enif_make_uint(env, g->import->id), args);
-    guest->slice_ns = SLICE_NS;
     watch_caller(env, guest);
     charge(env, g);
     bl_wasm_call_settle(g, 0);
@@ -119,21 +116,12 @@ static ERL_NIF_TERM go_on(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_guest
     const ERL_NIF_TERM argv[3] = {handle, enif_make_uint64(env, g->call_number), enif_make_uint(env, flags)};
     enif_consume_timeslice(env, 100);
     g->ticks = 0;
-    guest->left = bl_wasm_ticks();
     bl_wasm_leave(g, BL_WASM_YIELDED); /* from here on it is anybody's */
     return enif_schedule_nif(env, "call", dirty ? ERL_NIF_DIRTY_JOB_CPU_BOUND : 0, dirty ? step_dirty : step_normal, 3, argv);
 }
 
 /* Version 45 charges nothing for bulk instructions, so nothing tells that a large one comes. */
 static bool all_may_be_heavy(void) { return bl_wasmtime_loaded()->major == 45; }
-
-/* A slice makes others wait, and costs some 4 us of cold caches: it becomes longer while there are no others. */
-static void set_slice(struct wasm_guest *guest)
-{
-    const uint64_t longer = 2 * guest->slice_ns;
-    const bool alone = bl_wasm_ticks_ns(bl_wasm_ticks() - guest->left) < ALONE_NS;
-    guest->slice_ns = !alone ? SLICE_NS : longer < SLICE_MOST_NS ? longer : SLICE_MOST_NS;
-}
 
 static ERL_NIF_TERM run_slice(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_guest *guest, unsigned flags)
 {
@@ -143,7 +131,7 @@ static ERL_NIF_TERM run_slice(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_g
         g->heavy = true;
         return go_on(env, handle, guest, flags, false);
     }
-    const enum bl_wasm_event event = bl_wasm_call_slice(g, guest->slice_ns);
+    const enum bl_wasm_event event = bl_wasm_call_slice(g, SLICE_NS);
     if (event == BL_WASM_RETURN) return returned(env, guest, flags);
     if (event == BL_WASM_IMPORT) return imported(env, guest, flags);
     const uint64_t now = bl_now_ns();
@@ -179,11 +167,8 @@ static ERL_NIF_TERM step(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[], bo
     if (!in || !enif_get_uint64(env, argv[1], &number) || !enif_get_uint(env, argv[2], &flags)) return enif_make_badarg(env);
     struct bl_wasm_guest *g = in->guest->core;
     const bool taken = bl_wasm_take(g, BL_WASM_YIELDED);
-    if (taken && g->call_number == number) {
-        if (dirty) return run_dirty(env, argv[0], in->guest, flags);
-        set_slice(in->guest);
-        return run_slice(env, argv[0], in->guest, flags);
-    }
+    if (taken && g->call_number == number)
+        return dirty ? run_dirty(env, argv[0], in->guest, flags) : run_slice(env, argv[0], in->guest, flags);
     if (taken) bl_wasm_leave(g, BL_WASM_YIELDED); /* it is another call's already */
     if (!taken && __atomic_load_n(&g->call_number, __ATOMIC_SEQ_CST) == number) /* somebody is looking in */
         return enif_schedule_nif(env, "call", dirty ? ERL_NIF_DIRTY_JOB_CPU_BOUND : 0, dirty ? step_dirty : step_normal, argc, argv);
@@ -287,7 +272,6 @@ static ERL_NIF_TERM begin(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[], s
         wasm_leave_idle(guest);
         return wasm_fail_error(env, &err);
     }
-    guest->slice_ns = SLICE_NS;
     return run_slice(env, argv[0], guest, r->flags);
 }
 

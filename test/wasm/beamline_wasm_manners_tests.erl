@@ -266,25 +266,6 @@ a_guest_may_change_schedulers_between_slices_test_() ->
         ?assertMatch([{{ok, [_]}, {error, {trap, _}}}], lists:usort(Answers))
     end}.
 
-%% As far as the machine lets it be alone: the best of five.
-slices_become_longer_while_nobody_else_wants_the_scheduler_test_() ->
-    {timeout, 60, fun() ->
-        G = kit(),
-        Slices = fun() ->
-            #{slices := Before} = beamline_wasm:info(G),
-            {ok, _} = beamline_wasm:call(G, <<"turns">>, [10_000_000]),
-            #{slices := After} = beamline_wasm:info(G),
-            After - Before
-        end,
-        Alone = lists:min([Slices() || _ <- lists:seq(1, 5)]),
-        Spinners = [spawn_link(fun spin/0) || _ <- lists:seq(1, 2 * erlang:system_info(schedulers))],
-        Beside = lists:max([Slices() || _ <- lists:seq(1, 3)]),
-        [begin unlink(Pid), exit(Pid, kill) end || Pid <- Spinners],
-        ?assert(2 * Alone < Beside + 10 orelse {alone, Alone, beside, Beside})
-    end}.
-
-spin() -> spin().
-
 %%% Watching
 
 numbers_are_counted_test() ->
