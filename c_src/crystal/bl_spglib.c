@@ -100,6 +100,9 @@ static enum bl_status kind_of(struct cell *c, const struct bl_structure *s, size
     return BL_OK;
 }
 
+/* Beyond them its reduction of the cell may not end. */
+static const double VECTOR_MOST = 1e5, HEIGHT_LEAST = 1e-3;
+
 /* Room for `spare` times the atoms: standardizing may give a larger cell. */
 static enum bl_status cell_init(struct bl_ctx *ctx, const struct bl_structure *s, size_t spare, struct cell *out, struct bl_error *err)
 {
@@ -113,6 +116,11 @@ static enum bl_status cell_init(struct bl_ctx *ctx, const struct bl_structure *s
     if (s->atoms > BL_SYMMETRY_ATOMS_MAX) return bl_fail_limit(err, "atoms", BL_SYMMETRY_ATOMS_MAX, s->atoms);
     enum bl_status status = bl_lattice_init(&lattice, s, err);
     if (status != BL_OK) return status;
+    for (int k = 0; k < 3; k++) {
+        const double *const v = s->cell[k];
+        if (hypot(hypot(v[0], v[1]), v[2]) > VECTOR_MOST || lattice.heights[k] < HEIGHT_LEAST)
+            return bl_fail_invalid(err, "cell", "for spglib vectors of at most 100,000 angstrom, and 0.001 between faces");
+    }
     c.positions = bl_alloc_array(quota, spare * s->atoms, sizeof *c.positions, err);
     c.types = c.positions ? bl_alloc_array(quota, spare * s->atoms, sizeof *c.types, err) : NULL;
     if (!c.types) status = bl_alloc_status(err);

@@ -256,17 +256,19 @@ kernels(Library, Wasm, Bytes) ->
     G = guest(Bytes, #{}),
     ok = slice_overhead(G, Library, Wasm),
     [begin
-         ok = line(Name, "us", "bare C API", 1.05, fun() ->
-             {Us, {ok, [_]}} = timer:tc(fun() -> beamline_wasm:call(G, list_to_binary(Name), [N]) end),
-             Us
-         end, fun() -> hd(beamline_bench:program("bench_wasm", [Library, Wasm, Name, integer_to_list(N)])) end),
+         Value = fun() -> warm_us(G, Name, N) end,
+         ok = line(Name, "us", "bare C API", 1.05, Value,
+             fun() -> hd(beamline_bench:program("bench_wasm", [Library, Wasm, Name, integer_to_list(N)])) end),
          ok = beamline_bench:compare(#{name => "wasm/" ++ Name ++ "_native", unit => "us", better => lower, against => "cc -O2",
-             value => fun() ->
-             {Us, {ok, [_]}} = timer:tc(fun() -> beamline_wasm:call(G, list_to_binary(Name), [N]) end),
-             Us
-         end, floor => fun() -> hd(beamline_bench:program("bench_wasm", ["native", Name, integer_to_list(N)])) end})
+             value => Value, floor => fun() -> hd(beamline_bench:program("bench_wasm", ["native", Name, integer_to_list(N)])) end})
      end || {Name, N} <- [{"fib", 30}, {"lcg", 10_000_000}, {"matmul", 10}, {"sieve", 2_000_000}]],
     ok = beamline_wasm:stop(G).
+
+%% The second of two calls, as the program beside it does: another process was on this processor before.
+warm_us(G, Name, N) ->
+    Call = fun() -> {ok, [_]} = beamline_wasm:call(G, list_to_binary(Name), [N]) end,
+    Call(),
+    element(1, timer:tc(Call)).
 
 %% What each slice adds to a computation, beside a NIF that gives its scheduler back and does nothing else.
 slice_overhead(G, Library, Wasm) ->
@@ -275,7 +277,8 @@ slice_overhead(G, Library, Wasm) ->
     beamline_bench:compare(#{name => "wasm/slice_overhead", unit => "ns", better => lower, against => "NIF that yields", rounds => 21,
                              value => fun() ->
         Before = Slices(),
-        {Us, {ok, [_]}} = timer:tc(fun() -> beamline_wasm:call(G, <<"lcg">>, [N]) end),
+        Us = warm_us(G, "lcg", N),
+        Made = (Slices() - Before) / 2,
         Bare = hd(beamline_bench:program("bench_wasm", [Library, Wasm, "lcg", integer_to_list(N)])),
-        1000 * (Us - Bare) / (Slices() - Before)
+        1000 * (Us - Bare) / Made
     end, floor => fun() -> beamline_bench:mean_us(1, fun() -> floor_nif_wasm:yields(1000) end) end}).

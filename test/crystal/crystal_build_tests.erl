@@ -122,6 +122,17 @@ standard_cells(Number, Copies, #{cell := {{A, _, _} = Va, Vb, {_, _, C} = Vc}}) 
              end || {Kind, N} <- [{conventional, Atoms}, {primitive, Atoms div Copies}, {niggli, Atoms div Copies}]]
     end.
 
+%% spglib 2.0.2 does not come back from the first.
+cells_beyond_what_spglib_reduces_are_refused_test_() ->
+    [fun() ->
+        beamline_test:start(),
+        S = beamline_crystal:new(#{cell => Cell, atoms => [{<<"Si">>, {0, 0, 0}}]}),
+        case {beamline_crystal:symmetry(S), beamline_crystal:standard_cell(primitive, S)} of
+            {{error, {unsupported, spglib}}, _} -> beamline_test:skip("spglib is not installed");
+            Answers -> ?assertMatch({{error, {invalid, #{field := cell}}}, {error, {invalid, #{field := cell}}}}, Answers)
+        end
+    end || Cell <- [{{3, 1.0e16, 2.5}, {5, 0, 0.1}, {0, 1.0e-300, 100}}, {{1, 0, 0}, {0, 1, 0}, {0, 0, 1.0e-4}}]].
+
 shells(_, []) -> ok;
 shells(S, Shells) ->
     {_, Last} = lists:last(Shells),
