@@ -24,6 +24,10 @@ struct walker {
     ERL_NIF_TERM member, param;
     size_t index, inner;
     struct bl_sfv_keys member_keys, param_keys;
+    /* The key that was read last: one that stands in a program comes again as the same term. */
+    ERL_NIF_TERM known;
+    ErlNifBinary key;
+    bool numbers; /* the last value of a key was one, so the next may be */
 };
 
 static inline enum outcome told(bool ok) { return ok ? WRITTEN : REFUSED; }
@@ -92,14 +96,20 @@ static inline enum outcome write_text(struct walker *k, enum bl_sfv_front front,
 static enum outcome write_bare(struct walker *k, enum bl_sfv_front front, ERL_NIF_TERM term)
 {
     const ERL_NIF_TERM *part;
+    ErlNifSInt64 small;
     int arity;
     if (k->left-- == 0 || (k->out.len > INLINE_OUTPUT && !k->may_be_long)) return TOO_LONG;
+    if (k->numbers && front == BL_SFV_EQUALS) {
+        if (enif_get_int64(k->env, term, &small)) return told(bl_sfv_put_integer(&k->out, front, 0, small));
+        k->numbers = false;
+    }
     if (enif_get_tuple(k->env, term, &arity, &part)) {
         if (arity != 2) return BAD_TERM;
         if (part[0] == am_decimal) return write_decimal(k, front, part[1]);
         return part[0] == am_date ? write_number(k, front, '@', part[1]) : write_text(k, front, part[0], part[1]);
     }
     if (term == am_true || term == am_false) return told(bl_sfv_put_boolean(&k->out, front, term == am_true));
+    k->numbers = front == BL_SFV_EQUALS;
     return write_number(k, front, 0, term);
 }
 
@@ -108,13 +118,17 @@ static inline enum outcome write_key(struct walker *k, struct bl_sfv_keys *keys,
                                      ERL_NIF_TERM *step, ERL_NIF_TERM *value)
 {
     const ERL_NIF_TERM *part;
-    ErlNifBinary key;
     int arity;
-    if (!enif_get_tuple(k->env, term, &arity, &part) || arity != 2 || !enif_inspect_binary(k->env, part[0], &key)) return BAD_TERM;
-    if (key.size > INLINE_BYTES && !k->may_be_long) return TOO_LONG;
+    if (!enif_get_tuple(k->env, term, &arity, &part) || arity != 2) return BAD_TERM;
+    if (part[0] != k->known) {
+        k->known = 0;
+        if (!enif_inspect_binary(k->env, part[0], &k->key)) return BAD_TERM;
+        k->known = part[0];
+    }
+    if (k->key.size > INLINE_BYTES && !k->may_be_long) return TOO_LONG;
     *step = part[0];
     *value = part[1];
-    return told(bl_sfv_put_key(&k->out, keys, front, (const char *)key.data, key.size));
+    return told(bl_sfv_put_key(&k->out, keys, front, (const char *)k->key.data, k->key.size));
 }
 
 static enum outcome write_params(struct walker *k, ERL_NIF_TERM list)
@@ -232,6 +246,8 @@ ERL_NIF_TERM sfv_write(ErlNifEnv *env, enum bl_sfv_kind kind, int argc, const ER
     k.left = may_be_long ? SIZE_MAX : INLINE_VALUES;
     k.member = k.param = 0;
     k.index = k.inner = 0;
+    k.known = 0;
+    k.numbers = false;
     bl_sfv_out_init(&k.out, room, sizeof room, false, k.options);
     bl_sfv_keys_init(&k.member_keys);
     bl_sfv_keys_init(&k.param_keys);
