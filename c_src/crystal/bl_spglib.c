@@ -127,7 +127,12 @@ static enum bl_status cell_init(struct bl_ctx *ctx, const struct bl_structure *s
     size_t work = 0;
     for (size_t i = 0; status == BL_OK && i < s->atoms; i++) {
         bl_lattice_fractional(&lattice, s->positions + 3 * i, c.positions[i]);
-        status = kind_of(&c, s, i, quota, err);
+        for (int k = 0; k < 3; k++) { /* atoms many cells away keep spglib busy for minutes */
+            const double f = c.positions[i][k];
+            if (!isfinite(f)) status = bl_fail_invalid(err, "positions", "atom %zu is too far away", i + 1);
+            c.positions[i][k] = f - floor(f);
+        }
+        if (status == BL_OK) status = kind_of(&c, s, i, quota, err);
         if (status == BL_OK) status = bl_poll_work(ctx, &work, 1 + c.kinds, err);
     }
     if (status == BL_OK) status = bl_ctx_check(ctx, err); /* the last before a search that cannot be interrupted */
