@@ -34,6 +34,9 @@ enum bl_status bl_read_setting_number(struct bl_reader *r, char out[BL_SETTING_N
 
 /* A symbol, or BL_INVALID about `field`. */
 enum bl_status bl_read_symbol(struct bl_reader *r, const char *field, char out[BL_SYMBOL_SIZE], struct bl_error *err);
+/* A list of at most so many; names[i] is symbols[i]. */
+enum bl_status bl_read_symbols(struct bl_reader *r, const char *field, size_t most, char symbols[][BL_SYMBOL_SIZE], const char *names[],
+                               size_t *count, struct bl_error *err);
 /* A number above 0, or BL_INVALID about `field`. */
 enum bl_status bl_read_positive(struct bl_reader *r, const char *field, double *out, struct bl_error *err);
 /* key => number; key => [six numbers times factor]. */

@@ -39,17 +39,8 @@ static enum bl_status read_format(struct bl_reader *r, enum bl_format *out, bool
 
 static enum bl_status read_species_option(struct bl_reader *r, struct parse_arguments *a, struct bl_error *err)
 {
-    size_t n;
     bl_reader_at(r, "species");
-    enum bl_status status = bl_read_list(r, &n);
-    if (status == BL_OK && n > PARSE_SPECIES_MAX) status = bl_fail_limit(err, "species", PARSE_SPECIES_MAX, n);
-    for (size_t i = 0; status == BL_OK && i < n; i++) {
-        status = bl_read_symbol(r, "species", a->symbols[i], err);
-        a->species[i] = a->symbols[i];
-    }
-    if (status == BL_OK) status = bl_read_list_end(r);
-    if (status == BL_OK) a->options.species_count = n;
-    return status;
+    return bl_read_symbols(r, "species", PARSE_SPECIES_MAX, a->symbols, a->species, &a->options.species_count, err);
 }
 
 static enum bl_status read_max(struct bl_reader *r, const char *field, size_t *limit)

@@ -144,18 +144,28 @@ static enum bl_status inflate_all(struct bl_ctx *ctx, struct z_state *z, struct 
     return BL_OK;
 }
 
+/* What zlib allocates is the task's. */
+static enum bl_status lend(struct bl_ctx *ctx, struct lender *lender, struct z_state *z, struct bl_error *err)
+{
+    pthread_once(&zlib_once, open_zlib);
+    if (!zlib.here) return bl_fail_unsupported(err, "zlib");
+    *lender = (struct lender){bl_ctx_quota(ctx), err};
+    *z = (struct z_state){.zalloc = allocate, .zfree = release, .opaque = lender};
+    return BL_OK;
+}
+
 enum bl_status bl_gunzip(struct bl_ctx *ctx, const char *data, size_t len, size_t limit, struct bl_buffer *out, struct bl_error *err)
 {
     struct bl_error local;
     if (!err) err = &local;
-    pthread_once(&zlib_once, open_zlib);
-    if (!zlib.here) return bl_fail_unsupported(err, "zlib");
-    struct lender lender = {bl_ctx_quota(ctx), err};
-    struct z_state z = {.zalloc = allocate, .zfree = release, .opaque = &lender};
+    struct lender lender;
+    struct z_state z;
+    enum bl_status status = lend(ctx, &lender, &z, err);
+    if (status != BL_OK) return status;
     if (zlib.inflate_init(&z, WINDOW_GZIP, zlib.version(), (int)sizeof z) != Z_OK) return bl_alloc_status(err);
     struct source in = {data, len, 0};
     const size_t before = out->len;
-    const enum bl_status status = inflate_all(ctx, &z, &in, limit, out, err);
+    status = inflate_all(ctx, &z, &in, limit, out, err);
     zlib.inflate_end(&z);
     if (status != BL_OK) out->len = before;
     return status;
@@ -188,15 +198,15 @@ enum bl_status bl_gzip(struct bl_ctx *ctx, const char *data, size_t len, struct 
 {
     struct bl_error local;
     if (!err) err = &local;
-    pthread_once(&zlib_once, open_zlib);
-    if (!zlib.here) return bl_fail_unsupported(err, "zlib");
-    struct lender lender = {bl_ctx_quota(ctx), err};
-    struct z_state z = {.zalloc = allocate, .zfree = release, .opaque = &lender};
+    struct lender lender;
+    struct z_state z;
+    enum bl_status status = lend(ctx, &lender, &z, err);
+    if (status != BL_OK) return status;
     if (zlib.deflate_init(&z, LEVEL, Z_DEFLATED, WINDOW_GZIP, MEMORY_LEVEL, 0, zlib.version(), (int)sizeof z) != Z_OK)
         return bl_alloc_status(err);
     struct source in = {len > 0 ? data : "", len, 0};
     const size_t before = out->len;
-    const enum bl_status status = deflate_all(ctx, &z, &in, out, err);
+    status = deflate_all(ctx, &z, &in, out, err);
     zlib.deflate_end(&z);
     if (status != BL_OK) out->len = before;
     return status;

@@ -34,6 +34,21 @@ enum bl_status bl_read_symbol(struct bl_reader *r, const char *field, char out[B
     return BL_OK;
 }
 
+enum bl_status bl_read_symbols(struct bl_reader *r, const char *field, size_t most, char symbols[][BL_SYMBOL_SIZE], const char *names[],
+                               size_t *count, struct bl_error *err)
+{
+    size_t n;
+    enum bl_status status = bl_read_list(r, &n);
+    if (status == BL_OK && n > most) status = bl_fail_limit(err, field, most, n);
+    for (size_t i = 0; status == BL_OK && i < n; i++) {
+        status = bl_read_symbol(r, field, symbols[i], err);
+        names[i] = symbols[i];
+    }
+    if (status == BL_OK) status = bl_read_list_end(r);
+    if (status == BL_OK) *count = n;
+    return status;
+}
+
 /* species => {A, B}, or <<"A">> where `second` is NULL. */
 static enum bl_status read_species(struct bl_reader *r, char *first, char *second, struct bl_error *err)
 {

@@ -300,19 +300,12 @@ static inline enum bl_status visit_atom(const struct source *source, const struc
     return BL_OK;
 }
 
-static enum bl_status count_in_bins(const struct source *source, const struct margin m[3], const struct grid *g, struct bl_error *err)
+static inline enum bl_status visit_sites(const struct source *source, const struct margin m[3], const struct grid *g, const bool put,
+                                         struct bl_error *err)
 {
     enum bl_status status = BL_OK;
     size_t work = 0;
-    for (size_t i = 0; status == BL_OK && i < source->s->atoms; i++) status = visit_atom(source, m, g, i, false, &work, err);
-    return status;
-}
-
-static enum bl_status put_into_bins(const struct source *source, const struct margin m[3], const struct grid *g, struct bl_error *err)
-{
-    enum bl_status status = BL_OK;
-    size_t work = 0;
-    for (size_t i = 0; status == BL_OK && i < source->s->atoms; i++) status = visit_atom(source, m, g, i, true, &work, err);
+    for (size_t i = 0; status == BL_OK && i < source->s->atoms; i++) status = visit_atom(source, m, g, i, put, &work, err);
     return status;
 }
 
@@ -350,10 +343,10 @@ static enum bl_status sort_sites(const struct source *b, const struct margin m[3
         s->bin_room = bins + bins / 8 + 2;
     }
     memset(s->bin_start, 0, (bins + 2) * sizeof *s->bin_start);
-    enum bl_status status = count_in_bins(b, m, g, err);
+    enum bl_status status = visit_sites(b, m, g, false, err);
     if (status != BL_OK) return status;
     for (size_t k = 0; k < bins; k++) s->bin_start[k + 1] += s->bin_start[k];
-    status = put_into_bins(b, m, g, err);
+    status = visit_sites(b, m, g, true, err);
     if (status != BL_OK) return status;
     /* Each start has moved to its end: shift back. */
     memmove(s->bin_start + 1, s->bin_start, bins * sizeof *s->bin_start);
@@ -649,15 +642,17 @@ static enum bl_status fill_block(struct row_job *job, size_t index, bool wide, s
     const size_t begin = index * BL_BLOCK, end = begin + BL_BLOCK < s->atoms ? begin + BL_BLOCK : s->atoms;
     uint64_t found = 0;
     size_t work = 0;
-    struct stencil t = {.count = 0};
+    struct stencil t;
     uint32_t bin = bin_of(s, s->home[begin]);
+    set_stencil(s, bin, &t);
     block->used = 0;
     block->wide = wide;
     for (size_t h = begin; h < end; h++) {
         const uint32_t self = s->home[h];
-        const bool another = t.count == 0 || self >= s->bin_start[bin + 1];
-        while (self >= s->bin_start[bin + 1]) bin++;
-        if (another) set_stencil(s, bin, &t);
+        if (self >= s->bin_start[bin + 1]) {
+            while (self >= s->bin_start[bin + 1]) bin++;
+            set_stencil(s, bin, &t);
+        }
         enum bl_status status = bl_scratch_room(s->quota, x, t.candidates, 1, err);
         if (status != BL_OK) return status;
         size_t n = 0;

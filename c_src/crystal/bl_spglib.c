@@ -100,6 +100,13 @@ static enum bl_status kind_of(struct cell *c, const struct bl_structure *s, size
     return BL_OK;
 }
 
+/* A fraction from 0 to below 1. */
+static double into_cell(double f)
+{
+    const double rest = f - floor(f);
+    return rest < 1 ? rest : 0;
+}
+
 /* Beyond them its reduction of the cell may not end. */
 static const double VECTOR_MOST = 1e5, HEIGHT_LEAST = 1e-3;
 
@@ -130,7 +137,7 @@ static enum bl_status cell_init(struct bl_ctx *ctx, const struct bl_structure *s
         for (int k = 0; k < 3; k++) { /* atoms many cells away keep spglib busy for minutes */
             const double f = c.positions[i][k];
             if (!isfinite(f)) status = bl_fail_invalid(err, "positions", "atom %zu is too far away", i + 1);
-            c.positions[i][k] = f - floor(f);
+            c.positions[i][k] = into_cell(f);
         }
         if (status == BL_OK) status = kind_of(&c, s, i, quota, err);
         if (status == BL_OK) status = bl_poll_work(ctx, &work, 1 + c.kinds, err);
@@ -246,10 +253,7 @@ static enum bl_status fill(const struct bl_structure *s, const struct cell *c, s
     for (size_t i = 0; status == BL_OK && i < out->atoms; i++) {
         const uint32_t like = c->kind_atom[c->types[i] - 1];
         double f[3];
-        for (int k = 0; k < 3; k++) {
-            f[k] = c->positions[i][k] - floor(c->positions[i][k]);
-            if (f[k] >= 1) f[k] = 0;
-        }
+        for (int k = 0; k < 3; k++) f[k] = into_cell(c->positions[i][k]);
         bl_lattice_cartesian(&lattice, f, out->positions + 3 * i);
         out->types[i] = s->types[like];
         if (s->occupancies) out->occupancies[i] = s->occupancies[like];

@@ -245,20 +245,6 @@ struct prototype_arguments {
     struct bl_prototype_parameters parameters;
 };
 
-static enum bl_status read_elements(struct bl_reader *r, struct prototype_arguments *a, struct bl_error *err)
-{
-    size_t n;
-    enum bl_status status = bl_read_list(r, &n);
-    if (status == BL_OK && n > ELEMENTS_MAX) status = bl_fail_limit(err, "elements", ELEMENTS_MAX, n);
-    for (size_t i = 0; status == BL_OK && i < n; i++) {
-        status = bl_read_symbol(r, "elements", a->symbols[i], err);
-        a->elements[i] = a->symbols[i];
-    }
-    if (status == BL_OK) status = bl_read_list_end(r);
-    a->count = n;
-    return status;
-}
-
 static enum bl_status read_prototype_argument(struct bl_reader *r, struct prototype_arguments *a, struct bl_error *err)
 {
     struct bl_prototype_parameters *p = &a->parameters;
@@ -273,7 +259,7 @@ static enum bl_status read_prototype_argument(struct bl_reader *r, struct protot
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (bl_span_is(&key, numbers[i].key)) return bl_read_positive(r, numbers[i].key, numbers[i].value, err);
     bl_reader_at(r, "elements");
-    if (bl_span_is(&key, "elements")) return read_elements(r, a, err);
+    if (bl_span_is(&key, "elements")) return bl_read_symbols(r, "elements", ELEMENTS_MAX, a->symbols, a->elements, &a->count, err);
     if (!bl_span_is(&key, "prototype")) return bl_read_unknown_key(r, &key);
     bl_reader_at(r, "prototype");
     status = bl_read_atom(r, &name);
