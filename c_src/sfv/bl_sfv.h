@@ -42,29 +42,31 @@ extern const uint8_t bl_sfv_vectors[V_COUNT][16];
 struct bl_sfv_key {
     uint32_t at, len;
     uint32_t value; /* the owner's: an index of a node */
-};
-struct bl_sfv_slot {
-    uint32_t hash, index; /* index + 1; 0: empty */
+    uint32_t hash;  /* once there is a table */
 };
 enum { BL_SFV_FEW_KEYS = 16 };
 struct bl_sfv_keys {
-    uint32_t count, capacity;
+    uint32_t count, capacity;     /* there is always room up to capacity */
     uint32_t mask, slot_capacity; /* mask 0: no table, the keys are compared one by one */
     uint32_t expected;            /* bytes of text: the keys' table is made for as many as these may hold */
     struct bl_sfv_key *all;       /* few, or on the heap */
-    struct bl_sfv_slot *slots;
+    uint32_t *slots;
     uint64_t secret[2]; /* of the hash; taken with the first table */
     struct bl_sfv_key few[BL_SFV_FEW_KEYS];
 };
 
+static inline void bl_sfv_keys_reset(struct bl_sfv_keys *keys)
+{
+    keys->count = keys->mask = 0;
+    keys->capacity = BL_SFV_FEW_KEYS;
+}
 static inline void bl_sfv_keys_init(struct bl_sfv_keys *keys)
 {
-    keys->count = keys->mask = keys->slot_capacity = keys->expected = 0;
-    keys->capacity = BL_SFV_FEW_KEYS;
+    keys->slot_capacity = keys->expected = 0;
+    bl_sfv_keys_reset(keys);
     keys->all = keys->few;
     keys->slots = NULL;
 }
-static inline void bl_sfv_keys_reset(struct bl_sfv_keys *keys) { keys->count = keys->mask = 0; }
 static inline void bl_sfv_keys_clear(struct bl_sfv_keys *keys)
 {
     if (keys->all != keys->few) bl_free(keys->all);
