@@ -110,6 +110,9 @@ size_t bl_cif_rows(const struct cif_reading *c, enum cif_item item);
 /* bl_cif_atoms.c: formula, cell and rows. */
 enum bl_status bl_cif_read_cell(struct cif_reading *c, struct bl_error *err);
 void bl_cif_read_formula(struct cif_reading *c);
+/* Z times the atoms of the formula; -1: not known. Agrees: within half a per cent, or not known. */
+double bl_cif_atoms_expected(const struct cif_reading *c);
+bool bl_cif_formula_agrees(const struct cif_reading *c, double occupancy);
 enum bl_status bl_cif_read_atoms(struct cif_reading *c, struct bl_error *err);
 
 /* bl_cif_symmetry.c: chooses among what the file says; the expanded atoms go with it. */

@@ -195,6 +195,14 @@ void bl_cif_read_formula(struct cif_reading *c)
     if (z && bl_cif_number(z, &number, NULL) && number > 0) c->z = number;
 }
 
+double bl_cif_atoms_expected(const struct cif_reading *c) { return c->z > 0 && c->formula_atoms > 0 ? c->z * c->formula_atoms : -1; }
+
+bool bl_cif_formula_agrees(const struct cif_reading *c, double occupancy)
+{
+    const double expected = bl_cif_atoms_expected(c);
+    return expected < 0 || fabs(occupancy - expected) <= 0.005 * expected;
+}
+
 /* ---- rows ------------------------------------------------------------------------------------- */
 
 /* The fractions of a Cartesian position: by the matrix of the file, else by the usual axes. */

@@ -254,7 +254,7 @@ static void remarks(struct cif_reading *c, const struct cif_expanded *x, const s
         bl_warn(c->warnings, "atoms near special positions are put on them, at most %.3f angstrom away", x->moved);
     if (x->wrong_multiplicities)
         bl_warn(c->warnings, "%zu atoms have another multiplicity than the file says", x->wrong_multiplicities);
-    if (report->expected >= 0 && fabs(report->expected - report->occupancy) > 0.005 * report->expected)
+    if (!bl_cif_formula_agrees(c, x->occupancy))
         bl_warn(c->warnings, "the formula and Z ask for %g atoms in the cell, the expanded list has %g", report->expected,
                 report->occupancy);
 }
@@ -266,12 +266,33 @@ static void copy_name(const struct cif_block *b, char out[64])
     out[n] = '\0';
 }
 
+/* Images of whole atoms that are nearer to each other than atoms can be, where formula and Z count them once: a site
+ * that was refined off its special position. They replace *x when the count is then right. */
+static enum bl_status merge_crowded(struct cif_reading *c, const struct bl_symmetry *symmetry, struct cif_expanded *x, struct bl_error *err)
+{
+    const double CROWDED = 0.5; /* angstrom: no bond is as short */
+    struct cif_expanded merged;
+    if (bl_cif_formula_agrees(c, x->occupancy)) return BL_OK;
+    for (size_t i = 0; i < c->atom_count; i++)
+        if (c->atoms[i].occupancy == 1) c->atoms[i].image_tolerance = CROWDED;
+    const enum bl_status status = bl_cif_expand(c, symmetry, &merged, err);
+    if (status != BL_OK) return status;
+    if (!bl_cif_formula_agrees(c, merged.occupancy)) {
+        bl_cif_expanded_clear(&merged);
+        return BL_OK;
+    }
+    bl_cif_expanded_clear(x);
+    *x = merged;
+    return BL_OK;
+}
+
 static enum bl_status expand_block(struct cif_reading *c, struct bl_report *report, struct bl_error *err)
 {
     struct bl_symmetry symmetry = {.count = 0};
     struct cif_expanded x = {.count = 0};
     enum bl_status status = bl_cif_choose_symmetry(c, &symmetry, &report->source, err);
     if (status == BL_OK) status = bl_cif_expand(c, &symmetry, &x, err);
+    if (status == BL_OK) status = merge_crowded(c, &symmetry, &x, err);
     if (status == BL_OK) status = fill_structure(c, &x, c->s, err);
     if (status == BL_OK) status = bl_structure_set_symmetry(c->s, &symmetry, err);
     if (status == BL_OK) status = bl_structure_check(c->s, err);
@@ -279,7 +300,7 @@ static enum bl_status expand_block(struct cif_reading *c, struct bl_report *repo
         report->rows = c->atom_count;
         report->positions = x.positions;
         report->occupancy = x.occupancy;
-        report->expected = c->z > 0 && c->formula_atoms > 0 ? c->z * c->formula_atoms : -1;
+        report->expected = bl_cif_atoms_expected(c);
         copy_name(c->block, report->block);
         remarks(c, &x, report);
     }

@@ -191,7 +191,8 @@ static enum bl_status by_number(struct candidates *k, unsigned number, struct bl
 }
 
 /* A monoclinic symbol for another axis than the cell has, "I 2/c 1 1" where beta is not 90: the same letters for the
- * cell's axis, "I 1 2/c 1". Orthogonal cells do not come here, whatever the symbol: every axis fits them. */
+ * cell's axis, "I 1 2/c 1"; "R 3 c:R" where the cell is hexagonal. Orthogonal cells do not come here, whatever the symbol:
+ * every axis fits them. */
 static enum bl_status by_moved_name(struct candidates *k, const struct cif_value *v, struct bl_error *err)
 {
     struct bl_setting setting, moved[2];
@@ -209,9 +210,7 @@ static enum bl_status judge(const struct cif_reading *c, const struct bl_symmetr
     struct cif_expanded x;
     const enum bl_status status = bl_cif_expand(c, s, &x, err);
     if (status != BL_OK) return status;
-    const bool formula_known = c->z > 0 && c->formula_atoms > 0;
-    const bool formula = !formula_known || fabs(x.occupancy - c->z * c->formula_atoms) <= 0.005 * c->z * c->formula_atoms;
-    *verdict = !formula || x.wrong_multiplicities ? 0 : formula_known ? 2 : 1;
+    *verdict = !bl_cif_formula_agrees(c, x.occupancy) || x.wrong_multiplicities ? 0 : bl_cif_atoms_expected(c) >= 0 ? 2 : 1;
     bl_cif_expanded_clear(&x);
     return BL_OK;
 }
@@ -285,7 +284,7 @@ static enum bl_status choose_named(struct candidates *k, struct bl_symmetry *out
         if (named > 0 && k->count == 0) {
             const enum bl_status moved = by_moved_name(k, name, err);
             if (moved != BL_OK) return moved;
-            if (k->count > 0) bl_warn(k->c->warnings, "%s is for another axis than the cell has: read as %s", what, k->found[0].name);
+            if (k->count > 0) bl_warn(k->c->warnings, "%s is for other axes than the cell has: read as %s", what, k->found[0].name);
         }
         if (named > 0) return decide(k, what, out, source, err);
         bl_warn(k->c->warnings, "%s is not understood", what);

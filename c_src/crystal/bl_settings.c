@@ -191,13 +191,15 @@ struct plain {
     char suffix;
 };
 
-/* FINDSYM's remarks behind a symbol. */
+/* FINDSYM's remarks behind a symbol, and the same in braces; from the bracket on. */
 static char remark(const char *text, size_t len)
 {
     static const struct {
         const char *text;
         char suffix;
-    } remarks[] = {{"(origin choice 1)", '1'}, {"(origin choice 2)", '2'}, {"(hexagonal axes)", 'H'}, {"(rhombohedral axes)", 'R'}};
+    } remarks[] = {{"origin choice 1", '1'}, {"origin choice 2", '2'}, {"hexagonal axes", 'H'}, {"rhombohedral axes", 'R'}};
+    text++;
+    len--;
     for (size_t i = 0; i < sizeof remarks / sizeof *remarks; i++) {
         const size_t n = strlen(remarks[i].text);
         if (len >= n && strncasecmp(text, remarks[i].text, n) == 0) return remarks[i].suffix;
@@ -215,7 +217,7 @@ static bool plain_name(const char *name, size_t len, struct plain *out)
                 if (isalnum((unsigned char)name[i])) out->suffix = (char)toupper((unsigned char)name[i]);
             break;
         }
-        if (c == '(' && (out->suffix = remark(name + i, len - i))) break;
+        if ((c == '(' || c == '{') && (out->suffix = remark(name + i, len - i))) break;
         if (isspace((unsigned char)c) || c == '\\' || c == '_' || c == '(' || c == ')' || c == '*') continue;
         if (out->len == NAME_MAX - 1 || (!isalnum((unsigned char)c) && c != '-' && c != '/')) return false;
         out->text[out->len++] = (char)tolower((unsigned char)c);
@@ -343,19 +345,25 @@ static int axis_part(const struct symbol *s)
     return axis;
 }
 
+/* The same symbol for other axes of the cell? */
+static bool is_moved(const struct symbol *s, const struct symbol *other)
+{
+    if (s->suffix == 'H' || s->suffix == 'R') return other->suffix != s->suffix;
+    const int axis = axis_part(s), at = axis_part(other);
+    return at != axis && strcmp(other->parts[0], s->parts[0]) == 0 && strcmp(other->parts[at], s->parts[axis]) == 0;
+}
+
 size_t bl_settings_moved(const struct bl_setting *setting, struct bl_setting out[2])
 {
     const struct symbol s = split(setting->name);
-    const int axis = axis_part(&s);
-    if (setting->number < 3 || setting->number > 15 || axis == 0) return 0;
+    const bool monoclinic = setting->number >= 3 && setting->number <= 15 && axis_part(&s) != 0;
     size_t count = 0;
     unsigned state = 0;
     struct bl_setting other;
+    if (!monoclinic && s.suffix != 'H' && s.suffix != 'R') return 0;
     while (count < 2 && bl_setting_next(setting->number, &state, &other)) {
         const struct symbol o = split(other.name);
-        const int at = axis_part(&o);
-        if (at == axis || strcmp(o.parts[0], s.parts[0]) != 0 || strcmp(o.parts[at], s.parts[axis]) != 0) continue;
-        if (count == 0 || strcmp(out[0].name, other.name) != 0) out[count++] = other;
+        if (is_moved(&s, &o) && (count == 0 || strcmp(out[0].name, other.name) != 0)) out[count++] = other;
     }
     return count;
 }

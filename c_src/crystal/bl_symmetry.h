@@ -31,7 +31,8 @@ enum bl_status bl_setting_symmetry(const struct bl_setting *setting, struct bl_q
 /* All settings that a Hermann-Mauguin symbol may mean: those that it names exactly, else those that
  * differ in what it leaves out (unique axis, origin choice). Returns how many there are, fills up to max. */
 size_t bl_settings_named(const char *name, size_t len, struct bl_setting *out, size_t max);
-/* Of a monoclinic setting: those whose symbol has the same letters for another axis, "I 1 2/c 1" for "I 2/c 1 1". */
+/* Of a monoclinic setting: those whose symbol has the same letters for another axis, "I 1 2/c 1" for "I 2/c 1 1"; of a
+ * rhombohedral group: the one for the other axes. */
 size_t bl_settings_moved(const struct bl_setting *setting, struct bl_setting out[2]);
 
 #endif
