@@ -7,7 +7,11 @@
 
 #include "bl_wasm_nif.h"
 
-enum { INLINE_BYTES = 64 << 10 }; /* larger copies run on a dirty scheduler */
+enum {
+    INLINE_BYTES = 64 << 10, /* larger copies run on a dirty scheduler */
+    TRIED_BYTES = 2 << 20,   /* but reads up to this only where they turn out to be slow, in fresh memory */
+    TRIED_US = 250,
+};
 
 /* What an entry works on. */
 struct visit {
@@ -92,6 +96,21 @@ static void charge(ErlNifEnv *env, uint64_t bytes)
     if (bytes > 4096) enif_consume_timeslice(env, (int)(bytes >> 12)); /* 16 at most: INLINE_BYTES */
 }
 
+/* A normal scheduler gives up where the time is over; the call begins anew on a dirty one. */
+static bool copy_in_time(ErlNifEnv *env, unsigned char *to, const unsigned char *from, size_t length)
+{
+    const ErlNifTime begin = enif_monotonic_time(ERL_NIF_USEC);
+    ErlNifTime spent = 0;
+    for (size_t done = 0, part; done < length; done += part) {
+        if (spent > TRIED_US) return false;
+        part = length - done < INLINE_BYTES ? length - done : INLINE_BYTES;
+        memcpy(to + done, from + done, part);
+        spent = enif_monotonic_time(ERL_NIF_USEC) - begin;
+    }
+    enif_consume_timeslice(env, 1 + (int)(spent < 1000 ? spent / 10 : 99));
+    return true;
+}
+
 /* (Instance, Memory, Offset, Length) -> {ok, Binary} */
 ERL_NIF_TERM wasm_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
@@ -99,13 +118,20 @@ ERL_NIF_TERM wasm_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     uint64_t offset, length;
     ERL_NIF_TERM answer;
     if (!get_range(env, argv[2], &offset) || !get_range(env, argv[3], &length)) return enif_make_badarg(env);
-    if (is_long(length)) return enif_schedule_nif(env, "read", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_read, argc, argv);
+    const bool is_tried = is_long(length);
+    if (is_tried && length > TRIED_BYTES) return enif_schedule_nif(env, "read", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_read, argc, argv);
     if (!visit(env, argv, WASMTIME_MEMORY, &v, &answer, "read", wasm_read, argc)) return answer;
     const size_t size = wt.wasmtime_memory_data_size(v.g->context, v.item);
     if (!inside(offset, length, size)) return leave(&v, out_of_bounds(env, size));
+    const unsigned char *from = wt.wasmtime_memory_data(v.g->context, v.item) + offset;
     unsigned char *to = enif_make_new_binary(env, length, &answer);
-    memcpy(to, wt.wasmtime_memory_data(v.g->context, v.item) + offset, length);
-    if (length <= INLINE_BYTES) charge(env, length);
+    if (is_tried) {
+        if (!copy_in_time(env, to, from, length))
+            return leave(&v, enif_schedule_nif(env, "read", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_read, argc, argv));
+    } else {
+        memcpy(to, from, length);
+        if (length <= INLINE_BYTES) charge(env, length);
+    }
     return leave(&v, wasm_pair(env, am.ok_, answer));
 }
 

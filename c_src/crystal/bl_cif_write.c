@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "bl_cif.h"
 
@@ -28,7 +29,7 @@ static void print_value(struct bl_printer *p, const char *text, size_t len)
     }
     static const char *const reserved[] = {"data_", "loop_", "save_", "stop_", "global_"};
     for (size_t i = 0; plain && i < sizeof reserved / sizeof *reserved; i++)
-        plain = len < strlen(reserved[i]) || strncmp(text, reserved[i], strlen(reserved[i])) != 0;
+        plain = len < strlen(reserved[i]) || strncasecmp(text, reserved[i], strlen(reserved[i])) != 0;
     const bool one_line = !memchr(text, '\n', len) && !memchr(text, '\r', len);
     if (plain) {
         bl_print_bytes(p, text, len);

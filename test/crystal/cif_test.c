@@ -508,6 +508,23 @@ TEST(what_is_written_reads_back)
     round_trip(true, 2);
 }
 
+/* Species that would be taken for the words of the syntax. */
+TEST(names_that_are_reserved_words_are_quoted)
+{
+    static const char *const text = "5\nLattice=\"4 0 0 0 4 0 0 0 4\" Properties=species:S:1:pos:R:3\ndatA_2fCu 0 0 0\nLOOP_ 1 1 1\n"
+        "Save_x 2 2 2\nstop_ 3 3 3\nGlobal_ 1 2 3\n";
+    struct bl_buffer file;
+    struct bl_parsed first;
+    REQUIRE(OK(bl_crystal_parse(NULL, text, strlen(text), &(struct bl_parse_options){.format = BL_FORMAT_EXTXYZ}, &first, &err)));
+    bl_buffer_init(&file, NULL);
+    REQUIRE(OK(bl_crystal_write(NULL, &first.frames[0], BL_FORMAT_CIF, NULL, &file, &err)));
+    REQUIRE(OK(bl_crystal_parse(NULL, file.data, file.len, NULL, &parsed, &err)));
+    CHECK_INT(parsed.frames[0].atoms, 5);
+    bl_buffer_clear(&file);
+    bl_parsed_clear(&first);
+    done();
+}
+
 TEST(symmetry_that_is_broken_is_not_written)
 {
     struct bl_buffer file;
