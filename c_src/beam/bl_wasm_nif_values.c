@@ -120,20 +120,42 @@ void wasm_free_boxes(struct bl_wasm_box *first)
     }
 }
 
-static bool box_term(wasmtime_context_t *context, ERL_NIF_TERM term, uint32_t *raw)
-{
+/* A reference on its way into a guest. As a number (to_raw) it is gone with the next collection, until the guest has it, and every
+ * term that is boxed may begin one: so all of a list are rooted before the first becomes a number. */
+struct root {
+    uint8_t kind; /* WASMTIME_EXTERNREF, WASMTIME_ANYREF: whose functions it takes; 0: null */
+    bool own;     /* else it is a handle's, whose term the caller holds */
     wasmtime_ref_t ref;
+};
+
+static uint32_t root_raw(wasmtime_context_t *context, const struct root *root)
+{
+    if (root->kind == 0) return 0;
+    return root->kind == WASMTIME_EXTERNREF ? wt.wasmtime_externref_to_raw(context, &root->ref)
+                                            : wt.wasmtime_anyref_to_raw(context, &root->ref);
+}
+
+static void root_drop(struct root *root)
+{
+    if (!root->own) return;
+    if (root->kind == WASMTIME_EXTERNREF)
+        wt.wasmtime_externref_unroot(&root->ref);
+    else
+        wt.wasmtime_anyref_unroot(&root->ref);
+}
+
+static bool box_term(wasmtime_context_t *context, ERL_NIF_TERM term, struct root *root)
+{
     struct term_box *box = bl_alloc(NULL, sizeof *box, NULL);
     if (!box) return false;
     box->env = enif_alloc_env();
     box->term = enif_make_copy(box->env, term);
-    if (!wt.wasmtime_externref_new(context, box, bl_wasm_box_drop, &ref)) {
+    if (!wt.wasmtime_externref_new(context, box, bl_wasm_box_drop, &root->ref)) {
         free_box(box);
         return false;
     }
-    *raw = wt.wasmtime_externref_to_raw(context, &ref);
-    wt.wasmtime_externref_unroot(&ref);
-    return true;
+    root->kind = WASMTIME_EXTERNREF;
+    return root->own = true;
 }
 
 static bool get_function(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term,
@@ -145,16 +167,13 @@ static bool get_function(ErlNifEnv *env, struct wasm_guest *guest, const struct 
     return true;
 }
 
-static bool get_extern(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term,
-    wasmtime_val_raw_t *value)
+static bool get_extern(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term, struct root *root)
 {
     struct wasm_reference *r = wasm_get_reference(env, term);
     if (type->heap != BL_HEAP_EXTERN) return false;
-    if (r && r->kind == WASMTIME_EXTERNREF && r->guest == guest) {
-        value->ref = wt.wasmtime_externref_to_raw(guest->core->context, &r->root);
-        return true;
-    }
-    return box_term(guest->core->context, term, &value->ref);
+    if (!r || r->kind != WASMTIME_EXTERNREF || r->guest != guest) return box_term(guest->core->context, term, root);
+    *root = (struct root){.kind = WASMTIME_EXTERNREF, .ref = r->root};
+    return true;
 }
 
 static bool is_of_heap(wasmtime_context_t *context, const wasmtime_ref_t *root, uint8_t heap)
@@ -169,37 +188,48 @@ static bool is_of_heap(wasmtime_context_t *context, const wasmtime_ref_t *root, 
 }
 
 /* A handle, {i31, Integer}, or {host, Term}. */
-static bool get_any(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term, wasmtime_val_raw_t *value)
+static bool get_any(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term, struct root *root)
 {
     wasmtime_context_t *context = guest->core->context;
     const ERL_NIF_TERM *e;
     int arity;
     ErlNifSInt64 n;
-    wasmtime_ref_t root;
     struct wasm_reference *r = wasm_get_reference(env, term);
     if (r) {
         if (r->guest != guest || r->kind != WASMTIME_ANYREF || !is_of_heap(context, &r->root, type->heap)) return false;
-        value->ref = wt.wasmtime_anyref_to_raw(context, &r->root);
+        *root = (struct root){.kind = WASMTIME_ANYREF, .ref = r->root};
         return true;
     }
     if (!enif_get_tuple(env, term, &arity, &e) || arity != 2) return false;
-    if (e[0] == am.host_ && type->heap == BL_HEAP_ANY) return box_term(context, e[1], &value->ref);
+    if (e[0] == am.host_ && type->heap == BL_HEAP_ANY) return box_term(context, e[1], root);
     if (e[0] != am.i31_ || !enif_get_int64(env, e[1], &n) || n < -(1 << 30) || n > INT32_MAX) return false;
     if (type->heap != BL_HEAP_ANY && type->heap != BL_HEAP_EQ && type->heap != BL_HEAP_I31) return false;
-    wt.wasmtime_anyref_from_i31(context, (uint32_t)n & 0x7fffffffu, &root);
-    value->ref = wt.wasmtime_anyref_to_raw(context, &root);
-    wt.wasmtime_anyref_unroot(&root);
-    return true;
+    wt.wasmtime_anyref_from_i31(context, (uint32_t)n & 0x7fffffffu, &root->ref);
+    root->kind = WASMTIME_ANYREF;
+    return root->own = true;
+}
+
+/* What the guest's collector looks after. */
+static bool is_collected(const struct bl_wasm_type *type) { return type->kind > WASMTIME_V128 && type->kind != WASMTIME_FUNCREF; }
+
+static bool get_root(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term, struct root *root)
+{
+    memset(root, 0, sizeof *root);
+    if (term == am.null_) return type->nullable;
+    if (type->kind == WASMTIME_EXTERNREF) return get_extern(env, guest, type, term, root);
+    return type->kind == WASMTIME_ANYREF && get_any(env, guest, type, term, root);
 }
 
 static bool get_reference(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term,
     wasmtime_val_raw_t *value)
 {
+    struct root root;
     memset(value, 0, sizeof *value);
-    if (term == am.null_) return type->nullable;
-    if (type->kind == WASMTIME_FUNCREF) return get_function(env, guest, type, term, value);
-    if (type->kind == WASMTIME_EXTERNREF) return get_extern(env, guest, type, term, value);
-    return type->kind == WASMTIME_ANYREF && get_any(env, guest, type, term, value);
+    if (!is_collected(type)) return term == am.null_ ? type->nullable : get_function(env, guest, type, term, value);
+    if (!get_root(env, guest, type, term, &root)) return false;
+    value->ref = root_raw(guest->core->context, &root);
+    root_drop(&root);
+    return true;
 }
 
 static ERL_NIF_TERM make_handle(ErlNifEnv *env, struct wasm_guest *guest, uint8_t kind, const struct wasm_reference *from)
@@ -288,12 +318,39 @@ ERL_NIF_TERM wasm_make_value(ErlNifEnv *env, struct wasm_guest *guest, const str
     }
 }
 
+/* The values from `from` on, of a list that holds references. */
+static size_t get_rooted_values(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *types, size_t from, size_t count,
+                                ERL_NIF_TERM list, wasmtime_val_raw_t *values)
+{
+    enum { FEW = 8 };
+    struct root few[FEW], *roots = count - from <= FEW ? few : enif_alloc((count - from) * sizeof *roots);
+    ERL_NIF_TERM head;
+    size_t bad = 0, i = from;
+    for (; i < count && bad == 0; i++) {
+        struct root *root = &roots[i - from];
+        root->own = false;
+        memset(&values[i], 0, sizeof values[i]);
+        if (!enif_get_list_cell(env, list, &head, &list) || !(is_collected(&types[i]) ? get_root(env, guest, &types[i], head, root)
+                                                                                   : wasm_get_value(env, guest, &types[i], head, &values[i])))
+            bad = i + 1;
+    }
+    if (bad == 0 && !enif_is_empty_list(env, list)) bad = count + 1;
+    for (size_t j = from; j < i; j++) {
+        if (bad == 0 && is_collected(&types[j])) values[j].ref = root_raw(guest->core->context, &roots[j - from]);
+        root_drop(&roots[j - from]);
+    }
+    if (roots != few) enif_free(roots);
+    return bad;
+}
+
 size_t wasm_get_values(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *types, size_t count, ERL_NIF_TERM list,
                        wasmtime_val_raw_t *values)
 {
-    ERL_NIF_TERM head;
-    for (size_t i = 0; i < count; i++)
-        if (!enif_get_list_cell(env, list, &head, &list) || !wasm_get_value(env, guest, &types[i], head, &values[i])) return i + 1;
+    ERL_NIF_TERM head, tail;
+    for (size_t i = 0; i < count; i++, list = tail) {
+        if (is_collected(&types[i])) return get_rooted_values(env, guest, types, i, count, list, values);
+        if (!enif_get_list_cell(env, list, &head, &tail) || !wasm_get_value(env, guest, &types[i], head, &values[i])) return i + 1;
+    }
     return enif_is_empty_list(env, list) ? 0 : count + 1;
 }
 

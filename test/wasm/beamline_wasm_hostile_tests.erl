@@ -261,6 +261,26 @@ terms_in_a_guest_are_given_back_test_() ->
         beamline_test:eventually(fun() -> erlang:garbage_collect(), binary_memory() - Before < 8 bsl 20 end, 5000)
     end}.
 
+%% Each term that goes in may begin a collection; those before it must outlive it, on the way in and back.
+many_terms_go_in_and_come_back_at_once_test_() ->
+    {timeout, 60, fun() ->
+        N = 500,
+        Types = lists:duplicate(N, " externref"),
+        Gets = [io_lib:format("(local.get ~b)", [I]) || I <- lists:seq(0, N - 1)],
+        G = guest(["(module (import \"env\" \"swap\" (func $swap (param", Types, ") (result", Types, ")))
+            (func (export \"echo\") (param", Types, ") (result", Types, ")", Gets, ")
+            (func (export \"swap\") (param", Types, ") (result", Types, ") (call $swap ", Gets, ")))"],
+            #{imports => #{{<<"env">>, <<"swap">>} => fun(Terms, _) -> lists:reverse(Terms) end}}),
+        [begin
+             Terms = [{Round, I} || I <- lists:seq(1, N)],
+             ?assertEqual({ok, Terms}, beamline_wasm:call(G, <<"echo">>, Terms)),
+             ?assertEqual({ok, lists:reverse(Terms)}, beamline_wasm:call(G, <<"swap">>, Terms))
+         end || Round <- lists:seq(1, 100)],
+        %% Those that were made before one that does not fit are given back.
+        ?assertError(badarg, beamline_wasm:call(G, <<"echo">>, lists:seq(1, N + 1))),
+        ?assertError(badarg, beamline_wasm:call(G, <<"echo">>, lists:seq(1, N - 1)))
+    end}.
+
 %% A VM that takes each block from malloc (under the sanitizers) does not count it.
 binary_memory() ->
     try erlang:memory(binary) catch error:notsup -> 0 end.
