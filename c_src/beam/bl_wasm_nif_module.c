@@ -58,7 +58,7 @@ static ERL_NIF_TERM job_result(struct job *job)
 
 static void job_run(struct job *job)
 {
-    if (bl_now_ns() < job->deadline_ns) {
+    if (bl_now_ns() < job->deadline_ns && enif_is_process_alive(job->env, &job->caller)) {
         const ERL_NIF_TERM result = job_result(job);
         enif_send(NULL, &job->caller, job->env, enif_make_tuple3(job->env, am.beamline_wasm_, job->ref, result));
     }

@@ -7,6 +7,7 @@
 %% In the order of enum bl_wasm_proposal.
 -define(PROPOSALS, [simd, relaxed_simd, bulk_memory, multi_value, reference_types, function_references, gc, exceptions, tail_call,
                     multi_memory, memory64, threads]).
+-define(MOST_MS, 16#FFFFFFFF). % that a receive takes
 -define(PRESETS, [fast, dense, deterministic]).
 -define(DEFAULTS, #{engine => fast, off => [], stack => 0, max_bytes => 64 bsl 20, max_imports => 10_000, timeout => 60_000,
                    expose => false}).
@@ -60,22 +61,42 @@ number(Name, Names) ->
 
 numbered(Names) -> lists:zip(Names, lists:seq(0, length(Names) - 1)).
 
-%% The answer is a message with an alias: one that is late finds nobody.
 ask(Bytes, Settings, Folder, Key, Timeout) ->
+    is_timeout(Timeout) orelse error(badarg, [Timeout]),
     case beamline_wasm_library:loaded() of
         ok -> send(Bytes, Settings, Folder, Key, Timeout);
         {error, _} = Error -> Error
     end.
 
+is_timeout(infinity) -> true;
+is_timeout(Ms) -> is_integer(Ms) andalso Ms >= 0 andalso Ms =< ?MOST_MS.
+
+%% The answer is a message to a process of its own: one that comes too late goes with it, and a job that is still in the queue when
+%% that process has ended is not done.
 send(Bytes, Settings, Folder, Key, Timeout) ->
+    Caller = self(),
+    {Pid, Monitor} = spawn_monitor(fun() -> exit({compiled, wait(Caller, Bytes, Settings, Folder, Key)}) end),
+    receive
+        {'DOWN', Monitor, process, Pid, {compiled, badarg}} -> error(badarg, [Settings]);
+        {'DOWN', Monitor, process, Pid, {compiled, Answer}} -> Answer;
+        {'DOWN', Monitor, process, Pid, _} -> {error, cancelled}
+    after Timeout ->
+        demonitor(Monitor, [flush]),
+        exit(Pid, kill),
+        {error, timeout}
+    end.
+
+wait(Caller, Bytes, Settings, Folder, Key) ->
     Ref = make_ref(),
-    case beamline_wasm_nif:compile(Ref, Bytes, Settings, Folder, Key) of
+    Monitor = monitor(process, Caller),
+    try beamline_wasm_nif:compile(Ref, Bytes, Settings, Folder, Key) of
         ok ->
             receive
-                {beamline_wasm, Ref, Answer} -> Answer
-            after Timeout ->
-                {error, timeout}
+                {beamline_wasm, Ref, Answer} -> Answer;
+                {'DOWN', Monitor, process, Caller, _} -> {error, closed}
             end;
         {error, _} = Error ->
             Error
+    catch
+        error:badarg -> badarg
     end.

@@ -59,6 +59,21 @@ hostile_modules_are_refused_test_() ->
             M} <- Modules]
     end}.
 
+%% An answer that comes after its deadline reaches nobody, and what nobody waits for any more is not begun.
+a_module_that_is_late_is_dropped_test_() ->
+    {timeout, 60, fun() ->
+        wasm_fixture:start(),
+        Line = "(local.set 0 (i32.mul (local.get 0) (i32.const 7)))",
+        Slow = ["(module", lists:duplicate(1500, ["(func (param i32) (result i32)", lists:duplicate(40, Line), "(local.get 0))"]), ")"],
+        ?assertEqual({error, timeout}, beamline_wasm:compile(Slow, #{timeout => 20})),
+        Killed = [spawn(fun() -> beamline_wasm:compile(Slow) end) || _ <- lists:seq(1, 50)],
+        receive after 100 -> ok end,
+        [exit(Pid, kill) || Pid <- Killed],
+        ?assertMatch({ok, _}, beamline_wasm:compile(<<"(module)">>, #{timeout => 20_000})),
+        receive Any -> ?assertEqual(nothing, Any) after 0 -> ok end,
+        [?assertError(badarg, beamline_wasm:compile(<<"(module)">>, #{timeout => T})) || T <- [-1, soon, 1.5, 1 bsl 32]]
+    end}.
+
 large_but_good_modules_work_test_() ->
     {timeout, 120, fun() ->
         wasm_fixture:start(),
