@@ -11,16 +11,24 @@
 
 -define(TAG, beamline_wasm).
 -define(DETERMINISTIC_FUEL, 10_000_000_000).
--define(OPTIONS, [imports, owner, with, memory_limit, table_limit, instance_limit, fuel, fuel_limit, timeout, state]).
+-define(LIMITS, [memory_limit, table_limit, instance_limit, fuel, fuel_limit]).
 
 -spec start(beamline_wasm:module_(), beamline_wasm:start_options()) ->
     {ok, beamline_wasm:instance(), HasStart :: boolean()} | {error, beamline_wasm:reason()}.
 start(Module, Options) ->
-    [] =:= maps:keys(maps:without(?OPTIONS, Options)) orelse error(badarg, [Module, Options]),
+    is_map(Options) andalso lists:all(fun is_option/1, maps:to_list(Options)) orelse error(badarg, [Module, Options]),
     case resolve(Module, maps:get(imports, Options, #{})) of
         {ok, Imports} -> start(Module, Imports, Options);
         {error, _} = Error -> Error
     end.
+
+is_option({imports, Imports}) -> is_map(Imports);
+is_option({owner, Owner}) -> is_pid(Owner) andalso node(Owner) =:= node();
+is_option({with, undefined}) -> true;
+is_option({with, {?TAG, Ref, Funs}}) -> is_reference(Ref) andalso is_list(Funs);
+is_option({timeout, Ms}) -> Ms =:= infinity orelse is_integer(Ms) andalso Ms >= 0;
+is_option({state, _}) -> true;
+is_option({Limit, N}) -> lists:member(Limit, ?LIMITS) andalso (N =:= infinity orelse is_integer(N) andalso N >= 0 andalso N < 1 bsl 63).
 
 start(Module, Imports, Options) ->
     case guest(Imports, maps:get(with, Options, undefined)) of
@@ -42,10 +50,10 @@ start(Module, Imports, {?TAG, Ref, Funs} = With, Options) ->
 
 %% The first thing that is made founds the guest.
 start_beside_made(Module, Imports, Options) ->
-    {value, {_, _, First}} = lists:search(fun({_, _, Import}) -> is_made(Import) end, Imports),
+    {value, {Founds, _, First}} = lists:search(fun({_, _, Import}) -> is_made(Import) end, Imports),
     case beamline_wasm_made:start(First, undefined, Module, Options, limits(Module, Options)) of
         {ok, Founder} ->
-            Rest = [case Import of {M, N, First} -> {M, N, {export, Founder, <<"it">>}}; _ -> Import end || Import <- Imports],
+            Rest = [case Import of {Founds, Type, _} -> {Founds, Type, {export, Founder, <<"it">>}}; _ -> Import end || Import <- Imports],
             start(Module, Rest, Founder, Options);
         {error, _} = Error ->
             Error
@@ -109,7 +117,7 @@ instance(Module, Imports, With, Funs, Options) ->
         {error, _} = Error ->
             Error
     catch
-        error:badarg when Links =/= [] ->
+        error:badarg when Links =/= []; With =/= undefined ->
             {error, {invalid, #{field => imports, why => <<"an export that is not there, or belongs to another guest or engine">>}}}
     end.
 

@@ -338,6 +338,30 @@ things_of_the_host_and_of_other_instances_can_be_imported_test() ->
                     {<<"h">>, <<"t">>} => {table, #{min => 4}}, {<<"k">>, <<"add">>} => {export, kit(), <<"add">>},
                     {<<"k">>, <<"twice">>} => fun([N], _) -> [2 * N] end}})).
 
+%% What is asked for twice is made twice, however it is described.
+equal_things_of_the_host_are_not_one_thing_test() ->
+    M = module(<<"(module (import \"h\" \"a\" (global (mut i32))) (import \"h\" \"b\" (global (mut i32))) (import \"h\" \"m\" (memory 1))
+        (import \"h\" \"n\" (memory 1)) (export \"a\" (global 0)) (export \"b\" (global 1)) (export \"m\" (memory 0)) (export \"n\" (memory 1)))">>),
+    Global = {global, #{type => i32, mutable => true, value => 7}},
+    Memory = {memory, #{min => 1}},
+    {ok, G} = beamline_wasm:start(M, #{imports => #{{<<"h">>, <<"a">>} => Global, {<<"h">>, <<"b">>} => Global,
+                                                    {<<"h">>, <<"m">>} => Memory, {<<"h">>, <<"n">>} => Memory}}),
+    ok = beamline_wasm:global_set(G, <<"a">>, 8),
+    ?assertEqual({ok, 7}, beamline_wasm:global_get(G, <<"b">>)),
+    ok = beamline_wasm:write(G, {<<"m">>, 0}, <<"x">>),
+    ?assertEqual({ok, <<0>>}, beamline_wasm:read(G, {<<"n">>, 0}, 1)).
+
+start_options_are_checked_test_() ->
+    {setup, fun() -> {module(<<"(module (import \"a\" \"f\" (func)))">>), module(<<"(module)">>)} end, fun({Importing, Alone}) ->
+        Imports = #{imports => #{{<<"a">>, <<"f">>} => fun(_, _) -> [] end}},
+        Bad = [#{owner => nobody}, #{owner => nil}, #{memory_limit => -1}, #{table_limit => 1.5}, #{instance_limit => many}, #{fuel => 1 bsl 63},
+               #{fuel_limit => <<>>}, #{timeout => -1}, #{timeout => soon}, #{with => make_ref()}, #{limits => 1}, [], foo],
+        [{lists:flatten(io_lib:format("~0p", [Options])), fun() ->
+            ?assertError(badarg, beamline_wasm:start(Alone, Options)),
+            [?assertError(badarg, beamline_wasm:start(Importing, maps:merge(Imports, Options))) || is_map(Options)]
+         end} || Options <- [#{imports => []} | Bad]]
+    end}.
+
 %% The first instance calls, through a table, a function that the second one put there, and whose import it does not know.
 imports_of_later_instances_are_found_test() ->
     First = guest(<<"(module (table (export \"t\") 1 funcref) (func (export \"f\") (result i32) (call_indirect (result i32)
