@@ -33,8 +33,8 @@ saved(Instance, Name, {memory, #{page_size := Page}}, _) ->
     {ok, Size} = done(beamline_wasm:size(Instance, Name)),
     {memory, Size div Page, pages(Instance, Name, 0, Size)};
 saved(Instance, Name, {global, var, Type}, Exports) ->
-    Type =:= externref andalso throw(["the global ", Name, " holds a term"]),
     {ok, Value} = done(beamline_wasm:global_get(Instance, Name, #{floats => bits})),
+    Type =:= externref andalso Value =/= null andalso throw(["the global ", Name, " holds a term"]),
     {global, case is_reference(Value) of true -> function_name(Instance, ["the global ", Name], Value, Exports); false -> Value end};
 saved(Instance, Name, {table, _}, Exports) ->
     {ok, Size} = done(beamline_wasm:table_size(Instance, Name)),
@@ -73,11 +73,13 @@ put(Instance, Snapshot) when is_binary(Snapshot) ->
     try binary_to_term(Snapshot, [safe]) of
         {?MARK, Exports, Values} ->
             try
+                true = [Name || {Name, _} <- Values] =:= [Name || {Name, Type} <- Exports, holds_state(Type)],
                 _ = [done(room(Instance, Name, Value)) || {Name, Value} <- Values],
                 _ = [restore(Instance, Name, Value) || {Name, Value} <- Values],
                 ok
             catch
-                throw:Why -> {error, iolist_to_binary(Why)}
+                throw:Why -> {error, iolist_to_binary(Why)};
+                error:_ -> {error, <<"a damaged snapshot">>}
             end;
         _ ->
             {error, <<"a snapshot of another module">>}

@@ -160,6 +160,24 @@ what_is_no_snapshot_is_refused_test() ->
      || {I, Bytes} <- [{Small, Snapshot}, {W, <<>>}, {W, <<"junk">>}, {W, term_to_binary(junk)}, {W, binary:part(Snapshot, 0, 20)}]],
     ?assertEqual({ok, [65537]}, beamline_beamr:call(W, "through", [])).
 
+%% One that somebody made up, for the right module.
+a_hostile_snapshot_is_refused_test() ->
+    W = start(),
+    {ok, Snapshot} = beamline_beamr:serialize(W),
+    {Mark, Exports, Values} = binary_to_term(Snapshot),
+    [?assertMatch({error, Text} when is_binary(Text), beamline_beamr:deserialize(W, term_to_binary({Mark, Exports, Bad})))
+     || Bad <- [foo, [foo], [], tl(Values), [{nope, {global, 1}}]] ++
+            [lists:keyreplace(<<"memory">>, 1, Values, {<<"memory">>, Memory})
+             || Memory <- [b, {global, 1}, {memory, b, []}, {memory, 2, [{0, b}]}, {memory, 2, [{1 bsl 40, <<1>>}]}, {memory, 1 bsl 40, []},
+                           {memory, 2, b}, {table, []}]]],
+    ?assertEqual({ok, [65537]}, beamline_beamr:call(W, "through", [])).
+
+null_references_are_saved_test() ->
+    ok = wasm_fixture:start(),
+    {ok, W, _, _} = beamline_beamr:start(<<"(module (global (mut externref) (ref.null extern)) (table 2 externref))">>),
+    {ok, Snapshot} = beamline_beamr:serialize(W),
+    ?assertEqual(ok, beamline_beamr:deserialize(W, Snapshot)).
+
 what_cannot_be_saved_is_said_test() ->
     ok = wasm_fixture:start(),
     {ok, W, _, _} = beamline_beamr:start(<<"(module (table 1 funcref) (elem (i32.const 0) $f) (func $f))">>),
