@@ -113,10 +113,9 @@ void bl_wasm_guest_close(struct bl_wasm_guest *g)
     bl_wasm_janitor_look_at(g, 0); /* frees the store, or tries again */
 }
 
-/* The call that is to be ended may have been followed by another one. */
-static bool try_cancel(struct bl_wasm_guest *g, enum bl_status why)
+/* The call that is to be ended, of that number, may have been followed by another one. */
+static bool try_cancel(struct bl_wasm_guest *g, uint64_t number, enum bl_status why)
 {
-    const uint64_t number = __atomic_load_n(&g->call_number, __ATOMIC_SEQ_CST);
     const bool yielded = bl_wasm_take(g, BL_WASM_YIELDED);
     if (!yielded && !bl_wasm_take(g, BL_WASM_PARKED)) return false;
     if (number != g->call_number) {
@@ -131,7 +130,7 @@ static bool try_cancel(struct bl_wasm_guest *g, enum bl_status why)
 void bl_wasm_guest_cancel(struct bl_wasm_guest *g, uint64_t call_number)
 {
     __atomic_store_n(&g->cancel_number, call_number, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&g->call_number, __ATOMIC_SEQ_CST) != call_number || try_cancel(g, BL_CANCELLED)) return;
+    if (__atomic_load_n(&g->call_number, __ATOMIC_SEQ_CST) != call_number || try_cancel(g, call_number, BL_CANCELLED)) return;
     bl_wasm_janitor_look_at(g, 0);
 }
 
@@ -143,14 +142,15 @@ uint64_t bl_wasm_guest_tend(struct bl_wasm_guest *g, uint64_t now_ns)
         free_store(g);
         return UINT64_MAX;
     }
-    const uint64_t deadline_ns = __atomic_load_n(&g->deadline_ns, __ATOMIC_SEQ_CST); /* UINT64_MAX: no call, or no deadline */
+    /* In this order: the deadline may be that of a later call than the number, but never of an earlier one. */
     const uint64_t number = __atomic_load_n(&g->call_number, __ATOMIC_SEQ_CST);
+    const uint64_t deadline_ns = __atomic_load_n(&g->deadline_ns, __ATOMIC_SEQ_CST); /* UINT64_MAX: no call, or no deadline */
     if (__atomic_load_n(&g->cancel_number, __ATOMIC_SEQ_CST) == number && (number & 1)) {
-        if (try_cancel(g, BL_CANCELLED)) return UINT64_MAX;
+        if (try_cancel(g, number, BL_CANCELLED)) return UINT64_MAX;
         return now_ns + AGAIN_NS;
     }
     if (deadline_ns > now_ns) return deadline_ns;
-    return try_cancel(g, BL_TIMEOUT) ? UINT64_MAX : now_ns + AGAIN_NS;
+    return try_cancel(g, number, BL_TIMEOUT) ? UINT64_MAX : now_ns + AGAIN_NS;
 }
 
 /* ---- linking ----------------------------------------------------------------------------------------- */
