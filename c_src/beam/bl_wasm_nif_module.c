@@ -197,21 +197,29 @@ static ERL_NIF_TERM item_term(ErlNifEnv *env, const struct bl_wasm_binary *b, co
     }
 }
 
+/* Long lists are made on a dirty scheduler. */
+static bool is_long(size_t count)
+{
+    enum { INLINE = 2000 };
+    return count > INLINE && enif_thread_type() == ERL_NIF_THR_NORMAL_SCHEDULER;
+}
+
 /* (Module) -> [{Module, Name, Type}] */
 ERL_NIF_TERM wasm_module_imports(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     const struct bl_wasm_module *m = wasm_get_module(env, argv[0]);
     ERL_NIF_TERM list = enif_make_list(env, 0);
-    (void)argc;
     if (!m) return enif_make_badarg(env);
     const struct bl_wasm_binary *b = &m->binary;
+    if (is_long(b->import_count * b->value_count))
+        return enif_schedule_nif(env, "module_imports", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_module_imports, argc, argv);
     for (size_t i = b->import_count; i > 0; i--) {
         const struct bl_wasm_name *n = &b->imports[i - 1];
         list = enif_make_list_cell(env, enif_make_tuple3(env, wasm_text(env, b->names + n->module, n->module_len),
                                                          wasm_text(env, b->names + n->name, n->name_len), item_term(env, b, n)),
                                    list);
     }
-    enif_consume_timeslice(env, b->import_count < 1000 ? 1 : 100);
+    enif_consume_timeslice(env, 1);
     return list;
 }
 
@@ -220,15 +228,16 @@ ERL_NIF_TERM wasm_module_exports(ErlNifEnv *env, int argc, const ERL_NIF_TERM ar
 {
     const struct bl_wasm_module *m = wasm_get_module(env, argv[0]);
     ERL_NIF_TERM list = enif_make_list(env, 0);
-    (void)argc;
     if (!m) return enif_make_badarg(env);
     const struct bl_wasm_binary *b = &m->binary;
+    if (is_long(b->export_count * b->value_count))
+        return enif_schedule_nif(env, "module_exports", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_module_exports, argc, argv);
     for (size_t i = b->export_count; i > 0; i--) {
         const struct bl_wasm_name *n = &b->exports[i - 1];
         if (argv[1] != am.true_ && bl_wasm_is_own(b, n)) continue;
         list = enif_make_list_cell(env, wasm_pair(env, wasm_text(env, b->names + n->name, n->name_len), item_term(env, b, n)), list);
     }
-    enif_consume_timeslice(env, b->export_count < 1000 ? 1 : 100);
+    enif_consume_timeslice(env, 1);
     return list;
 }
 
@@ -237,10 +246,11 @@ ERL_NIF_TERM wasm_module_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
 {
     const struct bl_wasm_module *m = wasm_get_module(env, argv[0]);
     ERL_NIF_TERM shorts = enif_make_list(env, 0);
-    (void)argc;
     if (!m) return enif_make_badarg(env);
     const struct bl_wasm_binary *b = &m->binary;
     const struct bl_wasm_settings *s = &m->engine->settings;
+    if (is_long(b->export_count))
+        return enif_schedule_nif(env, "module_info_", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_module_info, argc, argv);
     for (size_t i = b->export_count; i > 0; i--)
         if (b->exports[i - 1].is_short)
             shorts = enif_make_list_cell(env, wasm_text(env, b->names + b->exports[i - 1].name, b->exports[i - 1].name_len), shorts);

@@ -4,7 +4,14 @@
  */
 #include "bl_wasm_nif.h"
 
-enum { INLINE_BYTES = 1 << 20 }; /* larger modules are instantiated on a dirty scheduler */
+enum { INLINE_BYTES = 1 << 20, INLINE_IMPORTS = 50, INLINE_EXPORTS = 5000 };
+
+/* What takes long to instantiate, which is done on a dirty scheduler. */
+static bool is_large(const struct bl_wasm_module *m)
+{
+    const struct bl_wasm_binary *b = &m->binary;
+    return m->bytes > INLINE_BYTES || b->import_count > INLINE_IMPORTS || b->export_count > INLINE_EXPORTS || b->has_arrays;
+}
 
 static bool get_limit(ErlNifEnv *env, ERL_NIF_TERM term, int64_t *limit)
 {
@@ -153,7 +160,7 @@ ERL_NIF_TERM wasm_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     struct bl_wasm_module *m = wasm_get_module(env, argv[0]);
     ErlNifPid owner;
     if (!m || !enif_get_local_pid(env, argv[4], &owner)) return enif_make_badarg(env);
-    if (m->bytes > INLINE_BYTES && enif_thread_type() == ERL_NIF_THR_NORMAL_SCHEDULER)
+    if (is_large(m) && enif_thread_type() == ERL_NIF_THR_NORMAL_SCHEDULER)
         return enif_schedule_nif(env, "start", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_start, argc, argv);
     enif_consume_timeslice(env, 2);
     if (argv[3] == am.undefined_) return start_alone(env, m, argv, &owner);

@@ -192,6 +192,7 @@ static bool composite_type(struct reader *r)
         return function_type(r, &b->types[b->type_count - 1]);
     }
     if (form == 0x5e) {
+        b->has_arrays = true;
         field_type(&r->c);
     } else if (form == 0x5f) {
         const size_t fields = count_of(&r->c);

@@ -68,6 +68,7 @@ struct bl_wasm_binary {
     char *names;
     size_t names_len;
     bool has_start, has_bulk;
+    bool has_arrays; /* types of them: a constant expression may make a large one */
     uint32_t start;
     size_t value_count; /* the largest number of parameters or results of a function type, at least 1 */
     size_t code_begin;  /* of the code section; 0: none */

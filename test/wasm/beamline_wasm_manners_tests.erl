@@ -244,6 +244,37 @@ spinning_guests_do_not_hold_schedulers_test_() ->
         [?assertEqual({error, timeout}, answer(C)) || C <- Callers]
     end}.
 
+%% Starting and describing: many imports or exports, arrays in constant expressions.
+large_modules_do_not_hold_schedulers_test_() ->
+    {timeout, 60, fun() ->
+        Names = [integer_to_list(I) || I <- lists:seq(1, 10_000)],
+        Exporting = wasm_fixture:module(["(module (func)", [["(export \"", A, B, "\" (func 0))"] || A <- ["a", "b", "c", "d", "e", "f", "g", "h"],
+            B <- Names], ")"]),
+        Importing = wasm_fixture:module(["(module ", [["(import \"m\" \"", Name, "\" (func))"] || Name <- Names], ")"]),
+        Imports = maps:from_list([{{<<"m">>, list_to_binary(Name)}, fun(_, _) -> [] end} || Name <- Names]),
+        Array = wasm_fixture:module(<<"(module (type $a (array i32)) (global (ref $a) (array.new $a (i32.const 1) (i32.const 20000000))))">>),
+        Work = [fun() -> 80_000 = length(beamline_wasm:exports(Exporting)) end, fun() -> {ok, _} = beamline_wasm:start(Exporting) end,
+                fun() -> {ok, _} = beamline_wasm:start(Importing, #{imports => Imports}) end, fun() -> {ok, _} = beamline_wasm:start(Array) end],
+        %% On a busy machine the kernel takes the processor away, too: once is enough.
+        [beamline_test:eventually(fun() -> held(Fun) =:= [] end, 10_000) || Fun <- Work]
+    end}.
+
+%% How often Fun held a scheduler for 15 ms.
+held(Fun) ->
+    Old = erlang:system_monitor(self(), [{long_schedule, 15}]),
+    {Pid, Monitor} = spawn_monitor(Fun),
+    receive {'DOWN', Monitor, process, Pid, Reason} -> ?assertEqual(normal, Reason) end,
+    receive after 20 -> ok end,
+    erlang:system_monitor(Old),
+    held_by(Pid).
+
+held_by(Pid) ->
+    receive
+        {monitor, Pid, long_schedule, Info} -> [Info | held_by(Pid)];
+        {monitor, _, long_schedule, _} -> held_by(Pid)
+    after 0 -> []
+    end.
+
 a_large_bulk_instruction_goes_to_a_dirty_scheduler_test_() ->
     {timeout, 60, fun() ->
         G = guest(<<"(module (memory (export \"memory\") 1024) (func (export \"fill\") (param i32) (memory.fill (i32.const 0)
