@@ -94,16 +94,22 @@ static ERL_NIF_TERM ended(ErlNifEnv *env, struct wasm_guest *guest, enum bl_stat
     bl_wasm_call_end(g, why);
     bl_wasm_boxes_free();
     wasm_leave_idle(guest);
-    if (why == BL_CLOSED) bl_wasm_guest_close(g); /* whoever closed it meanwhile is waiting for this */
+    if (__atomic_load_n(&g->closing, __ATOMIC_SEQ_CST)) bl_wasm_guest_close(g); /* whoever closed it meanwhile is waiting for this */
     return wasm_fail_status(env, why);
 }
 
-/* A nested call whose own time is over, while that around it has time left. */
-static ERL_NIF_TERM stopped_nested(ErlNifEnv *env, struct bl_wasm_guest *g)
+/* A nested call that ends alone: its own time is over, or its instance was stopped, while that around it goes on. */
+static ERL_NIF_TERM stopped_nested(ErlNifEnv *env, struct bl_wasm_guest *g, enum bl_status why)
 {
     bl_wasm_call_stop_nested(g);
     bl_wasm_leave(g, BL_WASM_PARKED);
-    return wasm_fail_status(env, BL_TIMEOUT);
+    return wasm_fail_status(env, why);
+}
+
+/* An instance may be stopped while others keep its guest. */
+static bool is_closed(ErlNifEnv *env, ERL_NIF_TERM handle)
+{
+    return __atomic_load_n(&wasm_get_instance(env, handle)->core->closed, __ATOMIC_RELAXED);
 }
 
 static ERL_NIF_TERM go_on(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_guest *guest, unsigned flags, bool dirty)
@@ -138,7 +144,8 @@ static ERL_NIF_TERM run_slice(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_g
     bl_wasm_call_settle(g, now);
     const enum bl_status why = bl_wasm_call_check(g, now);
     if (why != BL_OK) return ended(env, guest, why);
-    if (now >= g->current.deadline_ns) return stopped_nested(env, g);
+    if (is_closed(env, handle)) return g->depth > 0 ? stopped_nested(env, g, BL_CLOSED) : ended(env, guest, BL_CLOSED);
+    if (now >= g->current.deadline_ns) return stopped_nested(env, g, BL_TIMEOUT);
     return go_on(env, handle, guest, flags, false);
 }
 
@@ -153,7 +160,8 @@ static ERL_NIF_TERM run_dirty(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_g
         const uint64_t now = bl_now_ns();
         const enum bl_status why = enif_is_current_process_alive(env) ? bl_wasm_call_check(g, now) : BL_CANCELLED;
         if (why != BL_OK) return ended(env, guest, why);
-        if (now >= g->current.deadline_ns) return stopped_nested(env, g);
+        if (is_closed(env, handle)) return g->depth > 0 ? stopped_nested(env, g, BL_CLOSED) : ended(env, guest, BL_CLOSED);
+        if (now >= g->current.deadline_ns) return stopped_nested(env, g, BL_TIMEOUT);
         if (!g->heavy && g->long_slices < LONG_SLICES) break;
     }
     return go_on(env, handle, guest, flags, true);
@@ -329,9 +337,11 @@ static ERL_NIF_TERM import_is_gone(ErlNifEnv *env, struct bl_wasm_guest *g, enum
 }
 
 /* A call that is over its time ends here, whatever the import answers. */
-static bool too_late(const struct bl_wasm_guest *g, enum bl_status *why)
+static bool too_late(const struct wasm_instance *in, enum bl_status *why)
 {
+    const struct bl_wasm_guest *g = in->guest->core;
     *why = bl_wasm_call_check(g, g->deadline_ns == UINT64_MAX ? 0 : bl_now_ns());
+    if (*why == BL_OK && g->depth == 1 && __atomic_load_n(&in->core->closed, __ATOMIC_RELAXED)) *why = BL_CLOSED;
     return *why != BL_OK;
 }
 
@@ -347,7 +357,7 @@ ERL_NIF_TERM wasm_resume(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     const enum wasm_entered entered = enter_import(env, in->guest, token);
     if (entered == WASM_AGAIN) return wasm_not_entered(env, entered, "resume", wasm_resume, argc, argv);
     if (entered != WASM_PARKED) return import_is_gone(env, g, entered);
-    if (too_late(g, &why)) return ended(env, in->guest, why);
+    if (too_late(in, &why)) return ended(env, in->guest, why);
     const struct bl_wasm_signature *s = g->import->signature;
     const size_t bad = wasm_get_values(env, in->guest, s->types + s->params, s->results, argv[2], g->values);
     if (bad > 0) {
@@ -372,7 +382,7 @@ ERL_NIF_TERM wasm_refuse(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     const enum wasm_entered entered = enter_import(env, in->guest, token);
     if (entered == WASM_AGAIN) return wasm_not_entered(env, entered, "refuse", wasm_refuse, argc, argv);
     if (entered != WASM_PARKED) return import_is_gone(env, g, entered);
-    if (too_late(g, &why)) return ended(env, in->guest, why);
+    if (too_late(in, &why)) return ended(env, in->guest, why);
     bl_wasm_call_answer(g, BL_WASM_REFUSE);
     return run_slice(env, argv[0], in->guest, flags);
 }

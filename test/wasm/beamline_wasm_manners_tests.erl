@@ -129,6 +129,25 @@ stop_ends_what_runs_and_twice_is_harmless_test() ->
     P = guest(imports(fun(_, #{instance := I}) -> ok = beamline_wasm:stop(I), [1] end)),
     ?assertEqual({error, closed}, beamline_wasm:call(P, <<"ask1">>, [1])).
 
+%% Others keep the guest: the memory that was made for it.
+stop_ends_a_call_in_a_guest_that_is_shared_test() ->
+    Self = self(),
+    M = wasm_fixture:module(<<"(module (import \"h\" \"m\" (memory 1)) (import \"h\" \"f\" (func $f))
+        (func (export \"spin\") (loop $l (br $l))) (func (export \"ask\") (call $f)))">>),
+    Start = fun(Fun) ->
+        {ok, I} = beamline_wasm:start(M, #{imports => #{{<<"h">>, <<"m">>} => {memory, #{min => 1}}, {<<"h">>, <<"f">>} => Fun}}),
+        I
+    end,
+    G = Start(fun(_, _) -> [] end),
+    Caller = caller(fun() -> beamline_wasm:call(G, <<"spin">>, []) end),
+    busy(G),
+    ok = beamline_wasm:stop(G),
+    ?assertEqual({error, closed}, answer(Caller)),
+    %% In an import, by itself.
+    P = Start(fun(_, #{instance := I}) -> ok = beamline_wasm:stop(I), Self ! stopped, [] end),
+    ?assertEqual({error, closed}, beamline_wasm:call(P, <<"ask">>, [])),
+    receive stopped -> ok after 0 -> ?assert(false) end.
+
 what_nobody_refers_to_is_collected_test() ->
     Before = wasm_fixture:live(),
     Owner = self(),
