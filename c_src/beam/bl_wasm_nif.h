@@ -49,6 +49,7 @@ struct wasm_guest {
     ErlNifPid watched; /* of whoever has the guest; so below */
     ErlNifMonitor monitor;
     bool watching;
+    uint32_t looking; /* processes that are in wasm_info; atomically */
 };
 
 /* An instance; watches its owner. */

@@ -17,8 +17,12 @@ enum wasm_entered wasm_enter_taken(ErlNifEnv *env, struct wasm_guest *guest)
 {
     struct bl_wasm_guest *g = guest->core;
     const uint64_t self = wasm_self(env);
-    if (__atomic_load_n(&g->caller, __ATOMIC_SEQ_CST) != self || !(__atomic_load_n(&g->call_number, __ATOMIC_SEQ_CST) & 1))
-        return __atomic_load_n(&g->closing, __ATOMIC_RELAXED) ? WASM_CLOSED : WASM_BUSY;
+    if (__atomic_load_n(&g->caller, __ATOMIC_SEQ_CST) != self || !(__atomic_load_n(&g->call_number, __ATOMIC_SEQ_CST) & 1)) {
+        if (__atomic_load_n(&g->closing, __ATOMIC_RELAXED)) return WASM_CLOSED;
+        /* Who asks for info does not use it. */
+        const bool looked_at = __atomic_load_n(&guest->looking, __ATOMIC_SEQ_CST) > 0;
+        return looked_at || __atomic_load_n(&g->state, __ATOMIC_SEQ_CST) == BL_WASM_IDLE ? WASM_AGAIN : WASM_BUSY;
+    }
     if (bl_wasm_take(g, BL_WASM_PARKED)) {
         if (g->caller == self) return WASM_PARKED;
         bl_wasm_leave(g, BL_WASM_PARKED);

@@ -235,11 +235,13 @@ ERL_NIF_TERM wasm_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     struct bl_wasm_guest *g = in->guest->core;
     const struct bl_wasm_statistics *s = &g->statistics;
     const ERL_NIF_TERM state = state_term(in);
+    __atomic_add_fetch(&in->guest->looking, 1, __ATOMIC_SEQ_CST);
     const enum wasm_entered entered = wasm_enter(env, in->guest);
     if (entered <= WASM_PARKED) {
         look(in);
         wasm_leave(in->guest, entered);
     }
+    __atomic_sub_fetch(&in->guest->looking, 1, __ATOMIC_SEQ_CST);
     enif_mutex_lock(in->lock);
     owner = in->owner;
     enif_mutex_unlock(in->lock);

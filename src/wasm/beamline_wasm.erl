@@ -224,6 +224,7 @@ call({?TAG, Ref, _} = Instance, Name, Args) ->
     {ok, [value()]} | {ok, [value()], State :: term()} | {error, reason()} | {error, reason(), State :: term()}.
 call({?TAG, Ref, _} = Instance, Name, Args, Options) ->
     Timeout = maps:get(timeout, Options, ?TIMEOUT_MS),
+    is_wait(Options) orelse error(badarg, [Instance, Name, Args, Options]),
     Step = beamline_wasm_nif:call(Ref, Name, Args, Timeout, flags(Options)),
     Answer = more(Step, Instance, Name, Args, Options),
     case is_map_key(state, Options) of
@@ -242,6 +243,9 @@ flags(#{floats := numbers}) -> 0;
 flags(#{floats := _} = Options) -> error(badarg, [Options]);
 flags(_) -> 0.
 
+is_wait(#{wait := Ms}) -> Ms =:= infinity orelse is_integer(Ms) andalso Ms >= 0;
+is_wait(_) -> true.
+
 %% What is not over with the first slices.
 more({ok, Results}, _, _, _, Options) ->
     {ok, Results, maps:get(state, Options, undefined)};
@@ -249,7 +253,7 @@ more({import, _, _, _} = Step, Instance, _, _, Options) ->
     run(Step, context(maps:get(timeout, Options, ?TIMEOUT_MS), flags(Options), maps:get(state, Options, undefined), Instance));
 more({error, {busy, 0}}, {?TAG, Ref, _} = Instance, Name, Args, #{wait := Wait} = Options) when Wait =/= 0 ->
     case beamline_wasm_turns:wait(Ref, Wait) of
-        {ok, Turn, Left} -> in_turn(Turn, Instance, Name, Args, Options#{wait := Left});
+        {ok, Turn, Left} -> in_turn(Turn, Left, Instance, Name, Args, maps:remove(wait, Options));
         {error, _} = Error -> {Error, maps:get(state, Options, undefined)}
     end;
 more({error, _} = Error, _, _, _, Options) ->
@@ -259,10 +263,11 @@ more(undefined, _, _, _, Options) ->
 more({badarg, Position, Expected}, Instance, Name, Args, _) ->
     bad_argument([Instance, Name, Args], 3, Position, Expected).
 
-in_turn(Turn, {?TAG, Ref, _} = Instance, Name, Args, Options) ->
+in_turn(Turn, Left, {?TAG, Ref, _} = Instance, Name, Args, Options) ->
+    Timeout = maps:get(timeout, Options, ?TIMEOUT_MS),
+    Call = fun() -> beamline_wasm_nif:call(Ref, Name, Args, Timeout, flags(Options)) end,
     try
-        Timeout = maps:get(timeout, Options, ?TIMEOUT_MS),
-        more(beamline_wasm_nif:call(Ref, Name, Args, Timeout, flags(Options)), Instance, Name, Args, Options)
+        more(beamline_wasm_turns:take(Call, Left), Instance, Name, Args, Options)
     after
         beamline_wasm_turns:done(Ref, Turn)
     end.

@@ -3,7 +3,7 @@
 %% gives the turn away when it is idle; until the process that has it comes, all others are refused.
 -module(beamline_wasm_turns).
 
--export([wait/2, done/2]).
+-export([wait/2, take/2, done/2]).
 
 -define(LOOK_MS, 20). % a call that was ended by its deadline or by a death tells nobody that the guest is idle
 
@@ -34,6 +34,21 @@ receive_turn(Guest, Turn, Timeout, Begin) ->
 
 left(infinity, _) -> infinity;
 left(Timeout, Begin) -> max(0, Timeout - (erlang:monotonic_time(millisecond) - Begin)).
+
+%% Enters with Call, whose turn it is. Somebody may still be inside, who came in before the turn was given, or who looks whether he may.
+-spec take(fun(() -> beamline_wasm_nif:step()), timeout()) -> beamline_wasm_nif:step().
+take(Call, Timeout) -> take(Call, Timeout, erlang:monotonic_time(millisecond)).
+
+take(Call, Timeout, Begin) ->
+    case Call() of
+        {error, {busy, 0}} = Busy ->
+            case left(Timeout, Begin) of
+                0 -> Busy;
+                _ -> receive after 1 -> take(Call, Timeout, Begin) end
+            end;
+        Step ->
+            Step
+    end.
 
 %% Gives a turn back that was not used, or the place in the queue. Harmless after it was used.
 -spec done(reference(), reference()) -> ok.

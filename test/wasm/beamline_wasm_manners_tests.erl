@@ -227,6 +227,27 @@ who_waits_is_served_in_order_test_() ->
         ?assertEqual({ok, [3]}, beamline_wasm:call(G, <<"add">>, [1, 2]))
     end}.
 
+%% Who asks for info does not use the instance: nobody is refused for it, and a turn that meets it is not lost.
+who_asks_for_info_is_in_nobodys_way_test_() ->
+    {timeout, 60, fun() ->
+        G = kit(),
+        Lookers = [spawn_link(fun Look() -> beamline_wasm:info(G), Look() end) || _ <- [1, 2]],
+        ?assertEqual([], [Got || N <- lists:seq(1, 3000), Got <- [beamline_wasm:call(G, <<"add_slow">>, [N, 0])], Got =/= {ok, [N]}]),
+        Callers = [caller(fun() -> [beamline_wasm:call(G, <<"add_slow">>, [N, 0], #{wait => 10_000}) || N <- lists:seq(1, 1000)] end)
+                   || _ <- [1, 2, 3]],
+        [?assertEqual([{ok, [N]} || N <- lists:seq(1, 1000)], receive {Pid, Got} -> Got after 30_000 -> late end) || {Pid, _} <- Callers],
+        [begin unlink(Pid), exit(Pid, kill) end || Pid <- Lookers]
+    end}.
+
+a_wait_that_is_none_leaves_no_place_in_the_queue_test() ->
+    G = kit(),
+    Caller = caller(fun() -> beamline_wasm:call(G, <<"spin">>, []) end),
+    busy(G),
+    [?assertError(badarg, beamline_wasm:call(G, <<"add">>, [1, 2], #{wait => Wait})) || Wait <- [soon, 1.5, -1, []]],
+    beamline_wasm:cancel(G),
+    ?assertEqual({error, cancelled}, answer(Caller)),
+    ?assertEqual({ok, [3]}, answer(caller(fun() -> beamline_wasm:call(G, <<"add">>, [1, 2]) end))).
+
 fuel_is_limited_for_a_call_and_for_all_of_them_test() ->
     G = guest(wasm_fixture:wat(), #{imports => imports(fun none/2), fuel => 100_000}),
     ?assertMatch({error, {limit, #{what := fuel, limit := 100_000}}}, beamline_wasm:call(G, <<"spin">>, [])),
