@@ -54,7 +54,7 @@ script(Dir, File, Print) ->
         {ok, Host} = beamline_wasm:start(Spectest, limits()),
         Script = #script{file = File, text = Text, print = Print, values = values(Forms, Text), host = Host,
                          registered = #{<<"spectest">> => {Host, Spectest}}},
-        #script{counts = Counts} = lists:foldl(fun command/2, Script, Forms),
+        #script{counts = Counts} = lists:foldl(fun guarded/2, Script, Forms),
         ok = beamline_wasm:stop(Host),
         Counts
     catch
@@ -88,6 +88,12 @@ spectest() ->
         (func (export \"print_i32_f32\") (param i32 f32)) (func (export \"print_f64_f64\") (param f64 f64)))">>.
 
 %%% Commands
+
+%% What a command says that this runner does not know is that command's failure, not the script's.
+guarded(Form, Script) ->
+    try command(Form, Script)
+    catch Class:Reason:Stack -> verdict(Form, {failed, {Class, Reason, Stack}}, Script)
+    end.
 
 command({list, _, _, [{atom, <<"module">>} | _]} = Form, Script) -> module(Form, Script);
 command({list, _, _, [{atom, <<"register">>}, {string, Name} | Id]}, #script{registered = Registered} = Script) ->
@@ -135,7 +141,7 @@ codes(<<"out of bounds table access", _/binary>>) -> [table_out_of_bounds];
 codes(<<"undefined element", _/binary>>) -> [table_out_of_bounds];
 codes(<<"undefined">>) -> [table_out_of_bounds];
 codes(<<"out of bounds array", _/binary>>) -> [array_out_of_bounds];
-codes(<<"uninitialized element", _/binary>>) -> [indirect_call_to_null];
+codes(<<"uninitialized", _/binary>>) -> [indirect_call_to_null];
 codes(<<"indirect call", _/binary>>) -> [bad_signature];
 codes(<<"integer overflow">>) -> [integer_overflow];
 codes(<<"integer divide by zero">>) -> [integer_division_by_zero];
@@ -144,7 +150,7 @@ codes(<<"unreachable", _/binary>>) -> [unreachable];
 codes(<<"null ", _/binary>>) -> [null_reference, indirect_call_to_null];
 codes(<<"cast", _/binary>>) -> [cast_failure];
 codes(<<"call stack exhausted">>) -> [stack_overflow];
-codes(<<"unaligned atomic">>) -> [heap_misaligned];
+codes(<<"unaligned", _/binary>>) -> [heap_misaligned];
 codes(<<"expected shared memory">>) -> [atomic_wait_non_shared_memory];
 codes(<<"allocation", _/binary>>) -> [allocation_too_large];
 codes(<<"exception">>) -> [uncaught_exception];
@@ -274,9 +280,12 @@ action(<<"invoke">>, {Instance, _}, Name, Args, Script) ->
     beamline_wasm:call(Instance, Name, [argument(Arg, Script) || Arg <- Args], #{floats => bits, timeout => ?TIMEOUT_MS}).
 
 argument({list, _, _, [{atom, <<"ref.null">>} | _]}, _) -> null;
-argument({list, _, _, [{atom, <<"ref.extern">>}, {atom, N}]}, _) -> {extern, binary_to_integer(N)};
-argument({list, _, _, [{atom, <<"ref.host">>}, {atom, N}]}, _) -> {host, {extern, binary_to_integer(N)}};
+argument({list, _, _, [{atom, <<"ref.extern">>}, {atom, N}]}, _) -> {extern, number(N)};
+argument({list, _, _, [{atom, <<"ref.host">>}, {atom, N}]}, _) -> {host, {extern, number(N)}};
 argument({list, Begin, End, _}, #script{text = Text, values = Values}) -> maps:get(binary:part(Text, Begin, End - Begin), Values).
+
+number(<<"0x", Digits/binary>>) -> binary_to_integer(Digits, 16);
+number(Digits) -> binary_to_integer(Digits).
 
 %%% Results
 
@@ -290,8 +299,8 @@ returned({skip, _} = Skip, _, _) -> Skip.
 
 same(Got, {list, _, _, [{atom, <<"either">>} | Choices]}, Script) -> lists:any(fun(Choice) -> same(Got, Choice, Script) end, Choices);
 same(Got, {list, _, _, [{atom, <<"ref.null">>} | _]}, _) -> Got =:= null;
-same(Got, {list, _, _, [{atom, <<"ref.extern">>}, {atom, N}]}, _) -> Got =:= {extern, binary_to_integer(N)};
-same(Got, {list, _, _, [{atom, <<"ref.host">>}, {atom, N}]}, _) -> Got =:= {host, {extern, binary_to_integer(N)}};
+same(Got, {list, _, _, [{atom, <<"ref.extern">>}, {atom, N}]}, _) -> Got =:= {extern, number(N)};
+same(Got, {list, _, _, [{atom, <<"ref.host">>}, {atom, N}]}, _) -> Got =:= {host, {extern, number(N)}};
 same(Got, {list, _, _, [{atom, <<"ref.i31">>}]}, _) -> element(1, Got) =:= i31;
 same(Got, {list, _, _, [{atom, Ref}]},
     _) when Ref =:= <<"ref.func">>; Ref =:= <<"ref.struct">>; Ref =:= <<"ref.array">>; Ref =:= <<"ref.exn">> ->
@@ -325,15 +334,15 @@ is_arithmetic(64, Bits) -> Bits band 16#7FF8000000000000 =:= 16#7FF8000000000000
 %% All constants of a script, as they stand there, become globals of one module.
 values(Forms, Text) ->
     Texts = lists:usort(lists:append([constants(Form, Text) || Form <- Forms])),
-    Globals = [io_lib:format("(global (export \"~b\") ~s ~s)~n", [I, Type, Const]) || {I, {Type, Const, _}} <- number(Texts)],
+    Globals = [io_lib:format("(global (export \"~b\") ~s ~s)~n", [I, Type, Const]) || {I, {Type, Const, _}} <- numbered(Texts)],
     {ok, Module} = beamline_wasm:compile([<<"(module ">>, Globals, <<")">>]),
     {ok, Instance} = beamline_wasm:start(Module),
     Values = [{Key, element(2, {ok, _} = beamline_wasm:global_get(Instance, integer_to_binary(I), #{floats => bits}))}
-              || {I, {_, _, Key}} <- number(Texts)],
+              || {I, {_, _, Key}} <- numbered(Texts)],
     ok = beamline_wasm:stop(Instance),
     maps:from_list(Values).
 
-number(List) -> lists:zip(lists:seq(0, length(List) - 1), List).
+numbered(List) -> lists:zip(lists:seq(0, length(List) - 1), List).
 
 constants({list, _, _, [{atom, <<"module">>} | _]}, _) -> [];
 constants({list, Begin, End, [{atom, Op} | Items]} = Form, Text) ->
