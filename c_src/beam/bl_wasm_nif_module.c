@@ -113,7 +113,7 @@ static bool get_text(ErlNifEnv *env, ERL_NIF_TERM term, char **out)
 {
     ErlNifBinary text;
     if (term == am.undefined_) return true;
-    if (!enif_inspect_binary(env, term, &text) || text.size > 4096) return false;
+    if (!enif_inspect_binary(env, term, &text) || text.size > 4096 || memchr(text.data, 0, text.size)) return false;
     *out = bl_alloc(NULL, text.size + 1, NULL);
     if (!*out) return false;
     memcpy(*out, text.data, text.size);

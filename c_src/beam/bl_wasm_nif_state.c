@@ -75,9 +75,10 @@ static ERL_NIF_TERM leave(struct visit *v, ERL_NIF_TERM answer)
 static bool get_range(ErlNifEnv *env, ERL_NIF_TERM term, uint64_t *out)
 {
     ErlNifUInt64 n;
+    double real;
     if (enif_get_uint64(env, term, &n)) return *out = n, true;
     *out = UINT64_MAX;
-    return enif_is_number(env, term);
+    return enif_is_number(env, term) && !enif_get_double(env, term, &real);
 }
 
 static ERL_NIF_TERM out_of_bounds(ErlNifEnv *env, uint64_t size)

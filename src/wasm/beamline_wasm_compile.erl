@@ -49,9 +49,10 @@ options(Options) ->
     error(badarg, [Options]).
 
 settings(Validate, #{engine := Engine, off := Off, stack := Stack, max_bytes := Bytes, max_imports := Imports,
-    timeout := Timeout} = Options) ->
+    timeout := Timeout, expose := Expose} = Options) ->
+    is_list(Off) andalso is_integer(Stack) andalso is_boolean(Expose) orelse error(badarg, [Options]),
     {Validate, number(Engine, ?PRESETS), lists:foldl(fun(Name, Bits) -> Bits bor (1 bsl number(Name, ?PROPOSALS)) end, 0, Off),
-     (Stack + 1023) div 1024, Bytes, Imports, Timeout, maps:get(expose, Options)}.
+     (Stack + 1023) div 1024, Bytes, Imports, Timeout, Expose}.
 
 number(Name, Names) ->
     case lists:keyfind(Name, 1, numbered(Names)) of
