@@ -57,7 +57,14 @@ damaged_files_are_dropped_and_made_again_test_() ->
             ok = file:write_file(Other, Code),
             ok = file:delete(File),
             file:make_symlink(Other, File)
-        end}]].
+        end},
+        {"a pipe", fun(File, _) -> pipe(File) end},
+        {"a sum that is a pipe", fun(File, _) -> pipe(filename:rootname(File) ++ ".sum") end}]].
+
+pipe(File) ->
+    ok = file:delete(File),
+    "" = os:cmd("mkfifo " ++ File),
+    ok.
 
 %% Not written over: code may be mapped.
 rewrite(File, Bytes) ->
