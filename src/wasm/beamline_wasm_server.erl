@@ -6,13 +6,16 @@
 %% {ok, [1]} = beamline_wasm_server:call(Pid, <<"one">>, []).
 %% '''
 %% Calls through this module run in the server, one after the other; the state that imports thread is kept between them.
-%% {@link instance/1} gives the instance itself, for calls in the caller's own process; it ends with the server.
+%% {@link instance/1} gives the instance itself, for calls in the caller's own process; it ends with the server. A server whose
+%% instance was stopped ends at its next call, so that a supervisor starts another.
 -module(beamline_wasm_server).
 -behaviour(gen_server).
 
 -export([start_link/1, child_spec/1, call/3, call/4, instance/1, state/1]).
 -export([init/1, handle_call/3, handle_cast/2]).
 -export_type([options/0]).
+
+-define(MOST_MS, 16#FFFFFFFF). % that a receive takes
 
 -type options() :: #{
     module := beamline_wasm:module_() | iodata(), % compiled when it is not
@@ -42,8 +45,9 @@ call(Server, Name, Args) -> call(Server, Name, Args, #{}).
     {ok, [beamline_wasm:value()]} | {error, beamline_wasm:reason()}.
 call(Server, Name, Args, Options) ->
     Timeout = maps:get(timeout, Options, 60_000),
+    Timeout =:= infinity orelse is_integer(Timeout) andalso Timeout >= 0 orelse error(badarg, [Server, Name, Args, Options]),
     Deadline = case Timeout of infinity -> infinity; _ -> erlang:monotonic_time(millisecond) + Timeout end,
-    ask(Server, {call, Name, Args, Options, Deadline}, Timeout).
+    ask(Server, {call, Name, Args, Options, Deadline}, case Timeout of infinity -> infinity; _ -> min(Timeout, ?MOST_MS) end).
 
 %% @doc The instance that the server owns.
 -spec instance(gen_server:server_ref()) -> {ok, beamline_wasm:instance()} | {error, beamline_wasm:reason()}.
@@ -79,7 +83,8 @@ started({ok, Module}, Start) -> beamline_wasm:start(Module, Start);
 started({error, _} = Error, _) -> Error.
 
 %% @private
--spec handle_call(term(), gen_server:from(), #server{}) -> {reply, term(), #server{}} | {noreply, #server{}}.
+-spec handle_call(term(), gen_server:from(), #server{}) -> 
+    {reply, term(), #server{}} | {noreply, #server{}} | {stop, term(), term(), #server{}}.
 handle_call({call, Name, Args, Options, Deadline}, _From, Server) ->
     case left(Deadline) of
         0 -> {noreply, Server}; % nobody waits any more
@@ -94,6 +99,7 @@ left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
 answer(Name, Args, Options, #server{instance = Instance, state = State} = Server) ->
     try beamline_wasm:call(Instance, Name, Args, Options#{state => State}) of
         {ok, Results, State1} -> {reply, {ok, Results}, Server#server{state = State1}};
+        {error, closed, State1} -> {stop, {shutdown, closed}, {error, closed}, Server#server{state = State1}};
         {error, Reason, State1} -> {reply, {error, Reason}, Server#server{state = State1}}
     catch
         error:badarg -> {reply, {raise, badarg}, Server}
