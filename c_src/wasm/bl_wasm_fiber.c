@@ -212,7 +212,10 @@ enum bl_status bl_wasm_call_begin(struct bl_wasm_guest *g, const struct bl_wasm_
     if (has_fuel_limits(g) || g->out_of_fuel) {
         g->out_of_fuel = false;
         bl_wasm_fuel_give(g);
-        if (g->fuel_given == 0) return bl_fail_limit(err, "fuel", g->limits.fuel_total, g->limits.fuel_total + 1);
+        if (g->fuel_given == 0) {
+            const uint64_t limit = g->limits.fuel_per_call == 0 ? 0 : g->limits.fuel_total;
+            return bl_fail_limit(err, "fuel", limit, limit + 1);
+        }
     }
     __atomic_store_n(&g->call_number, g->call_number + 1, __ATOMIC_RELAXED);
     __atomic_store_n(&g->caller, caller, __ATOMIC_RELAXED);

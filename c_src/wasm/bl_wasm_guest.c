@@ -293,7 +293,12 @@ static enum bl_status finish_instance(struct bl_wasm_guest *g, wasmtime_call_fut
     wasmtime_error_t *error = g->error;
     g->error = NULL;
     bl_wasm_library_error(error, err);
-    if (err && err->status == BL_INVALID) memcpy(err->subject, "imports", sizeof "imports");
+    if (err && err->status == BL_INVALID) {
+        if (strstr(err->text, "limit")) /* a memory, a table, or an instance too many */
+            memcpy(err->subject, "limits", sizeof "limits");
+        else
+            memcpy(err->subject, "imports", sizeof "imports");
+    }
     return BL_INVALID;
 }
 

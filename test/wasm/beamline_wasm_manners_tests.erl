@@ -252,6 +252,8 @@ fuel_is_limited_for_a_call_and_for_all_of_them_test() ->
     G = guest(wasm_fixture:wat(), #{imports => imports(fun none/2), fuel => 100_000}),
     ?assertMatch({error, {limit, #{what := fuel, limit := 100_000}}}, beamline_wasm:call(G, <<"spin">>, [])),
     ?assertEqual({ok, [55]}, beamline_wasm:call(G, <<"fib">>, [10])),
+    N = guest(wasm_fixture:wat(), #{imports => imports(fun none/2), fuel => 0}),
+    ?assertMatch({error, {limit, #{what := fuel, limit := 0}}}, beamline_wasm:call(N, <<"add">>, [1, 2])),
     T = guest(wasm_fixture:wat(), #{imports => imports(fun none/2), fuel_limit => 100_000}),
     Spend = fun Spend(N) -> case beamline_wasm:call(T, <<"fib">>, [10]) of {ok, [55]} -> Spend(N + 1); {error, {limit,
         #{what := fuel}}} -> N end end,
@@ -371,5 +373,18 @@ a_server_owns_an_instance_under_a_supervisor_test() ->
     exit(Sup, shutdown),
     ok = beamline_test:eventually(fun() -> whereis(wasm_kit) =:= undefined end),
     ?assertEqual({error, closed}, beamline_wasm_server:call(wasm_kit, <<"ask1">>, [10])).
+
+a_server_takes_any_time_and_ends_when_its_instance_was_stopped_test() ->
+    wasm_fixture:start(),
+    {ok, Pid} = gen_server:start(beamline_wasm_server, #{module => <<"(module (func (export \"one\") (result i32) (i32.const 1)))">>}, []),
+    Call = fun(Options) -> beamline_wasm_server:call(Pid, <<"one">>, [], Options) end,
+    [?assertEqual({ok, [1]}, Call(#{timeout => Ms})) || Ms <- [infinity, 1000, 1 bsl 40]],
+    [?assertError(badarg, Call(#{timeout => Ms})) || Ms <- [-1, soon, 1.5]],
+    {ok, Instance} = beamline_wasm_server:instance(Pid),
+    Monitor = monitor(process, Pid),
+    ok = beamline_wasm:stop(Instance),
+    ?assertEqual({error, closed}, Call(#{})),
+    receive {'DOWN', Monitor, process, Pid, Why} -> ?assertEqual({shutdown, closed}, Why) after 2000 -> ?assert(false) end,
+    ?assertEqual({error, closed}, Call(#{})).
 
 gen_server_sup(Specs) -> supervisor:start_link(beamline_wasm_test_sup, Specs).

@@ -98,7 +98,9 @@ what_is_malformed_says_where_test_() ->
          ?_assertMatch({error, {limit, #{what := module_bytes, limit := 10}}}, beamline_wasm:compile(<<"(module (func))">>,
              #{max_bytes => 10})),
          ?_assertError(badarg, beamline_wasm:compile(<<"(module)">>, #{engines => fast})),
-         ?_assertError(badarg, beamline_wasm:compile(<<"(module)">>, #{engine => faster}))]
+         [?_assertError(badarg, beamline_wasm:compile(<<"(module)">>, Options))
+          || Options <- [#{engine => faster}, #{off => simd}, #{off => [simd, speed]}, #{stack => much}, #{stack => -5000}, #{expose => 1},
+                         #{cache => "a\0b"}, #{max_bytes => -1}, #{max_imports => many}, []]]]
     end}.
 
 proposals_can_be_turned_off_test_() ->
@@ -169,6 +171,8 @@ memory_is_read_and_written_within_its_bounds_test() ->
         (1 bsl 63) - 1, (1 bsl 64) - 1]],
     ?assertMatch({error, {invalid, #{field := range}}}, beamline_wasm:fill(G, 131000, 100, 0)),
     ?assertError(badarg, beamline_wasm:read(G, a, 1)),
+    ?assertError(badarg, beamline_wasm:read(G, 0, 1.0)),
+    ?assertError(badarg, beamline_wasm:grow(G, 1.0)),
     ?assertError(badarg, beamline_wasm:fill(G, 0, 1, 256)),
     ?assertMatch({error, {invalid, #{field := string}}}, beamline_wasm:read_string(G, 0, 5)),
     ?assertMatch({error, {invalid, #{field := name}}}, beamline_wasm:read(G, {<<"other">>, 0}, 1)).
@@ -186,8 +190,8 @@ memory_grows_to_its_limit_test() ->
     [?assertMatch({error, {limit, #{what := memory_pages, limit := 3}}}, beamline_wasm:grow(G, N)) || N <- [1, 1 bsl 16, (1 bsl 64) - 1,
         1 bsl 80]],
     ?assertEqual({ok, [-1]}, beamline_wasm:call(G, <<"grow">>, [1])),
-    ?assertMatch({error, {invalid, _}}, beamline_wasm:start(module(wasm_fixture:wat()), #{imports => imports(fun none/2),
-        memory_limit => 65536})).
+    [?assertMatch({error, {invalid, #{field := limits}}}, beamline_wasm:start(module(wasm_fixture:wat()), Limits#{imports => imports(
+        fun none/2)})) || Limits <- [#{memory_limit => 65536}, #{table_limit => 3}, #{instance_limit => 0}]].
 
 globals_have_types_test() ->
     G = kit(),
