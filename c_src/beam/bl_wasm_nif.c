@@ -205,6 +205,18 @@ ERL_NIF_TERM wasm_totals(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     return list;
 }
 
+/* () -> [{Code, Number}]: of those that there were */
+ERL_NIF_TERM wasm_traps(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    ERL_NIF_TERM list = enif_make_list(env, 0);
+    const char *code;
+    uint64_t count;
+    (void)argc, (void)argv;
+    for (size_t i = 0; (code = bl_wasm_traps_of(i, &count)); i++)
+        if (count > 0) list = enif_make_list_cell(env, wasm_pair(env, enif_make_atom(env, code), enif_make_uint64(env, count)), list);
+    return list;
+}
+
 /* ---- loading ----------------------------------------------------------------------------------------------------- */
 
 static bool open_types(ErlNifEnv *env)
@@ -251,6 +263,7 @@ static ErlNifFunc functions[] = {
     {"stop", 1, wasm_stop, 0},
     {"info", 1, wasm_info, 0},
     {"totals", 0, wasm_totals, 0},
+    {"traps", 0, wasm_traps, 0},
     {"controlling_process", 2, wasm_controlling_process, 0},
     {"function", 2, wasm_function, 0},
     {"call", 5, wasm_call, 0},

@@ -234,6 +234,8 @@ struct bl_wasm_trap {
 };
 /* Of the last call: true, and guest->trap or guest->error are gone; false: it returned results. */
 BL_API bool bl_wasm_guest_trap(struct bl_wasm_guest *guest, struct bl_wasm_trap *out);
+/* The i-th code, and how many traps of all guests had it; NULL: there are no more. */
+BL_API const char *bl_wasm_traps_of(size_t i, uint64_t *count);
 
 /* ---- clock ------------------------------------------------------------------------------------------- */
 

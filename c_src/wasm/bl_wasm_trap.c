@@ -13,16 +13,29 @@
 
 /* ---- traps ----------------------------------------------------------------------------------------------- */
 
-static const char *code_name(uint8_t code)
+/* Those of the library by its numbers, up to OTHER. */
+static const char *const codes[] = {
+    "stack_overflow", "memory_out_of_bounds", "heap_misaligned", "table_out_of_bounds", "indirect_call_to_null", "bad_signature",
+    "integer_overflow", "integer_division_by_zero", "bad_conversion_to_integer", "unreachable", "interrupt", "out_of_fuel",
+    "atomic_wait_non_shared_memory", "null_reference", "array_out_of_bounds", "allocation_too_large", "cast_failure",
+    "cannot_enter_component", "no_async_result", "unhandled_tag", "continuation_already_consumed", "disabled_opcode",
+    "other", "uncaught_exception", "host",
+};
+enum { CODES = sizeof codes / sizeof codes[0], OTHER = CODES - 3, UNCAUGHT, HOST };
+
+static uint64_t counts[CODES]; /* atomically */
+
+static size_t code_of(uint8_t code)
 {
-    static const char *const names[] = {
-        "stack_overflow", "memory_out_of_bounds", "heap_misaligned", "table_out_of_bounds", "indirect_call_to_null", "bad_signature",
-        "integer_overflow", "integer_division_by_zero", "bad_conversion_to_integer", "unreachable", "interrupt", "out_of_fuel",
-        "atomic_wait_non_shared_memory", "null_reference", "array_out_of_bounds", "allocation_too_large", "cast_failure",
-        "cannot_enter_component", "no_async_result", "unhandled_tag", "continuation_already_consumed", "disabled_opcode",
-    };
-    if (code < sizeof names / sizeof names[0]) return names[code];
-    return code == 49 ? "uncaught_exception" : "other"; /* 22 to 48 are about components */
+    if (code < OTHER) return code;
+    return code == 49 ? UNCAUGHT : OTHER; /* 22 to 48 are about components */
+}
+
+const char *bl_wasm_traps_of(size_t i, uint64_t *count)
+{
+    if (i >= CODES) return NULL;
+    *count = __atomic_load_n(&counts[i], __ATOMIC_RELAXED);
+    return codes[i];
 }
 
 static void copy_name(char *to, size_t size, const wasm_byte_vec_t *name)
@@ -72,14 +85,14 @@ static bool take_exception(struct bl_wasm_guest *g)
 bool bl_wasm_guest_trap(struct bl_wasm_guest *g, struct bl_wasm_trap *out)
 {
     wasm_byte_vec_t message;
-    uint8_t code;
+    uint8_t number;
     if (!g->trap && !g->error) return false;
     memset(out, 0, offsetof(struct bl_wasm_trap, frames));
     memset(out->frames, 0, sizeof out->frames);
-    out->code = take_exception(g) ? "uncaught_exception" : "host";
+    size_t code = take_exception(g) ? UNCAUGHT : HOST;
     if (g->trap) {
-        if (wt.wasmtime_trap_code(g->trap, &code)) out->code = code_name(code);
-        g->out_of_fuel = strcmp(out->code, "out_of_fuel") == 0;
+        if (wt.wasmtime_trap_code(g->trap, &number)) code = code_of(number);
+        g->out_of_fuel = strcmp(codes[code], "out_of_fuel") == 0;
         wt.wasm_trap_message(g->trap, &message);
         copy_message(out, &message);
         read_frames(g->trap, g->module_count == 1 ? g->modules[0]->moved : 0, out);
@@ -95,6 +108,8 @@ bool bl_wasm_guest_trap(struct bl_wasm_guest *g, struct bl_wasm_trap *out)
     g->trap = NULL;
     g->error = NULL;
     g->statistics.traps++;
+    __atomic_fetch_add(&counts[code], 1, __ATOMIC_RELAXED);
+    out->code = codes[code];
     return true;
 }
 

@@ -33,7 +33,10 @@ count(Outcome) ->
 collect() ->
     case beamline_wasm_nif:totals() of
         {error, _} -> [];
-        Totals -> [family(Name, Type, Help, maps:get(Key, maps:from_list(Totals)) / Unit) || {Key, Name, Type, Help, Unit} <- families()]
+        Totals ->
+            Traps = [{[{code, Code}], N} || {Code, N} <- beamline_wasm_nif:traps()],
+            [#{name => beamline_wasm_traps_total, type => counter, help => "Traps, by their code.", samples => Traps}
+             | [family(Name, Type, Help, maps:get(Key, maps:from_list(Totals)) / Unit) || {Key, Name, Type, Help, Unit} <- families()]]
     end.
 
 families() ->
@@ -45,7 +48,6 @@ families() ->
      {slices_over_1ms, beamline_wasm_long_slices_total, counter, "Slices longer than a millisecond.", 1},
      {longest_slice_ns, beamline_wasm_longest_slice_seconds, gauge, "The longest slice so far.", 1_000_000_000},
      {migrations, beamline_wasm_migrations_total, counter, "Calls that went to a dirty scheduler.", 1},
-     {traps, beamline_wasm_traps_total, counter, "Traps.", 1},
      {cancelled, beamline_wasm_cancelled_total, counter, "Calls ended by cancel, close or a death.", 1},
      {timed_out, beamline_wasm_timed_out_total, counter, "Calls ended by their deadline.", 1},
      {fuel, beamline_wasm_fuel_total, counter, "Instructions executed, as the library counts them.", 1},

@@ -5,7 +5,7 @@
 -module(beamline_wasm_nif).
 
 -export([load_library/2, library/0, compile/5, module_imports/1, module_exports/2, module_info_/1, module/1, same_function/3]).
--export([start/5, keep_funs/4, kept_fun/2, stop/1, info/1, totals/0, controlling_process/2]).
+-export([start/5, keep_funs/4, kept_fun/2, stop/1, info/1, totals/0, traps/0, controlling_process/2]).
 -export([function/2, call/5, call_start/2, resume/4, refuse/3, cancel/1, wait/2, unwait/2, next_turn/1]).
 -export([size/2, grow/3, read/4, write/4, fill/5, find_zero/4]).
 -export([global_get/3, global_set/3, table_size/2, table_get/3, table_set/4, table_grow/4]).
@@ -66,6 +66,9 @@ stop(_Instance) -> missing().
 info(_Instance) -> missing().
 -spec totals() -> [{atom(), non_neg_integer()}] | {error, term()}.
 totals() -> missing().
+%% By their codes.
+-spec traps() -> [{atom(), pos_integer()}] | {error, term()}.
+traps() -> missing().
 -spec controlling_process(handle(), pid()) -> ok | {error, reason()}.
 controlling_process(_Instance, _Pid) -> missing().
 
