@@ -144,13 +144,13 @@ static void root_drop(struct root *root)
         wt.wasmtime_anyref_unroot(&root->ref);
 }
 
-static bool box_term(wasmtime_context_t *context, ERL_NIF_TERM term, struct root *root)
+static bool box_term(struct bl_wasm_guest *g, ERL_NIF_TERM term, struct root *root)
 {
     struct term_box *box = bl_alloc(NULL, sizeof *box, NULL);
     if (!box) return false;
     box->env = enif_alloc_env();
     box->term = enif_make_copy(box->env, term);
-    if (!wt.wasmtime_externref_new(context, box, bl_wasm_box_drop, &root->ref)) {
+    if (!bl_wasm_box_new(g, &box->box, &root->ref)) {
         free_box(box);
         return false;
     }
@@ -171,7 +171,7 @@ static bool get_extern(ErlNifEnv *env, struct wasm_guest *guest, const struct bl
 {
     struct wasm_reference *r = wasm_get_reference(env, term);
     if (type->heap != BL_HEAP_EXTERN) return false;
-    if (!r || r->kind != WASMTIME_EXTERNREF || r->guest != guest) return box_term(guest->core->context, term, root);
+    if (!r || r->kind != WASMTIME_EXTERNREF || r->guest != guest) return box_term(guest->core, term, root);
     *root = (struct root){.kind = WASMTIME_EXTERNREF, .ref = r->root};
     return true;
 }
@@ -201,7 +201,7 @@ static bool get_any(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wa
         return true;
     }
     if (!enif_get_tuple(env, term, &arity, &e) || arity != 2) return false;
-    if (e[0] == am.host_ && type->heap == BL_HEAP_ANY) return box_term(context, e[1], root);
+    if (e[0] == am.host_ && type->heap == BL_HEAP_ANY) return box_term(guest->core, e[1], root);
     if (e[0] != am.i31_ || !enif_get_int64(env, e[1], &n) || n < -(1 << 30) || n > INT32_MAX) return false;
     if (type->heap != BL_HEAP_ANY && type->heap != BL_HEAP_EQ && type->heap != BL_HEAP_I31) return false;
     wt.wasmtime_anyref_from_i31(context, (uint32_t)n & 0x7fffffffu, &root->ref);

@@ -117,6 +117,11 @@ static wasm_trap_t *import(void *env, wasmtime_caller_t *caller, wasmtime_val_ra
         g->request = BL_WASM_NO_REQUEST;
         if (request == BL_WASM_RESULTS) return NULL;
         if (request == BL_WASM_REFUSE) return host_trap("an import failed");
+        if (request == BL_WASM_BOX) {
+            if (wt.wasmtime_externref_new(context, g->box, bl_wasm_box_drop, g->boxed)) g->boxed = NULL;
+            g->event = BL_WASM_IMPORT; /* which still waits */
+            continue;
+        }
         g->current = g->nested;
         run(g, context); /* may have parked in imports of its own */
     }
@@ -358,6 +363,28 @@ enum bl_wasm_event bl_wasm_call_slice(struct bl_wasm_guest *g, uint64_t budget_n
     return g->event;
 }
 
+/* What is short, or ends at once. */
+static void poll_until_event(struct bl_wasm_guest *g)
+{
+    g->event = BL_WASM_NONE;
+    while (g->event == BL_WASM_NONE) {
+        g->on_fiber = true;
+        const bool ended = wt.wasmtime_call_future_poll(g->future);
+        g->on_fiber = false;
+        if (ended) fiber_ended(g);
+    }
+}
+
+bool bl_wasm_box_new(struct bl_wasm_guest *g, struct bl_wasm_box *box, wasmtime_ref_t *out)
+{
+    if (g->depth == 0) return wt.wasmtime_externref_new(g->context, box, bl_wasm_box_drop, out);
+    g->box = box;
+    g->boxed = out;
+    g->request = BL_WASM_BOX;
+    poll_until_event(g);
+    return g->boxed == NULL;
+}
+
 void bl_wasm_call_done(struct bl_wasm_guest *g)
 {
     __atomic_store_n(&g->call_number, g->call_number + 1, __ATOMIC_RELAXED);
@@ -385,14 +412,8 @@ void bl_wasm_call_stop_nested(struct bl_wasm_guest *g)
     const uint64_t left = fuel_left(g);
     set_fuel(g, 0);
     g->stopping = true;
-    g->event = BL_WASM_NONE;
     g->statistics.timed_out++;
-    while (g->event == BL_WASM_NONE) {
-        g->on_fiber = true;
-        const bool ended = wt.wasmtime_call_future_poll(g->future);
-        g->on_fiber = false;
-        if (ended) fiber_ended(g);
-    }
+    poll_until_event(g);
     g->stopping = false;
     set_fuel(g, left);
     drop_outcome(g);

@@ -34,7 +34,7 @@ enum bl_wasm_event {
     BL_WASM_IMPORT, /* the guest waits for the host */
 };
 
-enum bl_wasm_request { BL_WASM_NO_REQUEST, BL_WASM_CALL, BL_WASM_RESULTS, BL_WASM_REFUSE };
+enum bl_wasm_request { BL_WASM_NO_REQUEST, BL_WASM_CALL, BL_WASM_RESULTS, BL_WASM_REFUSE, BL_WASM_BOX };
 
 struct bl_wasm_guest_limits {
     int64_t memory_bytes, table_elements, instances, tables, memories; /* each memory, each table; negative: the library's */
@@ -89,6 +89,8 @@ struct bl_wasm_guest {
     const struct bl_wasm_import *import; /* the innermost that waits */
     wasmtime_val_raw_t *import_values;
     uint64_t token, next_token; /* of that import */
+    struct bl_wasm_box *box; /* asked for by request BOX */
+    wasmtime_ref_t *boxed;   /* where its reference goes; NULL: it is there */
     wasm_trap_t *trap;
     wasmtime_error_t *error;
     enum bl_status ended;       /* why a call ended that was not allowed to end by itself */
@@ -192,6 +194,9 @@ BL_API void bl_wasm_call_answer(struct bl_wasm_guest *guest, enum bl_wasm_reques
 BL_API void bl_wasm_call_end(struct bl_wasm_guest *guest, enum bl_status why);
 /* Ends the innermost call, which is nested and waits for its next slice: its RETURN follows here. */
 BL_API void bl_wasm_call_stop_nested(struct bl_wasm_guest *guest);
+/* A reference to something of the host, for which the guest's collector may have to make room. It must see all frames of the guest:
+ * while a call waits it runs on the fiber. False: there is no room. */
+BL_API bool bl_wasm_box_new(struct bl_wasm_guest *guest, struct bl_wasm_box *box, wasmtime_ref_t *out);
 /* Lets an idle guest's fiber go. */
 void bl_wasm_call_drop_fiber(struct bl_wasm_guest *guest);
 /* After an outermost call has returned. */

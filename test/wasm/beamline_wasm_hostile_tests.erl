@@ -296,6 +296,25 @@ many_terms_go_in_and_come_back_at_once_test_() ->
         ?assertError(badarg, beamline_wasm:call(G, <<"echo">>, lists:seq(1, N - 1)))
     end}.
 
+%% What a guest holds while it waits for an import, only in its frames, outlives the terms that come from there: as results, as
+%% arguments of nested calls, into tables and globals.
+terms_in_waiting_frames_are_kept_test_() ->
+    {timeout, 60, fun() ->
+        M = wasm_fixture:module(<<"(module (import \"env\" \"ask\" (func $ask (result externref)))
+            (table (export \"t\") 2 externref) (global (export \"g\") (mut externref) (ref.null extern))
+            (func (export \"nested\") (param externref))
+            (func (export \"keep\") (param externref) (result externref) (local $n i32) (local.set $n (i32.const 3000))
+              (loop $l (drop (call $ask)) (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))) (local.get 0)))">>),
+        Asks = [fun(_, _) -> [[a, make_ref()]] end,
+                fun(_, #{instance := I}) -> {ok, []} = beamline_wasm:call(I, <<"nested">>, [{a, make_ref()}]), [null] end,
+                fun(_, #{instance := I}) -> ok = beamline_wasm:table_set(I, <<"t">>, 1, {a, make_ref()}), [null] end,
+                fun(_, #{instance := I}) -> ok = beamline_wasm:global_set(I, <<"g">>, {a, make_ref()}), [null] end],
+        [begin
+             {ok, G} = beamline_wasm:start(M, #{imports => imports(Ask)}),
+             [?assertEqual({ok, [{kept, N}]}, beamline_wasm:call(G, <<"keep">>, [{kept, N}])) || N <- lists:seq(1, 5)]
+         end || Ask <- Asks]
+    end}.
+
 %% A VM that takes each block from malloc (under the sanitizers) does not count it.
 binary_memory() ->
     try erlang:memory(binary) catch error:notsup -> 0 end.
