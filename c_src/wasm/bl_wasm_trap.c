@@ -45,6 +45,20 @@ static void copy_name(char *to, size_t size, const wasm_byte_vec_t *name)
     to[len] = '\0';
 }
 
+/* By how much code was shifted when the start function was taken out. A frame does not say of which module it is: where several have
+ * code, and not all were shifted by the same, offsets are those of the modules as they were compiled. */
+static int64_t moved_by(const struct bl_wasm_guest *g)
+{
+    const struct bl_wasm_module *first = NULL;
+    for (size_t i = 0; i < g->module_count; i++) {
+        const struct bl_wasm_module *m = g->modules[i];
+        if (m->binary.function_count == m->binary.imported_functions) continue;
+        if (first && first->moved != m->moved) return 0;
+        first = m;
+    }
+    return first ? first->moved : 0;
+}
+
 static void read_frames(const wasm_trap_t *trap, int64_t moved, struct bl_wasm_trap *out)
 {
     wasm_frame_vec_t frames;
@@ -95,7 +109,7 @@ bool bl_wasm_guest_trap(struct bl_wasm_guest *g, struct bl_wasm_trap *out)
         g->out_of_fuel = strcmp(codes[code], "out_of_fuel") == 0;
         wt.wasm_trap_message(g->trap, &message);
         copy_message(out, &message);
-        read_frames(g->trap, g->module_count == 1 ? g->modules[0]->moved : 0, out);
+        read_frames(g->trap, moved_by(g), out);
         wt.wasm_byte_vec_delete(&message);
         wt.wasm_trap_delete(g->trap);
     }

@@ -245,12 +245,16 @@ traps_have_a_code_and_frames_and_the_instance_goes_on_test_() ->
 
 frames_have_names_and_offsets_of_the_module_as_it_came_test() ->
     %% With and without a start function, which is taken out of the module.
-    Frames = fun(Start) ->
-        G = guest(["(module $m (func $f) ", Start, "(func $boom (unreachable)) (func (export \"x\") (call $boom)))"], #{}),
-        {error, {trap, #{backtrace := [{<<"m">>, <<"boom">>, Offset}, {<<"m">>, 2, _}]}}} = beamline_wasm:call(G, <<"x">>, []),
-        Offset
-    end,
-    ?assertEqual(Frames("") + 3, Frames("(start $f)")).
+    Frames = fun(Start) -> frames(Start, "", #{}) end,
+    Made = fun(Start) -> frames(Start, "(import \"h\" \"m\" (memory 1))", #{{<<"h">>, <<"m">>} => {memory, #{min => 1}}}) end,
+    ?assertEqual(Frames("") + 3, Frames("(start $f)")),
+    ?assertEqual(Made("") + 3, Made("(start $f)")).
+
+frames(Start, Import, Imports) ->
+    G = guest(["(module $m ", Import, " (func $f) ", Start, "(func $boom (unreachable)) (func (export \"x\") (call $boom)))"],
+        #{imports => Imports}),
+    {error, {trap, #{backtrace := [{<<"m">>, <<"boom">>, Offset}, {<<"m">>, 2, _}]}}} = beamline_wasm:call(G, <<"x">>, []),
+    Offset.
 
 an_exception_that_nobody_catches_is_a_trap_test() ->
     G = guest(<<"(module (tag $t (param i32)) (func (export \"x\") (throw $t (i32.const 1)))
