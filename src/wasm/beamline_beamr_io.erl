@@ -39,15 +39,20 @@ write_string(Instance, Text) -> answer(beamline_wasm:write_string(Instance, Text
 
 %% @doc Calls the export `malloc'.
 -spec malloc(instance(), non_neg_integer()) -> {ok, non_neg_integer()} | {error, malloc_failed | binary()}.
-malloc(Instance, Size) ->
-    case beamline_wasm:malloc(Instance, Size) of
+malloc(Instance, Size) when is_integer(Size) ->
+    try beamline_wasm:malloc(Instance, Size) of
         {error, no_memory} -> {error, malloc_failed};
         Answer -> answer(Answer)
+    catch
+        error:badarg -> {error, malloc_failed} % more than the guest has numbers for
     end.
 
 %% @doc Calls the export `free'.
 -spec free(instance(), non_neg_integer()) -> ok | {error, binary()}.
-free(Instance, Address) -> answer(beamline_wasm:free(Instance, Address)).
+free(Instance, Address) when is_integer(Address) ->
+    try answer(beamline_wasm:free(Instance, Address))
+    catch error:badarg -> {error, <<"no address">>}
+    end.
 
 answer({error, {_, #{why := Why}}}) when is_binary(Why) -> {error, Why};
 answer({error, Reason}) -> {error, iolist_to_binary(io_lib:format("~0tp", [Reason]))};

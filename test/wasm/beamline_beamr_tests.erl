@@ -130,7 +130,8 @@ memory_is_checked_test() ->
     ?assertEqual({ok, <<"round trip">>}, beamline_beamr_io:read_string(W, P, 3)),
     {ok, Q} = beamline_beamr_io:malloc(W, 100),
     ?assertEqual(ok, beamline_beamr_io:free(W, Q)),
-    ?assertEqual({error, malloc_failed}, beamline_beamr_io:malloc(W, 128 bsl 20)).
+    [?assertEqual({error, malloc_failed}, beamline_beamr_io:malloc(W, Size)) || Size <- [128 bsl 20, 1 bsl 32, 1 bsl 70]],
+    ?assertMatch({error, Text} when is_binary(Text), beamline_beamr_io:free(W, 1 bsl 40)).
 
 %%% Snapshots
 
