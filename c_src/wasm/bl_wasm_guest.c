@@ -294,7 +294,7 @@ static enum bl_status finish_instance(struct bl_wasm_guest *g, wasmtime_call_fut
     g->error = NULL;
     bl_wasm_library_error(error, err);
     if (err && err->status == BL_INVALID) {
-        if (strstr(err->text, "limit")) /* a memory, a table, or an instance too many */
+        if (strstr(err->text, "exceeds") || strstr(err->text, "limit exceeded")) /* a memory, a table, or an instance too many */
             memcpy(err->subject, "limits", sizeof "limits");
         else
             memcpy(err->subject, "imports", sizeof "imports");

@@ -85,13 +85,12 @@ resolve(Module, Given) when is_map(Given) ->
 checked(Imports) ->
     case [Name || {Name, Type, Import} <- Imports, not fits(Type, Import)] of
         [] -> {ok, Imports};
-        Wrong -> {error, {invalid, #{field => imports, why => <<"imports of another kind">>, wrong => Wrong}}}
+        Wrong -> {error, {invalid, #{field => imports, why => <<"imports of another kind, or badly described">>, wrong => Wrong}}}
     end.
 
 fits({func, _, _}, Fun) when is_function(Fun, 2) -> true;
 fits(_, {export, {?TAG, _, _}, Name}) when is_binary(Name) -> true;
-fits({Kind, _}, {Kind, #{}}) -> true;
-fits({Kind, _, _}, {Kind, #{}}) -> true;
+fits(Type, {Kind, #{}} = Made) when element(1, Type) =:= Kind -> beamline_wasm_made:is_good(Made);
 fits(_, _) -> false.
 
 %% All exports must come from one guest, and that is the new instance's, too.
