@@ -181,8 +181,8 @@ static inline bool wasm_get_int(ErlNifEnv *env, ERL_NIF_TERM term, int64_t *out)
 /* ---- the files' entries ---------------------------------------------------------------------------------- */
 
 wasm_entry wasm_load, wasm_library, wasm_compile, wasm_module_imports, wasm_module_exports, wasm_module_info,
-    wasm_start, wasm_stop, wasm_info, wasm_controlling_process, wasm_totals, wasm_traps, wasm_function, wasm_call, wasm_call_start, wasm_resume,
-        wasm_refuse,
+    wasm_start, wasm_stop, wasm_info, wasm_controlling_process, wasm_totals, wasm_traps, wasm_function, wasm_call, wasm_call_start,
+        wasm_resume, wasm_refuse,
     wasm_cancel, wasm_wait, wasm_unwait, wasm_next_turn, wasm_size, wasm_grow, wasm_read, wasm_write, wasm_fill, wasm_global_get,
         wasm_global_set, wasm_table_get, wasm_table_set,
     wasm_table_size, wasm_table_grow, wasm_find_string,

@@ -330,8 +330,9 @@ static size_t get_rooted_values(ErlNifEnv *env, struct wasm_guest *guest, const 
         struct root *root = &roots[i - from];
         root->own = false;
         memset(&values[i], 0, sizeof values[i]);
-        if (!enif_get_list_cell(env, list, &head, &list) || !(is_collected(&types[i]) ? get_root(env, guest, &types[i], head, root)
-                                                                                   : wasm_get_value(env, guest, &types[i], head, &values[i])))
+        if (!enif_get_list_cell(env, list, &head, &list) ||
+            !(is_collected(&types[i]) ? get_root(env, guest, &types[i], head, root)
+                                      : wasm_get_value(env, guest, &types[i], head, &values[i])))
             bad = i + 1;
     }
     if (bad == 0 && !enif_is_empty_list(env, list)) bad = count + 1;

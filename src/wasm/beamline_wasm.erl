@@ -70,7 +70,8 @@
 -type import() :: import_fun() | {export, instance(), binary()}
                 | {memory, #{min := non_neg_integer(), max => non_neg_integer(), index => i32 | i64}}
                 | {table, #{min := non_neg_integer(), max => non_neg_integer(), index => i32 | i64, element => funcref | externref}}
-                | {global, #{type := i32 | i64 | f32 | f64 | funcref | externref, value => value(), mutable => boolean()}}. % a reference: null
+                %% Of a global that is a reference: `value' null.
+                | {global, #{type := i32 | i64 | f32 | f64 | funcref | externref, value => value(), mutable => boolean()}}.
 %% What a fun gets beside the arguments. `deadline' is that of the call, on the clock of `erlang:monotonic_time(millisecond)'.
 -type context() :: #{instance := instance(), import := {binary(), binary()}, state := term(), deadline := integer() | infinity}.
 -type start_options() :: #{

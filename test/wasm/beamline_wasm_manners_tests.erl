@@ -291,13 +291,14 @@ spinning_guests_do_not_hold_schedulers_test_() ->
 large_modules_do_not_hold_schedulers_test_() ->
     {timeout, 60, fun() ->
         Names = [integer_to_list(I) || I <- lists:seq(1, 10_000)],
-        Exporting = wasm_fixture:module(["(module (func)", [["(export \"", A, B, "\" (func 0))"] || A <- ["a", "b", "c", "d", "e", "f", "g", "h"],
-            B <- Names], ")"]),
+        Exporting = wasm_fixture:module(["(module (func)", [["(export \"", A, B, "\" (func 0))"] || A <- "abcdefgh", B <- Names], ")"]),
         Importing = wasm_fixture:module(["(module ", [["(import \"m\" \"", Name, "\" (func))"] || Name <- Names], ")"]),
         Imports = maps:from_list([{{<<"m">>, list_to_binary(Name)}, fun(_, _) -> [] end} || Name <- Names]),
-        Array = wasm_fixture:module(<<"(module (type $a (array i32)) (global (ref $a) (array.new $a (i32.const 1) (i32.const 20000000))))">>),
+        Array = wasm_fixture:module(<<"(module (type $a (array i32))
+            (global (ref $a) (array.new $a (i32.const 1) (i32.const 20000000))))">>),
         Work = [fun() -> 80_000 = length(beamline_wasm:exports(Exporting)) end, fun() -> {ok, _} = beamline_wasm:start(Exporting) end,
-                fun() -> {ok, _} = beamline_wasm:start(Importing, #{imports => Imports}) end, fun() -> {ok, _} = beamline_wasm:start(Array) end],
+                fun() -> {ok, _} = beamline_wasm:start(Importing, #{imports => Imports}) end,
+                fun() -> {ok, _} = beamline_wasm:start(Array) end],
         %% On a busy machine the kernel takes the processor away, too: once is enough.
         [beamline_test:eventually(fun() -> held(Fun) =:= [] end, 10_000) || Fun <- Work]
     end}.

@@ -347,11 +347,13 @@ things_of_the_host_and_of_other_instances_can_be_imported_test() ->
                     {<<"k">>, <<"twice">>} => fun([N], _) -> [2 * N] end}})).
 
 what_the_host_gives_is_checked_test_() ->
-    Module = fun(Type) -> module(["(module (import \"h\" \"x\" ", Type, ") ", case Type of "(global" ++ _ -> "(export \"x\" (global 0))"; _ -> "" end, ")"]) end,
+    Export = fun("(global" ++ _) -> "(export \"x\" (global 0))"; (_) -> "" end,
+    Module = fun(Type) -> module(["(module (import \"h\" \"x\" ", Type, ") ", Export(Type), ")"]) end,
     Start = fun(Type, Import) -> beamline_wasm:start(Module(Type), #{imports => #{{<<"h">>, <<"x">>} => Import}}) end,
     Bad = [{"(memory 1)", {memory, M}} || M <- [#{}, #{min => -1}, #{min => one}, #{min => 2, max => 1}, #{min => 1, index => i16}]] ++
           [{"(table 1 funcref)", {table, T}} || T <- [#{}, #{min => 1, element => i32}, #{min => 1, max => -1}]] ++
-          [{"(global f32)", {global, G}} || G <- [#{}, #{type => f32, value => 1}, #{type => f32, value => 1.0e300}, #{type => f32, value => {f32, -1}},
+          [{"(global f32)", {global, G}} || G <- [#{}, #{type => f32, value => 1}, #{type => f32, value => 1.0e300},
+              #{type => f32, value => {f32, -1}},
               #{type => f16}, #{type => i32, value => 1 bsl 32}, #{type => externref, value => term}, #{type => v128}]] ++
           [{"(tag)", {tag, #{}}}, {"(func)", fun() -> [] end}, {"(memory 1)", {export, nobody, <<"m">>}}],
     Get = fun(Type, Value) ->
@@ -360,9 +362,11 @@ what_the_host_gives_is_checked_test_() ->
     end,
     {setup, fun wasm_fixture:start/0, fun(_) ->
         [{lists:flatten(io_lib:format("~0p", [Import])),
-          ?_assertMatch({error, {invalid, #{field := imports, wrong := [{<<"h">>, <<"x">>}]}}}, Start(Type, Import))} || {Type, Import} <- Bad] ++
-        [?_assertEqual({ok, Value}, Get(Type, Value)) || {Type, Value} <- [{f32, {f32, B}} || B <- [0, 1, 16#80000000, 16#7FC00001, 16#FF800001,
-            16#7F800000, 16#FF800000, 16#3DCCCCCD, 16#7F7FFFFF]] ++ [{f64, {f64, B}} || B <- [1, 1 bsl 63, 16#FFF0000000000001, 16#3FB999999999999A]]
+          ?_assertMatch({error, {invalid, #{field := imports, wrong := [{<<"h">>, <<"x">>}]}}}, Start(Type, Import))}
+         || {Type, Import} <- Bad] ++
+        [?_assertEqual({ok, Value}, Get(Type, Value)) || {Type, Value} <-
+            [{f32, {f32, B}} || B <- [0, 1, 16#80000000, 16#7FC00001, 16#FF800001, 16#7F800000, 16#FF800000, 16#3DCCCCCD, 16#7F7FFFFF]]
+            ++ [{f64, {f64, B}} || B <- [1, 1 bsl 63, 16#FFF0000000000001, 16#3FB999999999999A]]
             ++ [{i32, -1}, {i64, -(1 bsl 63)}, {externref, null}, {funcref, null}]] ++
         [?_assertEqual({ok, -1}, Get(i32, 16#FFFFFFFF))]
     end}.
@@ -370,7 +374,8 @@ what_the_host_gives_is_checked_test_() ->
 %% What is asked for twice is made twice, however it is described.
 equal_things_of_the_host_are_not_one_thing_test() ->
     M = module(<<"(module (import \"h\" \"a\" (global (mut i32))) (import \"h\" \"b\" (global (mut i32))) (import \"h\" \"m\" (memory 1))
-        (import \"h\" \"n\" (memory 1)) (export \"a\" (global 0)) (export \"b\" (global 1)) (export \"m\" (memory 0)) (export \"n\" (memory 1)))">>),
+        (import \"h\" \"n\" (memory 1)) (export \"a\" (global 0)) (export \"b\" (global 1))
+        (export \"m\" (memory 0)) (export \"n\" (memory 1)))">>),
     Global = {global, #{type => i32, mutable => true, value => 7}},
     Memory = {memory, #{min => 1}},
     {ok, G} = beamline_wasm:start(M, #{imports => #{{<<"h">>, <<"a">>} => Global, {<<"h">>, <<"b">>} => Global,
@@ -383,7 +388,8 @@ equal_things_of_the_host_are_not_one_thing_test() ->
 start_options_are_checked_test_() ->
     {setup, fun() -> {module(<<"(module (import \"a\" \"f\" (func)))">>), module(<<"(module)">>)} end, fun({Importing, Alone}) ->
         Imports = #{imports => #{{<<"a">>, <<"f">>} => fun(_, _) -> [] end}},
-        Bad = [#{owner => nobody}, #{owner => nil}, #{memory_limit => -1}, #{table_limit => 1.5}, #{instance_limit => many}, #{fuel => 1 bsl 63},
+        Bad = [#{owner => nobody}, #{owner => nil}, #{memory_limit => -1}, #{table_limit => 1.5}, #{instance_limit => many},
+               #{fuel => 1 bsl 63},
                #{fuel_limit => <<>>}, #{timeout => -1}, #{timeout => soon}, #{with => make_ref()}, #{limits => 1}, [], foo],
         [{lists:flatten(io_lib:format("~0p", [Options])), fun() ->
             ?assertError(badarg, beamline_wasm:start(Alone, Options)),
