@@ -76,15 +76,21 @@ is_timeout(Ms) -> is_integer(Ms) andalso Ms >= 0 andalso Ms =< ?MOST_MS.
 %% that process has ended is not done.
 send(Bytes, Settings, Folder, Key, Timeout) ->
     Caller = self(),
-    {Pid, Monitor} = spawn_monitor(fun() -> exit({compiled, wait(Caller, Bytes, Settings, Folder, Key)}) end),
-    receive
-        {'DOWN', Monitor, process, Pid, {compiled, badarg}} -> error(badarg, [Settings]);
-        {'DOWN', Monitor, process, Pid, {compiled, Answer}} -> Answer;
+    Alias = alias([reply]),
+    {Pid, Monitor} = spawn_monitor(fun() -> Alias ! {Alias, wait(Caller, Bytes, Settings, Folder, Key)} end),
+    Got = receive
+        {Alias, Answer} -> Answer;
         {'DOWN', Monitor, process, Pid, _} -> {error, cancelled}
     after Timeout ->
-        demonitor(Monitor, [flush]),
         exit(Pid, kill),
         {error, timeout}
+    end,
+    unalias(Alias),
+    demonitor(Monitor, [flush]),
+    receive {Alias, _} -> ok after 0 -> ok end,
+    case Got of
+        badarg -> error(badarg, [Settings]);
+        _ -> Got
     end.
 
 wait(Caller, Bytes, Settings, Folder, Key) ->

@@ -83,7 +83,7 @@ started({ok, Module}, Start) -> beamline_wasm:start(Module, Start);
 started({error, _} = Error, _) -> Error.
 
 %% @private
--spec handle_call(term(), gen_server:from(), #server{}) -> 
+-spec handle_call(term(), gen_server:from(), #server{}) ->
     {reply, term(), #server{}} | {noreply, #server{}} | {stop, term(), term(), #server{}}.
 handle_call({call, Name, Args, Options, Deadline}, _From, Server) ->
     case left(Deadline) of
