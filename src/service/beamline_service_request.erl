@@ -152,7 +152,7 @@ real(Key, #{} = Params) ->
 
 encoding(undefined) -> identity;
 encoding(Value) ->
-    case string:lowercase(string:trim(Value)) of
+    case lowercase(Value) of
         <<"identity">> -> identity;
         _ -> throw({unsupported_media_type, {encoding, Value}})
     end.
@@ -177,7 +177,10 @@ formats() ->
      {<<"application/octet-stream">>, auto}, {<<"application/x-www-form-urlencoded">>, auto}].
 
 media_type(undefined) -> <<>>;
-media_type(Value) -> string:lowercase(string:trim(hd(binary:split(Value, <<";">>)))).
+media_type(Value) -> lowercase(hd(binary:split(Value, <<";">>))).
+
+%% Trimmed, too. Fields are bytes, and need not be UTF-8.
+lowercase(Value) -> list_to_binary(string:lowercase(string:trim(binary_to_list(Value), both, " \t"))).
 
 %% The field `Priority' (RFC 9218) tells the class; ?priority= wins.
 priority(Input) ->
@@ -189,11 +192,12 @@ class(Urgency) when Urgency =< 2 -> high;
 class(Urgency) when Urgency =< 4 -> normal;
 class(_) -> low.
 
-%% `Prefer: respond-async' (RFC 7240); the value may list several preferences.
+%% `Prefer: respond-async' (RFC 7240); the value may list several preferences, whose values may be quoted.
 -spec wants_async(binary() | undefined) -> boolean().
 wants_async(undefined) -> false;
 wants_async(Prefer) ->
-    lists:any(fun(P) -> media_type(P) =:= <<"respond-async">> end, binary:split(Prefer, <<",">>, [global])).
+    Bare = re:replace(Prefer, "\"(?:[^\"\\\\]|\\\\.)*+\"", "", [global, {return, binary}]),
+    lists:any(fun(P) -> media_type(P) =:= <<"respond-async">> end, binary:split(Bare, <<",">>, [global])).
 
 %% The best of what is offered for a parsed Accept field, the first offer when it says nothing.
 -spec answer_type([{binary(), binary()}], undefined | [{{binary(), binary(), term()}, 0..1000, term()}]) ->

@@ -91,7 +91,13 @@ encoded_bodies_are_refused_test() ->
 respond_async_is_found_among_preferences_test_() ->
     [?_assertEqual(Expected, beamline_service_request:wants_async(Prefer)) || {Expected, Prefer} <- [
         {false, undefined}, {true, <<"respond-async">>}, {true, <<"wait=10, Respond-Async; x=1">>},
-        {false, <<"respond-asynchronously">>}, {false, <<"wait=10">>}]].
+        {false, <<"respond-asynchronously">>}, {false, <<"wait=10">>},
+        {false, <<"a=\"b, respond-async, c\"">>}, {false, <<"a=\"b\\\", respond-async, c\"">>}, {true, <<"a=\"b, c\",\trespond-async">>},
+        {false, <<255>>}, {true, <<255, ", respond-async">>}]].
+
+fields_need_not_be_utf8_test() ->
+    ?assertEqual({error, {unsupported_media_type, {type, <<"text/", 255>>}}}, ask("", #{content_type => <<" text/", 255, "; a">>})),
+    ?assertEqual({error, {unsupported_media_type, {encoding, <<255>>}}}, ask("", #{content_encoding => <<255>>})).
 
 the_best_type_is_chosen_test_() ->
     Json = {<<"application">>, <<"json">>},
