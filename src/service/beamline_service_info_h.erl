@@ -39,7 +39,7 @@ accepting(#{open := true}) -> ok;
 accepting(_) -> stopping.
 
 runtime(Pool) ->
-    try {beamline_runtime:info(Pool), lists:member(crystal_relax, beamline_runtime:operations())} of
+    try {beamline_runtime:info(Pool), lists:member(crystal_relax, beamline_runtime:operations(Pool))} of
         {#{}, true} -> ok;
         {#{}, false} -> no_crystal_operations;
         {{error, _}, _} -> unavailable

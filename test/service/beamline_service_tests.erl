@@ -473,6 +473,20 @@ end)).
     ?assertMatch({200, _, <<>>}, request(Port, "HEAD", "/readyz"))
 end)).
 
+?TEST(readiness_is_that_of_the_services_own_pool_test_, with_pool(#{}, #{}, fun(Port) ->
+    ok = supervisor:terminate_child(beamline_sup, beamline_runtime),
+    try ?assertMatch(#{<<"status">> := <<"ready">>}, json(get(Port, "/readyz")))
+    after {ok, _} = supervisor:restart_child(beamline_sup, beamline_runtime) end
+end)).
+
+?TEST(a_field_of_strange_bytes_is_answered_with_a_problem_test_, with(fun(Port) ->
+    Post = fun(Field) -> post(Port, "/v1/relaxations", [{Field, <<"text/", 255>>}], silicon(1)) end,
+    _ = problem(415, Post("content-type")),
+    _ = problem(415, Post("content-encoding")),
+    _ = problem(400, Post("accept")),
+    ?assertEqual(200, status(Post("prefer")))
+end)).
+
 ?TEST(metrics_tell_what_happened_test_, with(fun(Port) ->
     200 = status(relax(Port, "")),
     422 = status(relax(Port, "?fmax=x")),
