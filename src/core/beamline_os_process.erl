@@ -4,10 +4,13 @@
 %% `{Port, {exit_status, Status}}', and ends the process by closing the port.
 -module(beamline_os_process).
 
--export([start/1, stop/1, ended/1, back_off/2]).
+-export([start/1, stop/1, kill/1, ended/1, back_off/2]).
+-export([join_ms/0]).
 
 -define(BACK_OFF_MS, 100).
 -define(MAX_BACK_OFF_MS, 30_000).
+%% What a process that was started gets to say that it is there.
+-define(JOIN_MS, 10_000).
 %% A process that lasted so long did not die of its start.
 -define(STEADY_MS, 60_000).
 
@@ -33,6 +36,21 @@ stop(Process) ->
     catch
         error:badarg -> ok
     end.
+
+%% For one that has not joined, so that nobody else knows it: it may hang, and then the end of its standard input is
+%% nothing to it. Its exit status comes as ever. (While the port is open the number is not given to another process: who
+%% started it waits for its end.)
+-spec kill(port() | none) -> ok.
+kill(none) ->
+    ok;
+kill(Process) ->
+    case erlang:port_info(Process, os_pid) of
+        {os_pid, Pid} -> _ = os:cmd("kill -KILL " ++ integer_to_list(Pid)), ok;
+        undefined -> ok
+    end.
+
+-spec join_ms() -> pos_integer().
+join_ms() -> ?JOIN_MS.
 
 %% How it ended, for people.
 -spec ended(non_neg_integer()) -> binary().

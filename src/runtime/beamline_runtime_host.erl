@@ -6,7 +6,6 @@
 
 -export([start/3, handle/2, stop/1]).
 
--define(JOIN_MS, 10_000).
 -define(POLL_MS, 2).
 
 -record(host, {
@@ -16,7 +15,8 @@
     process = none :: port() | none,
     started = 0 :: integer(),
     back_off = none :: pos_integer() | none,
-    timer = none :: reference() | none
+    timer = none :: reference() | none,
+    join = none :: reference() | none % until when it joins; none: nobody has to
 }).
 -opaque host() :: #host{}.
 -export_type([host/0]).
@@ -25,14 +25,14 @@
 -spec start(beamline_runtime:pool(), port(), [file:filename_all()]) -> {ok, host()} | {error, beamline_runtime:reason()}.
 start(Pool, Driver, Libraries) ->
     case spawn_host(#host{pool = Pool, driver = Driver, libraries = Libraries}) of
-        {ok, Host} -> joined(Host, erlang:monotonic_time(millisecond) + ?JOIN_MS);
+        {ok, Host} -> joined(Host, erlang:monotonic_time(millisecond) + beamline_os_process:join_ms());
         {error, _} = Error -> Error
     end.
 
 joined(#host{driver = Driver, process = Process} = Host, Until) ->
     case beamline_runtime_drv:info(Driver) of
         {ok, #{host := #{state := up, threads := N}}} when N > 0 ->
-            {ok, Host};
+            {ok, Host#host{join = none}};
         {ok, #{host := #{state := State}}} ->
             receive
                 {Process, {exit_status, Status}} -> failed(Driver, Status)
@@ -67,7 +67,7 @@ handle({Process, {exit_status, Status}}, #host{process = Process, pool = Pool, d
     Why = ended(Status),
     ok = beamline_runtime_drv:host_exited(Driver, Why),
     beamline_runtime_log:host_exited(Pool, Why),
-    {ok, later(Host#host{process = none})};
+    {ok, later(Host#host{process = none, join = none})};
 handle({timeout, Timer, start_host}, #host{timer = Timer} = Host) ->
     case spawn_host(Host#host{timer = none}) of
         {ok, Started} ->
@@ -77,16 +77,26 @@ handle({timeout, Timer, start_host}, #host{timer = Timer} = Host) ->
             Reason =:= {busy, 20} orelse beamline_runtime_log:host_not_started(Host#host.pool, Reason),
             {ok, later(Host#host{timer = none})}
     end;
+handle({timeout, Timer, join_host}, #host{join = Timer} = Host) ->
+    {ok, late(beamline_runtime_drv:info(Host#host.driver), Host#host{join = none})};
 handle({Process, {data, _}}, #host{process = Process} = Host) ->
     {ok, Host}; % it closes its output at once
-handle({timeout, _, start_host}, Host) ->
+handle({timeout, _, What}, Host) when What =:= start_host; What =:= join_host ->
     {ok, Host};
 handle(_, _) ->
     ignore.
 
+%% One that hangs before it has joined is known to nobody else, and would never be followed by another.
+late({ok, #{host := #{state := up}}}, Host) ->
+    Host;
+late(_, #host{process = Process} = Host) ->
+    ok = beamline_os_process:kill(Process),
+    Host.
+
 %% The end of its standard input ends a host, and so does the end of its sockets.
 -spec stop(host()) -> port().
-stop(#host{process = Process, driver = Driver}) ->
+stop(#host{process = Process, driver = Driver, join = Join}) ->
+    Join =:= none orelse beamline_os_process:kill(Process),
     ok = beamline_os_process:stop(Process),
     Driver.
 
@@ -101,7 +111,8 @@ spawn_host(#host{driver = Driver, libraries = Libraries} = Host) ->
     end.
 
 spawned({ok, Process}, Host) ->
-    {ok, Host#host{process = Process, started = erlang:monotonic_time(millisecond)}};
+    Join = erlang:start_timer(beamline_os_process:join_ms(), self(), join_host),
+    {ok, Host#host{process = Process, started = erlang:monotonic_time(millisecond), join = Join}};
 spawned({error, _} = Error, #host{driver = Driver}) ->
     ok = beamline_runtime_drv:host_exited(Driver, <<"not started">>),
     Error.
