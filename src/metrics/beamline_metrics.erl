@@ -34,7 +34,7 @@
 -type options() :: #{
     help := unicode:chardata(),
     labels => [atom()],          % names, in the order of the values given later; default []
-    max_series => pos_integer(), % label sets kept apart; default 100
+    max_series => pos_integer(), % label sets kept apart; default 100; at most 2^20 counters in all
     divisor => pos_integer(),    % rendered value = stored integer / divisor; default: as it is
     buckets => [integer()]       % histogram only, required: rising upper bounds, not divided
 }.
@@ -56,6 +56,7 @@
 -define(VALUES(Name, Slot), {?MODULE, Name, series, Slot}).     % -> values as binaries
 -define(COLLECTOR(Name), {?MODULE, collector, {Name}}).         % -> {M, F, A}
 -define(MAX_LABEL_BYTES, 128).
+-define(MAX_WORDS, 1 bsl 20). % of one metric, for each scheduler. The VM ends when it cannot have what counters:new/2 asks for
 -define(COLLECT_TIMEOUT_MS, 1000).
 -define(OVERFLOW, beamline_metrics_overflow_total).
 -define(FAILURES, beamline_metrics_collector_failures_total).
@@ -96,7 +97,9 @@ histogram(Name, Options) -> register_metric(Name, histogram, Options).
 %% replaces the function.
 -spec collector(name(), {module(), atom(), [term()]}) -> ok.
 collector(Name, {M, F, A} = MFA) when is_atom(Name), is_atom(M), is_atom(F), is_list(A) ->
-    locked(fun() -> persistent_term:put(?COLLECTOR(Name), MFA) end).
+    locked(fun() -> persistent_term:put(?COLLECTOR(Name), MFA) end);
+collector(Name, MFA) ->
+    error(badarg, [Name, MFA]).
 
 %% @doc Forgets a metric with all its series, or a collector. Harmless when there is none.
 -spec remove(name()) -> ok.
@@ -104,7 +107,9 @@ remove(Name) when is_atom(Name) ->
     locked(fun() ->
         [persistent_term:erase(Key) || {Key, _} <- persistent_term:get(), belongs(Key, Name)],
         ok
-    end).
+    end);
+remove(Name) ->
+    error(badarg, [Name]).
 
 belongs(?KEY(Name), Name) -> true;
 belongs(?SERIES(Name, _), Name) -> true;
@@ -142,19 +147,22 @@ check(Name, Type, #{help := Help} = Options) when is_atom(Name) ->
     Labels = maps:get(labels, Options, []),
     beamline_metrics_text:valid_name(Name, Type)
         andalso is_list(unicode:characters_to_list(Help))
-        andalso is_list(Labels)
+        andalso is_proper(Labels)
         andalso lists:all(fun(L) -> beamline_metrics_text:valid_label(L, Type) end, Labels)
         andalso length(lists:usort(Labels)) =:= length(Labels)
         andalso lists:all(fun(Pair) -> check_option(Type, Pair) end, maps:to_list(Options))
-        andalso (Type =/= histogram orelse maps:is_key(buckets, Options));
+        andalso (Type =/= histogram orelse maps:is_key(buckets, Options))
+        andalso (maps:get(max_series, Options, 100) + 1) * (length(maps:get(buckets, Options, [])) + 2) =< ?MAX_WORDS;
 check(_, _, _) -> false.
+
+is_proper(List) -> is_list(List) andalso length(List) >= 0.
 
 check_option(_, {help, _}) -> true;
 check_option(_, {labels, _}) -> true;
 check_option(_, {max_series, N}) -> is_integer(N) andalso N > 0;
 check_option(_, {divisor, D}) -> is_integer(D) andalso D > 0;
 check_option(histogram, {buckets, [_ | _] = Bounds}) ->
-    lists:all(fun is_integer/1, Bounds) andalso lists:usort(Bounds) =:= Bounds;
+    is_proper(Bounds) andalso lists:all(fun is_integer/1, Bounds) andalso lists:usort(Bounds) =:= Bounds;
 check_option(_, _) -> false.
 
 %%% Updates
@@ -206,7 +214,7 @@ set(Name, Values, N) ->
 
 %% @doc Counts a value in a histogram without labels, or in a histogram's series.
 -spec observe(name() | series(), integer()) -> ok.
-observe({Ref, First, Bounds}, N) when is_integer(N), Bounds =/= {} ->
+observe({Ref, First, Bounds}, N) when is_integer(N), is_integer(First), is_tuple(Bounds), Bounds =/= {} ->
     counters:add(Ref, First + bucket(N, Bounds, 1), 1),
     counters:add(Ref, First + tuple_size(Bounds) + 1, N);
 observe(Name, N) when is_atom(Name) -> observe(Name, [], N);
@@ -226,10 +234,13 @@ value(Name) -> value(Name, []).
 %% @doc The stored value of a counter or gauge; 0 for label values not seen yet.
 -spec value(name(), [label_value()]) -> integer().
 value(Name, Values) ->
-    #metric{ref = Ref, width = 1} = Metric = metric(Name),
-    case slot_of(Metric, Values) of
-        undefined -> 0;
-        Slot -> counters:get(Ref, Slot + 1)
+    case metric(Name) of
+        #metric{type = histogram} -> error(badarg, [Name, Values]);
+        #metric{ref = Ref} = Metric ->
+            case slot_of(Metric, Values) of
+                undefined -> 0;
+                Slot -> counters:get(Ref, Slot + 1)
+            end
     end.
 
 metric(Name) -> persistent_term:get(?KEY(Name)).
@@ -295,7 +306,8 @@ place(#metric{type = Type, ref = Ref}, Slot) -> {Slot, Type, Ref}.
 label_text(V) when is_atom(V) -> label_text(atom_to_binary(V));
 label_text(V) when is_integer(V) -> integer_to_binary(V);
 label_text(V) when byte_size(V) > ?MAX_LABEL_BYTES -> label_text(binary:part(V, 0, ?MAX_LABEL_BYTES));
-label_text(V) when is_binary(V) -> binary:copy(V).
+label_text(V) when is_binary(V) -> binary:copy(V);
+label_text(V) -> error(badarg, [V]).
 
 %% Runs a function while nobody else is in here. The lock is a registered name: it goes when its
 %% holder dies, and needs no server. (`global' would do, but may be switched off.)
@@ -335,21 +347,30 @@ render() -> render(text).
 
 %% @doc All metrics as Prometheus text 0.0.4 or OpenMetrics 1.0.0.
 -spec render(format()) -> iodata().
-render(Format) -> beamline_metrics_text:render(families(), Format).
+render(Format) when Format =:= text; Format =:= openmetrics -> beamline_metrics_text:render(families(), Format);
+render(Format) -> error(badarg, [Format]).
 
 %% @doc The media type of a format.
 -spec content_type(format()) -> binary().
 content_type(text) -> <<"text/plain; version=0.0.4; charset=utf-8">>;
-content_type(openmetrics) -> <<"application/openmetrics-text; version=1.0.0; charset=utf-8">>.
+content_type(openmetrics) -> <<"application/openmetrics-text; version=1.0.0; charset=utf-8">>;
+content_type(Format) -> error(badarg, [Format]).
 
-%% @doc The format for the value of an HTTP `Accept' field (or `undefined').
+%% @doc The format for the value of an HTTP `Accept' field (or `undefined'): OpenMetrics where a range names it, unless
+%% with the weight 0.
 -spec negotiate(binary() | undefined) -> format().
 negotiate(Accept) when is_binary(Accept) ->
-    case binary:match(Accept, <<"application/openmetrics-text">>) of
-        nomatch -> text;
-        _ -> openmetrics
+    Ranges = binary:split(Accept, <<",">>, [global]),
+    case lists:any(fun names_openmetrics/1, Ranges) of
+        true -> openmetrics;
+        false -> text
     end;
-negotiate(undefined) -> text.
+negotiate(undefined) -> text;
+negotiate(Accept) -> error(badarg, [Accept]).
+
+names_openmetrics(Range) ->
+    re:run(Range, "^[ \\t]*application/openmetrics-text[ \\t]*(;|$)", [caseless, {capture, none}]) =:= match
+        andalso re:run(Range, ";[ \\t]*q=0(\\.0*)?[ \\t]*(;|$)", [caseless, {capture, none}]) =:= nomatch.
 
 family(#metric{name = Name, type = Type, options = #{help := Help}} = Metric) ->
     #{name => Name, type => Type, help => Help,

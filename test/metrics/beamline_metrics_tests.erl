@@ -101,6 +101,9 @@ bad_names_and_options_are_refused_test_() ->
         {counter, t_x_total, #{}}, {counter, t_x_total, #{help => "x", lables => []}},
         {counter, t_x_total, #{help => "x", labels => ['__x']}}, {counter, t_x_total, #{help => "x", labels => [a, a]}},
         {gauge, t_x, #{help => "x", max_series => 0}}, {histogram, t_x, #{help => "x"}},
+        {counter, t_x_total, #{help => "x", labels => [a], max_series => 1 bsl 40}}, {counter, t_x_total, #{help => "x", labels => [a | b]}},
+        {histogram, t_x, #{help => "x", buckets => lists:seq(1, 30), labels => [a], max_series => 1 bsl 19}},
+        {histogram, t_x, #{help => "x", buckets => [1 | 2]}}, {counter, t_x_total, [{help, "x"}]},
         {histogram, t_x, #{help => "x", buckets => [2, 1]}}, {histogram, t_x, #{help => "x", buckets => [1], labels => [le]}}]].
 
 an_unknown_metric_or_the_wrong_number_of_labels_is_badarg_test() ->
@@ -109,6 +112,16 @@ an_unknown_metric_or_the_wrong_number_of_labels_is_badarg_test() ->
         ?assertError(badarg, beamline_metrics:add(t_never_registered_total, 1)),
         ?assertError(badarg, beamline_metrics:add(t_two_total, [x], 1)),
         ?assertError(badarg, beamline_metrics:add(t_two_total, 1))
+    end).
+
+arguments_of_wrong_types_are_badarg_test() ->
+    with([t_one_total, t_times], fun() ->
+        ok = beamline_metrics:counter(t_one_total, #{help => "One.", labels => [a]}),
+        ok = beamline_metrics:histogram(t_times, #{help => "Times.", buckets => [1]}),
+        [?assertError(badarg, apply(beamline_metrics, F, Args)) || {F, Args} <- [
+            {collector, ["name", {m, f, []}]}, {collector, [name, fun() -> [] end]}, {remove, ["name"]}, {series, [t_one_total, [{a, b}]]},
+            {add, [t_one_total, [1.5], 1]}, {observe, [{a, b, c}, 1]}, {observe, [t_times, 1.5]}, {value, [t_times]}, {value, ["name"]},
+            {render, [xml]}, {content_type, [xml]}, {negotiate, ["text/plain"]}]]
     end).
 
 %%% Bounds
@@ -192,7 +205,10 @@ openmetrics_ends_with_eof_and_names_counters_without_total_test() ->
 the_format_is_chosen_by_accept_test_() ->
     [?_assertEqual(text, beamline_metrics:negotiate(undefined)),
      ?_assertEqual(text, beamline_metrics:negotiate(<<"*/*">>)),
-     ?_assertEqual(openmetrics, beamline_metrics:negotiate(<<"application/openmetrics-text;version=1.0.0,text/plain;q=0.5">>))].
+     ?_assertEqual(openmetrics, beamline_metrics:negotiate(<<"application/openmetrics-text;version=1.0.0,text/plain;q=0.5">>)),
+     ?_assertEqual(openmetrics, beamline_metrics:negotiate(<<"text/plain;q=0.5, Application/OpenMetrics-Text; q=0.05">>)),
+     ?_assertEqual(text, beamline_metrics:negotiate(<<"application/openmetrics-text; q=0.00, text/plain">>)),
+     ?_assertEqual(text, beamline_metrics:negotiate(<<"application/openmetrics-texture, ", 255>>))].
 
 promtool_has_nothing_to_say_test_() ->
     {timeout, 30, fun() ->
