@@ -308,6 +308,8 @@ start_link(Opts) -> beamline_runtime_pool:start_link(Opts).
 
 %% @doc For your own supervisor: `beamline_runtime:child_spec(#{name => my_pool, threads => 2})'.
 -spec child_spec(pool_options()) -> supervisor:child_spec().
+child_spec(Opts) when not is_map(Opts) ->
+    error(badarg);
 child_spec(Opts) ->
     #{
         id => maps:get(name, Opts, ?DEFAULT_POOL),

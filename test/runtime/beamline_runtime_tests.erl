@@ -168,6 +168,7 @@ wrong_options_raise_badarg_test_() ->
         [
             ?_assertError(badarg, beamline_runtime:submit("noop", x)),
             ?_assertError(badarg, beamline_runtime:await(not_a_reference)),
+            ?_assertError(badarg, beamline_runtime:child_spec([{name, pool}])),
             ?_assertError(badarg, beamline_runtime:cancel(self()))
         ] ++
         [?_assertError(badarg, beamline_runtime:start_link(Opts)) || Opts <- [
