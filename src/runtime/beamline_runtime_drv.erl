@@ -18,7 +18,7 @@
 
 -type reason() :: beamline_runtime:reason().
 
-%% A pool that lives as long as its port, and a port that belongs to the caller. Numbers by name; see bl_rt_info.c.
+%% A pool that lives as long as its port, and a port that belongs to the caller. Numbers by name; see bl_pool_terms.c.
 -spec open(#{atom() => non_neg_integer() | binary()}) -> {ok, port(), beamline_runtime_nif:id()} | {error, reason()}.
 open(Config) ->
     case load(beamline_native:library("beamline_runtime_drv")) of
