@@ -49,6 +49,9 @@
 }.
 
 -define(MIB, 1048576).
+%% Of a name, which has those of the service's processes behind it; of a time (twelve days), of which a `receive' takes four.
+-define(MAX_NAME, 200).
+-define(MAX_MS, 16#3FFFFFFF).
 
 %% @doc Starts the service under the caller. `{error, {invalid, _}}' for a bad option,
 %% `{error, {unsupported, cowboy | json}}' where a library is missing, `{error, eaddrinuse}' and
@@ -73,8 +76,10 @@ started(Other) -> Other.
 
 %% @doc For a supervisor of yours. Its shutdown drains: see {@link drain/2}.
 -spec child_spec(options()) -> supervisor:child_spec().
+child_spec(Options) when is_map(Options) ->
+    #{id => maps:get(name, Options, ?MODULE), start => {?MODULE, start_link, [Options]}, type => supervisor, shutdown => infinity};
 child_spec(Options) ->
-    #{id => maps:get(name, Options, ?MODULE), start => {?MODULE, start_link, [Options]}, type => supervisor, shutdown => infinity}.
+    error(badarg, [Options]).
 
 %% @doc The paths of the service for a dispatch table of your own, beside others of yours. Give
 %% the options of {@link child_spec/1}. Raises `badarg' for bad ones.
@@ -108,28 +113,34 @@ protocol_options(Options) ->
         {error, _} -> error(badarg, [Options])
     end.
 
-%% @doc The port the service listens on. `undefined' while it is draining.
+%% @doc The port the service listens on. `undefined' while it is draining. Raises `badarg' for a service without a listener.
 -spec port(atom()) -> inet:port_number() | undefined.
 port(Name) -> beamline_service_listener:port(Name).
 
-%% @doc Where the service can be found.
--spec url(atom()) -> binary().
+%% @doc Where the service can be found; as {@link port/1}.
+-spec url(atom()) -> binary() | undefined.
 url(Name) -> beamline_service_listener:url(Name).
 
 %% @doc Drains within the service's own `drain_timeout'.
--spec drain(atom()) -> ok | {error, timeout}.
-drain(Name) -> beamline_service_listener:drain(Name).
+-spec drain(atom()) -> ok | {error, timeout | closed}.
+drain(Name) when is_atom(Name) -> beamline_service_listener:drain(Name);
+drain(Name) -> error(badarg, [Name]).
 
 %% @doc Stops accepting connections and work (`/readyz' answers 503), waits until what is in
 %% flight is answered, and after `TimeoutMs' cancels the rest, which is then answered 503:
 %% `{error, timeout}'. The service stays up to hand out the results of asynchronous tasks over
-%% connections that exist; stopping it ends those too.
--spec drain(atom(), non_neg_integer()) -> ok | {error, timeout}.
-drain(Name, TimeoutMs) -> beamline_service_listener:drain(Name, TimeoutMs).
+%% connections that exist; stopping it ends those too. `{error, closed}': there is no such service.
+-spec drain(atom(), non_neg_integer()) -> ok | {error, timeout | closed}.
+drain(Name, TimeoutMs) when is_atom(Name), is_integer(TimeoutMs), TimeoutMs >= 0, TimeoutMs =< ?MAX_MS ->
+    beamline_service_listener:drain(Name, TimeoutMs);
+drain(Name, TimeoutMs) ->
+    error(badarg, [Name, TimeoutMs]).
 
 %% @private All options with their defaults.
 -spec options(options()) -> {ok, map()} | {error, {invalid, map()}}.
-options(Options) when is_map(Options) ->
+options(Options) when not is_map(Options) ->
+    error(badarg, [Options]);
+options(Options) ->
     Config = maps:merge(defaults(), Options),
     case [Key || {Key, Value} <- maps:to_list(Config), not valid(Key, Value)] of
         [] -> check_ip(Config);
@@ -143,15 +154,20 @@ defaults() ->
       max_tasks => 1000, max_task_bytes => 256 * ?MIB, task_ttl => 600000, max_watchers => 256, heartbeat => 15000,
       send_timeout => 60000, drain_timeout => 30000}.
 
-valid(Key, Value) when Key =:= name; Key =:= pool -> is_atom(Value);
+valid(name, Name) -> is_atom(Name) andalso byte_size(atom_to_binary(Name)) =< ?MAX_NAME;
+valid(pool, Pool) -> is_atom(Pool);
 valid(Key, Value) when Key =:= listener; Key =:= allow_remote -> is_boolean(Value);
 valid(ip, Ip) -> is_tuple(Ip) andalso inet:ntoa(Ip) =/= {error, einval};
 valid(port, Port) -> is_integer(Port) andalso Port >= 0 andalso Port =< 65535;
-valid(prefix, Prefix) -> is_binary(Prefix);
-valid(drain_timeout, Ms) -> is_integer(Ms) andalso Ms >= 0;
+%% None of the signs that mean something to cowboy's router, or in an address.
+valid(prefix, Prefix) -> is_binary(Prefix) andalso re:run(Prefix, "^(/[A-Za-z0-9._~!$&'()*+,;=@-]+)*$", [{capture, none}, dollar_endonly]) =:= match;
+valid(drain_timeout, 0) -> true;
 valid(max_memory_limit, infinity) -> true;
-valid(Key, Value) ->
-    (is_map_key(Key, defaults()) orelse Key =:= send_buffer) andalso is_integer(Value) andalso Value > 0.
+valid(max_memory_limit, Bytes) -> is_integer(Bytes) andalso Bytes > 0 andalso Bytes < 1 bsl 63;
+valid(Key, Ms) when Key =:= body_timeout; Key =:= timeout; Key =:= max_timeout; Key =:= task_ttl; Key =:= heartbeat;
+                    Key =:= send_timeout; Key =:= drain_timeout -> is_integer(Ms) andalso Ms > 0 andalso Ms =< ?MAX_MS;
+valid(send_buffer, Bytes) -> is_integer(Bytes) andalso Bytes > 0 andalso Bytes < 1 bsl 31;
+valid(Key, Value) -> is_map_key(Key, defaults()) andalso is_integer(Value) andalso Value > 0.
 
 check_ip(#{allow_remote := true} = Config) -> {ok, Config};
 check_ip(#{ip := {127, _, _, _}} = Config) -> {ok, Config};

@@ -25,9 +25,11 @@ available() ->
 -spec port(atom()) -> inet:port_number() | undefined.
 port(Name) -> ranch:get_port(ref(Name)).
 
--spec url(atom()) -> binary().
-url(Name) ->
-    {Ip, Port} = ranch:get_addr(ref(Name)),
+-spec url(atom()) -> binary() | undefined.
+url(Name) -> url_of(ranch:get_addr(ref(Name))).
+
+url_of({undefined, _}) -> undefined;
+url_of({Ip, Port}) ->
     Host = case inet:ntoa(Ip) of
         V6 when tuple_size(Ip) =:= 8 -> [$[, V6, $]];
         V4 -> V4
@@ -39,11 +41,15 @@ connections(Name) ->
     try maps:get(all_connections, ranch:info(ref(Name)))
     catch _:_ -> 0 end.
 
--spec drain(atom()) -> ok | {error, timeout}.
-drain(Name) -> gen_server:call(beamline_service_sup:process(Name, listener), drain, infinity).
+-spec drain(atom()) -> ok | {error, timeout | closed}.
+drain(Name) -> call(Name, drain).
 
--spec drain(atom(), non_neg_integer()) -> ok | {error, timeout}.
-drain(Name, TimeoutMs) -> gen_server:call(beamline_service_sup:process(Name, listener), {drain, TimeoutMs}, infinity).
+-spec drain(atom(), non_neg_integer()) -> ok | {error, timeout | closed}.
+drain(Name, TimeoutMs) -> call(Name, {drain, TimeoutMs}).
+
+call(Name, Request) ->
+    try gen_server:call(beamline_service_sup:process(Name, listener), Request, infinity)
+    catch exit:_ -> {error, closed} end.
 
 -spec init(map()) -> {ok, map()} | {stop, term()}.
 init(#{listener := false} = Config) ->
