@@ -422,6 +422,10 @@ enum bl_status rt_task_start_pieces(struct rt_pool *pool, struct rt_request *req
     t->span_count = plan.spans;
     struct bl_nif_kept *kept = (struct bl_nif_kept *)(t->spans + plan.spans);
     walk(request->env, pieces, &plan, t, kept, (uint8_t *)(kept + plan.kept));
+    if (t->spans[0].len == 0) {
+        recycle(t);
+        return bl_fail_invalid(err, "arguments", "not in external term format");
+    }
     t->spans[0].data++; /* the version byte */
     t->spans[0].len--;
     return start(t, request, plan.bytes + pinned, err);

@@ -149,7 +149,7 @@ many_binaries_in_one_argument_test() ->
 
 an_unknown_operation_says_its_name_test() ->
     with_pool(#{}, fun(Pool) ->
-        Wrong = [no_such_operation, list_to_atom(lists:duplicate(255, $x)), 'π', ''],
+        Wrong = [no_such_operation, list_to_atom(lists:duplicate(255, $x)), 'π', '', 'echo\0', 'ec\0ho'],
         [?assertEqual({error, {unsupported, Op}}, beamline_runtime:call(Pool, Op, x, #{})) || Op <- Wrong]
     end).
 
@@ -671,7 +671,7 @@ garbage_for_the_nifs_is_refused_test() ->
         Gone = [0, Id + 1, Id + (1 bsl 32), (1 bsl 64) - 1],
         [?assertEqual({error, closed}, beamline_runtime_nif:submit(I, Ref, noop, 0, x)) || I <- Gone],
         [?assertMatch({error, {invalid, _}}, beamline_runtime_nif:submit_pieces(Id, Ref, noop, 0, P, 0)) || P <- [
-            [], x, [x], [<<1:3>>], <<>>, [<<>>], [<<131>>], [<<131, 97, 1>> | x]
+            [], x, [x], [<<1:3>>], <<>>, [<<>>], [<<>>, binary:copy(<<131>>, 300)], [<<131>>], [<<131, 97, 1>> | x]
         ]],
         [
             begin
