@@ -10,7 +10,6 @@
 -export([open/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
--define(JOIN_MS, 10_000).
 -define(POLL_MS, 2).
 
 -record(state, {
@@ -38,7 +37,7 @@ init({Config, Owner}) ->
 
 start(State) ->
     case spawn_process(State) of
-        {ok, Started} -> joined(Started, erlang:monotonic_time(millisecond) + ?JOIN_MS);
+        {ok, Started} -> joined(Started, erlang:monotonic_time(millisecond) + beamline_os_process:join_ms());
         {error, _} = Error -> Error
     end.
 
@@ -65,7 +64,9 @@ joined(#state{device = Device, process = Process} = State, Until) ->
                     joined(State#state{process = none}, Until)
             after ?POLL_MS ->
                 case erlang:monotonic_time(millisecond) > Until of
-                    true -> {error, {host_exited, <<"it did not join">>}};
+                    true ->
+                        ok = beamline_os_process:kill(Process),
+                        {error, {host_exited, <<"it did not join">>}};
                     false -> joined(State, Until)
                 end
             end
@@ -96,17 +97,26 @@ handle_info({Process, {exit_status, Status}}, #state{process = Process, device =
     again(State#state{process = none});
 handle_info(start, #state{process = none} = State) ->
     case spawn_process(State) of
-        {ok, Started} -> {noreply, Started};
+        {ok, #state{process = Process} = Started} ->
+            _ = erlang:send_after(beamline_os_process:join_ms(), self(), {join, Process}),
+            {noreply, Started};
         {error, {busy, Ms}} -> {noreply, later(Ms, State)};
         {error, closed} -> {stop, normal, State};
         {error, _} -> again(State)
     end;
+handle_info({join, Process}, #state{process = Process, device = Device} = State) ->
+    late(beamline_ring_nif:far_state(Device), Process),
+    {noreply, State};
 handle_info({'EXIT', Port, _}, State) when is_port(Port) ->
     {noreply, State};
 handle_info({'EXIT', _, Reason}, State) ->
     {stop, Reason, State};
 handle_info(_, State) ->
     {noreply, State}.
+
+%% One that hangs before it has joined is known to nobody else, and would never be followed by another.
+late({up, _}, _Process) -> ok;
+late(_, Process) -> beamline_os_process:kill(Process).
 
 %% Unless the device was closed.
 again(#state{device = Device, started = Started, back_off = BackOff} = State) ->
