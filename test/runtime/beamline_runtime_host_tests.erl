@@ -104,7 +104,7 @@ a_host_that_hangs_before_it_joins_is_killed_and_the_next_comes_test_() ->
             Dir = beamline_test:scratch_dir("hanging"),
             Program = filename:join(Dir, "beamline_host"),
             File = filename:join(Dir, "pid"),
-            ok = file:write_file(Program, ["#!/bin/sh\necho $$ > ", File, "\nexec sleep 1000\n"]),
+            ok = file:write_file(Program, ["#!/bin/sh\necho $$ > ", File, "\nexec sleep 100\n"]),
             ok = file:change_mode(Program, 8#755),
             Before = os:getenv("BEAMLINE_PRIV"),
             os:putenv("BEAMLINE_PRIV", Dir),
