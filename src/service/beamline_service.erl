@@ -160,7 +160,9 @@ valid(Key, Value) when Key =:= listener; Key =:= allow_remote -> is_boolean(Valu
 valid(ip, Ip) -> is_tuple(Ip) andalso inet:ntoa(Ip) =/= {error, einval};
 valid(port, Port) -> is_integer(Port) andalso Port >= 0 andalso Port =< 65535;
 %% None of the signs that mean something to cowboy's router, or in an address.
-valid(prefix, Prefix) -> is_binary(Prefix) andalso re:run(Prefix, "^(/[A-Za-z0-9._~!$&'()*+,;=@-]+)*$", [{capture, none}, dollar_endonly]) =:= match;
+valid(prefix, Prefix) ->
+    is_binary(Prefix) andalso
+        re:run(Prefix, "^(/[A-Za-z0-9._~!$&'()*+,;=@-]+)*$", [{capture, none}, dollar_endonly]) =:= match;
 valid(drain_timeout, 0) -> true;
 valid(max_memory_limit, infinity) -> true;
 valid(max_memory_limit, Bytes) -> is_integer(Bytes) andalso Bytes > 0 andalso Bytes < 1 bsl 63;

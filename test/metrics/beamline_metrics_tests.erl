@@ -101,7 +101,8 @@ bad_names_and_options_are_refused_test_() ->
         {counter, t_x_total, #{}}, {counter, t_x_total, #{help => "x", lables => []}},
         {counter, t_x_total, #{help => "x", labels => ['__x']}}, {counter, t_x_total, #{help => "x", labels => [a, a]}},
         {gauge, t_x, #{help => "x", max_series => 0}}, {histogram, t_x, #{help => "x"}},
-        {counter, t_x_total, #{help => "x", labels => [a], max_series => 1 bsl 40}}, {counter, t_x_total, #{help => "x", labels => [a | b]}},
+        {counter, t_x_total, #{help => "x", labels => [a], max_series => 1 bsl 40}},
+        {counter, t_x_total, #{help => "x", labels => [a | b]}},
         {histogram, t_x, #{help => "x", buckets => lists:seq(1, 30), labels => [a], max_series => 1 bsl 19}},
         {histogram, t_x, #{help => "x", buckets => [1 | 2]}}, {counter, t_x_total, [{help, "x"}]},
         {histogram, t_x, #{help => "x", buckets => [2, 1]}}, {histogram, t_x, #{help => "x", buckets => [1], labels => [le]}}]].

@@ -605,7 +605,8 @@ end).
         {prot, #{prot => 1}}, {port, #{port => 70000}}, {max_tasks, #{max_tasks => 0}}, {ip, #{ip => "127.0.0.1"}},
         {name, #{name => list_to_atom(lists:duplicate(250, $a))}}, {max_memory_limit, #{max_memory_limit => 1 bsl 63}},
         {send_buffer, #{send_buffer => 1 bsl 31}} | [{Key, #{Key => 1 bsl 30}} || Key <- times()] ++
-        [{prefix, #{prefix => P}} || P <- [<<"a">>, <<"/">>, <<"/a/">>, <<"/:a">>, <<"/[a]">>, <<"/[...]">>, <<"/a b">>, <<"/a?b">>, <<"/", 255>>]]]],
+        [{prefix, #{prefix => P}}
+         || P <- [<<"a">>, <<"/">>, <<"/a/">>, <<"/:a">>, <<"/[a]">>, <<"/[...]">>, <<"/a b">>, <<"/a?b">>, <<"/", 255>>]]]],
     process_flag(trap_exit, true),
     ?assertEqual({error, eaddrinuse}, beamline_service:start_link(#{name => another_service, port => Port})),
     process_flag(trap_exit, false)
@@ -614,7 +615,8 @@ end)).
 times() -> [body_timeout, timeout, max_timeout, task_ttl, heartbeat, send_timeout, drain_timeout].
 
 ?TEST(the_longest_times_are_taken_test_, with(maps:from_list([{Key, 16#3FFFFFFF} || Key <- times(), Key =/= drain_timeout]), fun(Port) ->
-    [?assertEqual(Status, status(post(Port, "/v1/relaxations", Fields, silicon(1)))) || {Status, Fields} <- [{200, []}, {202, [?ASYNC]}, {200, [?SSE]}]]
+    [?assertEqual(Status, status(post(Port, "/v1/relaxations", Fields, silicon(1))))
+     || {Status, Fields} <- [{200, []}, {202, [?ASYNC]}, {200, [?SSE]}]]
 end)).
 
 ?TEST(wrong_arguments_raise_badarg_and_hurt_nobody_test_, with(fun(Port) ->
