@@ -12,6 +12,7 @@ run() ->
         true ->
             trajectories(),
             neighbours(),
+            lists(),
             reading(),
             cif();
         false ->
@@ -59,6 +60,17 @@ neighbours() ->
         floor => fun() -> rate(Vesin, [Cells, Cutoff]) end
     }) || {Name, Cells, Cutoff} <- [{"crystal/neighbours", "30", "3.2"}, {"crystal/neighbours_1m", "63", "3.2"}]],
     port_close(Vesin).
+
+%% The engine's own list, full and without vectors, beside LAMMPS' list, which has each pair once.
+lists() ->
+    Lammps = peer("lammps_rate.py"),
+    Version = "LAMMPS " ++ ask(Lammps, ["version"]),
+    [beamline_bench:compare(#{
+        name => Name, unit => "pairs/s", better => higher, goal => 1.2, against => Version, rounds => 5,
+        value => fun() -> ours(["list", Cells, "3.2"]) end,
+        floor => fun() -> rate(Lammps, ["neigh", Cells]) end
+    }) || {Name, Cells} <- [{"crystal/neighbours_list", "30"}, {"crystal/neighbours_list_1m", "63"}]],
+    port_close(Lammps).
 
 reading() ->
     Ase = peer("ase_rate.py"),

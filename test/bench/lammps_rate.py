@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One LAMMPS on one core: a line in, a deck beside this file run, its rate in atom-steps/s out. Words are parted by tabs:
+"""One LAMMPS on one core: a line in, a deck beside this file run, its rate out. Words are parted by tabs:
 
     version
-    lj|sw STEPS
+    lj|sw STEPS                              atom-steps/s
     eam|tersoff STEPS STYLE COEFFICIENTS     pair_style, and pair_coeff * * COEFFICIENTS
+    neigh CELLS                              pairs/s, each once: what its timing says that building lists took
 
 The fastest style that this LAMMPS was built with is asked for: OPT; the INTEL package
 where it is there (double precision).
@@ -27,15 +28,27 @@ def fastest():
     return ["-sf", "opt"] if "OPT" in packages else []
 
 
-def rate(run, log, sw, deck, steps, style="-", coefficients="-"):
+def last(pattern, log):
+    with open(log) as f:
+        return float(re.findall(pattern, f.read())[-1])
+
+
+def play(run, deck, variables):
     run.command("clear")
-    for name, value in (("steps", steps), ("sw", sw), ("style", style), ("coefficients", coefficients)):
+    for name, value in variables.items():
         run.command('variable %s delete' % name)
         run.command('variable %s string "%s"' % (name, value))
     run.file(os.path.join(os.path.dirname(os.path.abspath(__file__)), "lammps_%s.in" % deck))
-    with open(log) as f:
-        seconds = float(re.findall(r"Loop time of (\S+)", f.read())[-1])
-    return round(run.get_natoms() * int(steps) / seconds)
+
+
+def rate(run, log, sw, deck, steps, style="-", coefficients="-"):
+    play(run, deck, {"steps": steps, "sw": sw, "style": style, "coefficients": coefficients})
+    return round(run.get_natoms() * int(steps) / last(r"Loop time of (\S+)", log))
+
+
+def list_rate(run, log, cells):
+    play(run, "neigh", {"cells": cells})
+    return round(last(r"Total # of neighbors = (\S+)", log) * last(r"Neighbor list builds = (\S+)", log) / last(r"Neigh\s+\|\s+(\S+)", log))
 
 
 def main():
@@ -46,7 +59,12 @@ def main():
         run = lammps(cmdargs=["-log", log, "-screen", "none"] + fastest())
         for line in sys.stdin:
             words = line.rstrip("\n").split("\t")
-            print(run.version() if words == ["version"] else rate(run, log, sw, *words), flush=True)
+            if words == ["version"]:
+                print(run.version(), flush=True)
+            elif words[0] == "neigh":
+                print(list_rate(run, log, *words[1:]), flush=True)
+            else:
+                print(rate(run, log, sw, *words), flush=True)
         run.close()
 
 
