@@ -444,7 +444,7 @@ an_actor_goes_through_its_states_test_() ->
         Is(suspended),
         ok = beamline_ring:resume(A),
         Is(idle),
-        Long = [beamline_ring:request(A, {listen, <<100:16/little>>}) || _ <- lists:seq(1, 5)], % half a second
+        Long = [beamline_ring:request(A, {listen, <<100:16/little>>}) || _ <- lists:seq(1, 15)], % 1.5 seconds
         Is(running),
         Self = self(),
         spawn_link(fun() -> Self ! {stopped, beamline_ring:stop(A)} end),
