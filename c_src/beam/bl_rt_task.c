@@ -30,10 +30,11 @@ struct rt_task {
     ErlNifEnv *env;
     ErlNifPid caller;
     ERL_NIF_TERM ref; /* in env */
-    const struct bl_op *op;       /* NULL: it runs in an OS process */
-    struct bl_nif_writer *result; /* on the stack of task_run, of task_arrived */
-    struct bl_frame_task head;    /* for the OS process */
-    ErlNifBinary answer;          /* what came back from there; size 0: nothing */
+    const struct bl_op *op;    /* NULL: it runs in an OS process */
+    ERL_NIF_TERM result;       /* in env */
+    bool untidy;               /* there is garbage beside it */
+    struct bl_frame_task head; /* for the OS process */
+    ErlNifBinary answer;       /* what came back from there; size 0: nothing */
     size_t span_count;
     struct bl_span *spans; /* of Args, without version byte */
     _Alignas(8) uint8_t room[];
@@ -123,6 +124,15 @@ static void touch(const struct rt_task *t)
 
 /* ---- what the engine calls --------------------------------------------------------- */
 
+/* The writer gives its memory back before the caller is told: that may be what its next task needs. */
+static void finish(struct rt_task *t, struct bl_nif_writer *w, enum bl_status status, struct bl_error *err)
+{
+    if (status == BL_OK) t->result = bl_nif_writer_term(w);
+    t->untidy = w->untidy;
+    bl_nif_writer_clear(w);
+    bl_task_finish(&t->task, status, err);
+}
+
 static void task_run(struct bl_task *task)
 {
     struct rt_task *t = self(task);
@@ -141,10 +151,7 @@ static void task_run(struct bl_task *task)
     bl_reader_clear(&args);
     if (status == BL_OK) status = bl_writer_status(&w.base, &err);
     if (status == BL_OK && !bl_writer_done(&w.base)) status = bl_fail_invalid(&err, "result", "the operation wrote no whole term");
-    if (status != BL_OK) bl_nif_writer_clear(&w); /* gives its memory back before the answer */
-    t->result = &w;
-    bl_task_finish(task, status, &err);
-    bl_nif_writer_clear(&w);
+    finish(t, &w, status, &err);
 }
 
 static bool task_run_now(struct bl_task *task)
@@ -195,10 +202,7 @@ static void task_arrived(struct bl_task *task, enum bl_status status, struct bl_
             enif_release_binary(&t->answer);
         t->answer.size = 0;
     }
-    if (status != BL_OK) bl_nif_writer_clear(&w);
-    t->result = &w;
-    bl_task_finish(task, status, err);
-    bl_nif_writer_clear(&w);
+    finish(t, &w, status, err);
 }
 
 const struct bl_remote_ops rt_remote_ops = {.space = answer_space, .arrived = task_arrived};
@@ -207,7 +211,7 @@ const struct bl_remote_ops rt_remote_ops = {.space = answer_space, .arrived = ta
 static void send_tidied(struct rt_task *t)
 {
     ErlNifEnv *env = enif_alloc_env();
-    send_message(t, env, enif_make_copy(env, t->ref), am_ok, enif_make_copy(env, bl_nif_writer_term(t->result)));
+    send_message(t, env, enif_make_copy(env, t->ref), am_ok, enif_make_copy(env, t->result));
     enif_free_env(env);
 }
 
@@ -216,10 +220,10 @@ static void task_answer(struct bl_task *task, enum bl_status status, const struc
     struct rt_task *t = self(task);
     if (status != BL_OK)
         send_error(t, err);
-    else if (t->result->untidy)
+    else if (t->untidy)
         send_tidied(t);
     else
-        send_message(t, t->env, t->ref, am_ok, bl_nif_writer_term(t->result));
+        send_message(t, t->env, t->ref, am_ok, t->result);
 }
 
 static void task_progress(struct bl_task *task, const struct bl_field *fields, size_t count)

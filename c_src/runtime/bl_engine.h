@@ -63,6 +63,7 @@ struct bl_task {
     struct bl_ctx ctx;
     struct bl_quota quota;
     uint32_t refs, word, phase; /* atomic */
+    uint64_t queue_bytes; /* of the pool's, not given back yet; atomic */
     uint64_t submitted_ns, started_ns, answered_ns, finished_ns, deadline_ns; /* 0: not yet */
     enum bl_status status; /* how it was answered */
     uint64_t key; /* its name, for cancel */

@@ -60,6 +60,12 @@ static uint64_t *counter_of(struct bl_pool_stats *stats, enum bl_status status)
     }
 }
 
+/* Twice is once. */
+static void give_back_bytes(struct bl_task *task)
+{
+    sub(&task->pool->queue_bytes, __atomic_exchange_n(&task->queue_bytes, 0, __ATOMIC_RELAXED));
+}
+
 /* ---- references -------------------------------------------------------------------------- */
 
 void bl_task_ref(struct bl_task *task) { __atomic_fetch_add(&task->refs, 1, __ATOMIC_RELAXED); }
@@ -68,7 +74,7 @@ void bl_task_unref(struct bl_task *task)
 {
     if (__atomic_fetch_sub(&task->refs, 1, __ATOMIC_ACQ_REL) != 1) return;
     struct bl_source *source = task->source;
-    sub(&task->pool->queue_bytes, task->options.argument_bytes);
+    give_back_bytes(task);
     const uint32_t behind = STARTED | EARLY;
     if ((__atomic_load_n(&task->phase, __ATOMIC_RELAXED) & behind) == behind) bl_source_record(source, task);
     task->ops->release(task);
@@ -77,7 +83,8 @@ void bl_task_unref(struct bl_task *task)
 
 /* ---- answering --------------------------------------------------------------------------- */
 
-/* The word is ours. */
+/* The word is ours. First out of the source: who was told can submit the next task at once, and is not refused for
+ * what this one held. Somebody else has a reference. */
 static void deliver(struct bl_task *task, enum bl_status status, const struct bl_error *err)
 {
     struct bl_error plain;
@@ -86,16 +93,17 @@ static void deliver(struct bl_task *task, enum bl_status status, const struct bl
         err = &plain;
     }
     add(counter_of(&task->pool->stats, status), 1);
-    task->ops->answer(task, status, err);
     __atomic_store_n(&task->status, status, __ATOMIC_RELAXED);
     __atomic_store_n(&task->answered_ns, bl_now_ns(), __ATOMIC_RELAXED);
+    if (bl_source_unlink(task->source, task)) bl_task_unref(task);
+    task->ops->answer(task, status, err);
 }
 
 static void answer(struct bl_task *task, enum bl_status status, const struct bl_error *err)
 {
     if (claim(task, status) != CLAIMED) return;
-    deliver(task, status, err); /* first: somebody waits for it */
-    if (bl_source_unlink(task->source, task)) bl_task_unref(task); /* never the last: the running thread has one */
+    give_back_bytes(task);
+    deliver(task, status, err);
 }
 
 /* Nobody waits for the operation any more: keep it from starting, or ask it to stop. */
@@ -114,7 +122,10 @@ static void abandon(struct bl_task *task, enum bl_status why)
         return;
     }
     sub(&pool->stats.behind, 1);
-    if (before == 0 && bl_threads_remove(pool->threads, &task->job)) bl_task_unref(task); /* the queue's */
+    if (before == 0 && bl_threads_remove(pool->threads, &task->job)) {
+        give_back_bytes(task);
+        bl_task_unref(task); /* the queue's */
+    }
 }
 
 /* A waiting task gives its place in the queue back before its caller is told. */
@@ -122,10 +133,7 @@ bool bl_task_end_early(struct bl_task *task, enum bl_status status)
 {
     const enum claim got = claim(task, status);
     if (got != LATE) abandon(task, status);
-    if (got == CLAIMED) {
-        deliver(task, status, NULL);
-        if (bl_source_unlink(task->source, task)) bl_task_unref(task); /* the caller has one, too */
-    }
+    if (got == CLAIMED) deliver(task, status, NULL);
     return got != LATE;
 }
 
@@ -147,7 +155,6 @@ static void send_progress(struct bl_ctx *ctx, const struct bl_field *fields, siz
     if (move(task, &word, OPEN)) return;
     __atomic_store_n(&task->word, ANSWERED, __ATOMIC_RELEASE);
     deliver(task, (enum bl_status)(word >> STATUS_SHIFT), NULL);
-    if (bl_source_unlink(task->source, task)) bl_task_unref(task); /* never the last: the running thread has one */
 }
 
 /* ---- running ------------------------------------------------------------------------------ */
@@ -233,6 +240,7 @@ void bl_task_init(struct bl_task *task, const struct bl_task_ops *ops, struct bl
         task->ctx.progress_distance_ns = (uint64_t)(options->progress_ms < 10 ? 10 : options->progress_ms) * 1000000;
     }
     __atomic_fetch_add(&source->refs, 1, __ATOMIC_RELAXED);
+    task->queue_bytes = options->argument_bytes;
     add(&pool->queue_bytes, options->argument_bytes);
     task->submitted_ns = task->job.queued_ns = bl_now_ns();
     if (options->timeout_ms < UINT64_MAX / 2 / 1000000) task->deadline_ns = task->submitted_ns + options->timeout_ms * 1000000;

@@ -427,6 +427,18 @@ one_process_may_hold_so_many_tasks_and_info_tells_who_holds_what_test() ->
         ?assertEqual([], maps:get(owners, beamline_runtime:info(Pool)))
     end).
 
+%% An answered task holds nothing any more.
+a_caller_with_one_task_at_a_time_is_never_refused_test_() ->
+    List = lists:seq(1, 5000),
+    Binary = binary:copy(<<0>>, 600_000),
+    [{timeout, 60, fun() ->
+        with_pool(Opts, fun(Pool) ->
+            [?assertEqual({ok, Arg}, beamline_runtime:call(Pool, echo, Arg, #{})) || _ <- lists:seq(1, 3000)]
+        end)
+    end} || {Opts, Arg} <- [
+        {#{max_per_owner => 1}, x}, {#{max_queue_bytes => 1_000_000}, Binary}, {#{memory_limit => 200_000}, List}
+    ]].
+
 a_task_can_be_followed_test() ->
     with_pool(#{threads => 1}, fun(Pool) ->
         [Running] = occupy(Pool, 1),
