@@ -11,6 +11,7 @@
     source_file/1,
     built_file/1,
     scratch_dir/1,
+    with_hanging_host/1,
     seed/0,
     start/0,
     skipped_reason/1
@@ -85,6 +86,23 @@ built_file(Path) ->
         true -> Full;
         false -> skip(["not built: ", Full, " (make test builds it)"])
     end.
+
+%% @doc Calls Start, which is to start an OS process, while its program is another one, which neither joins nor looks at its standard
+%% input; until that runs. Its number.
+-spec with_hanging_host(fun(() -> term())) -> pos_integer().
+with_hanging_host(Start) ->
+    Dir = scratch_dir("hanging"),
+    Program = filename:join(Dir, "beamline_host"),
+    File = filename:join(Dir, "pid"),
+    ok = file:write_file(Program, ["#!/bin/sh\necho $$ > ", File, "\nexec sleep 100\n"]),
+    ok = file:change_mode(Program, 8#755),
+    Before = os:getenv("BEAMLINE_PRIV"),
+    os:putenv("BEAMLINE_PRIV", Dir),
+    Start(),
+    eventually(fun() -> filelib:file_size(File) > 0 end),
+    case Before of false -> os:unsetenv("BEAMLINE_PRIV"); _ -> os:putenv("BEAMLINE_PRIV", Before) end,
+    {ok, Pid} = file:read_file(File),
+    binary_to_integer(string:trim(Pid)).
 
 %% @doc A new empty folder below _build/test/scratch.
 -spec scratch_dir(Name :: string()) -> file:filename().

@@ -107,9 +107,21 @@ static ERL_NIF_TERM stopped_nested(ErlNifEnv *env, struct bl_wasm_guest *g, enum
 }
 
 /* An instance may be stopped while others keep its guest. */
-static bool is_closed(ErlNifEnv *env, ERL_NIF_TERM handle)
+static bool is_closed(const struct wasm_instance *in) { return __atomic_load_n(&in->core->closed, __ATOMIC_RELAXED); }
+
+/* Between two slices: is the call over, because of `why` or by itself? */
+static bool is_over(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_guest *guest, enum bl_status why, uint64_t now, ERL_NIF_TERM *answer)
 {
-    return __atomic_load_n(&wasm_get_instance(env, handle)->core->closed, __ATOMIC_RELAXED);
+    struct bl_wasm_guest *g = guest->core;
+    if (why != BL_OK)
+        *answer = ended(env, guest, why);
+    else if (is_closed(wasm_get_instance(env, handle)))
+        *answer = g->depth > 0 ? stopped_nested(env, g, BL_CLOSED) : ended(env, guest, BL_CLOSED);
+    else if (now >= g->current.deadline_ns)
+        *answer = stopped_nested(env, g, BL_TIMEOUT);
+    else
+        return false;
+    return true;
 }
 
 static ERL_NIF_TERM go_on(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_guest *guest, unsigned flags, bool dirty)
@@ -142,10 +154,8 @@ static ERL_NIF_TERM run_slice(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_g
     if (event == BL_WASM_IMPORT) return imported(env, guest, flags);
     const uint64_t now = bl_now_ns();
     bl_wasm_call_settle(g, now);
-    const enum bl_status why = bl_wasm_call_check(g, now);
-    if (why != BL_OK) return ended(env, guest, why);
-    if (is_closed(env, handle)) return g->depth > 0 ? stopped_nested(env, g, BL_CLOSED) : ended(env, guest, BL_CLOSED);
-    if (now >= g->current.deadline_ns) return stopped_nested(env, g, BL_TIMEOUT);
+    ERL_NIF_TERM answer;
+    if (is_over(env, handle, guest, bl_wasm_call_check(g, now), now, &answer)) return answer;
     return go_on(env, handle, guest, flags, false);
 }
 
@@ -159,9 +169,8 @@ static ERL_NIF_TERM run_dirty(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_g
         if (event == BL_WASM_IMPORT) return imported(env, guest, flags);
         const uint64_t now = bl_now_ns();
         const enum bl_status why = enif_is_current_process_alive(env) ? bl_wasm_call_check(g, now) : BL_CANCELLED;
-        if (why != BL_OK) return ended(env, guest, why);
-        if (is_closed(env, handle)) return g->depth > 0 ? stopped_nested(env, g, BL_CLOSED) : ended(env, guest, BL_CLOSED);
-        if (now >= g->current.deadline_ns) return stopped_nested(env, g, BL_TIMEOUT);
+        ERL_NIF_TERM answer;
+        if (is_over(env, handle, guest, why, now, &answer)) return answer;
         if (!g->heavy && g->long_slices < LONG_SLICES) break;
     }
     return go_on(env, handle, guest, flags, true);
@@ -341,7 +350,7 @@ static bool too_late(const struct wasm_instance *in, enum bl_status *why)
 {
     const struct bl_wasm_guest *g = in->guest->core;
     *why = bl_wasm_call_check(g, g->deadline_ns == UINT64_MAX ? 0 : bl_now_ns());
-    if (*why == BL_OK && g->depth == 1 && __atomic_load_n(&in->core->closed, __ATOMIC_RELAXED)) *why = BL_CLOSED;
+    if (*why == BL_OK && g->depth == 1 && is_closed(in)) *why = BL_CLOSED;
     return *why != BL_OK;
 }
 

@@ -191,15 +191,13 @@ struct plain {
     char suffix;
 };
 
-/* FINDSYM's remarks behind a symbol, and the same in braces; from the bracket on. */
+/* FINDSYM's remarks behind a symbol, and the same in braces; from behind the bracket on. */
 static char remark(const char *text, size_t len)
 {
     static const struct {
         const char *text;
         char suffix;
     } remarks[] = {{"origin choice 1", '1'}, {"origin choice 2", '2'}, {"hexagonal axes", 'H'}, {"rhombohedral axes", 'R'}};
-    text++;
-    len--;
     for (size_t i = 0; i < sizeof remarks / sizeof *remarks; i++) {
         const size_t n = strlen(remarks[i].text);
         if (len >= n && strncasecmp(text, remarks[i].text, n) == 0) return remarks[i].suffix;
@@ -217,7 +215,7 @@ static bool plain_name(const char *name, size_t len, struct plain *out)
                 if (isalnum((unsigned char)name[i])) out->suffix = (char)toupper((unsigned char)name[i]);
             break;
         }
-        if ((c == '(' || c == '{') && (out->suffix = remark(name + i, len - i))) break;
+        if ((c == '(' || c == '{') && (out->suffix = remark(name + i + 1, len - i - 1))) break;
         if (isspace((unsigned char)c) || c == '\\' || c == '_' || c == '(' || c == ')' || c == '*') continue;
         if (out->len == NAME_MAX - 1 || (!isalnum((unsigned char)c) && c != '-' && c != '/')) return false;
         out->text[out->len++] = (char)tolower((unsigned char)c);

@@ -134,22 +134,11 @@ a_process_that_is_killed_test_() ->
         Answer
     end) end}.
 
-%% The program is another one for a moment, which neither joins nor looks at its standard input.
 a_process_that_hangs_before_it_joins_is_killed_and_the_next_comes_test_() ->
     {timeout, 60, fun() -> with_device(fun(D) ->
-        Dir = beamline_test:scratch_dir("hanging"),
-        Program = filename:join(Dir, "beamline_host"),
-        File = filename:join(Dir, "pid"),
-        ok = file:write_file(Program, ["#!/bin/sh\necho $$ > ", File, "\nexec sleep 100\n"]),
-        ok = file:change_mode(Program, 8#755),
-        Before = os:getenv("BEAMLINE_PRIV"),
-        os:putenv("BEAMLINE_PRIV", Dir),
-        signal(D, "KILL"),
-        beamline_test:eventually(fun() -> filelib:file_size(File) > 0 end),
-        case Before of false -> os:unsetenv("BEAMLINE_PRIV"); _ -> os:putenv("BEAMLINE_PRIV", Before) end,
-        {ok, Pid} = file:read_file(File),
+        Pid = beamline_test:with_hanging_host(fun() -> signal(D, "KILL") end),
         beamline_test:eventually(fun() -> #{state := S, starts := Starts} = host(D), S =:= up andalso Starts >= 2 end, 30000),
-        ?assertNot(is_alive(binary_to_integer(string:trim(Pid))))
+        ?assertNot(is_alive(Pid))
     end) end}.
 
 a_process_that_stands_still_misses_its_heartbeat_test_() ->

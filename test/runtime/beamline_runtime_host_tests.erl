@@ -97,23 +97,12 @@ a_stopped_host_keeps_no_deadline_from_being_kept_test_() ->
         end)
     end}.
 
-%% The program is another one for a moment, which neither joins nor looks at its standard input.
 a_host_that_hangs_before_it_joins_is_killed_and_the_next_comes_test_() ->
     {timeout, 60, fun() ->
         with_host(#{}, fun(Pool) ->
-            Dir = beamline_test:scratch_dir("hanging"),
-            Program = filename:join(Dir, "beamline_host"),
-            File = filename:join(Dir, "pid"),
-            ok = file:write_file(Program, ["#!/bin/sh\necho $$ > ", File, "\nexec sleep 100\n"]),
-            ok = file:change_mode(Program, 8#755),
-            Before = os:getenv("BEAMLINE_PRIV"),
-            os:putenv("BEAMLINE_PRIV", Dir),
-            signal(Pool, "KILL"),
-            eventually(fun() -> filelib:file_size(File) > 0 end),
-            case Before of false -> os:unsetenv("BEAMLINE_PRIV"); _ -> os:putenv("BEAMLINE_PRIV", Before) end,
-            {ok, Pid} = file:read_file(File),
+            Pid = beamline_test:with_hanging_host(fun() -> signal(Pool, "KILL") end),
             ?assertEqual({ok, later}, beamline_runtime:call(Pool, echo, later, #{timeout => 30_000})),
-            ?assertNotEqual("", os:cmd("kill -0 " ++ binary_to_list(string:trim(Pid))))
+            ?assertNotEqual("", os:cmd("kill -0 " ++ integer_to_list(Pid)))
         end)
     end}.
 
