@@ -6,6 +6,7 @@
 
 #include "bl_nif_term.h"
 #include "bl_nif_version.h"
+#include "bl_ticks.h"
 
 struct wasm_atoms am;
 ErlNifResourceType *wasm_modules, *wasm_guests_type, *wasm_instances, *wasm_references;
@@ -172,7 +173,7 @@ ERL_NIF_TERM wasm_load(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     const enum bl_status status = bl_wasmtime_load(copy, argv[1] == am.true_, &err);
     enif_free(copy);
     if (status != BL_OK) return wasm_fail(env, wasm_text(env, err.text, strlen(err.text)));
-    if (first) bl_wasm_clock_start();
+    if (first) bl_ticks_start();
     return wasm_library(env, 0, NULL);
 }
 

@@ -5,7 +5,7 @@
 #define _GNU_SOURCE 1 /* pthread_getattr_np */
 #include <pthread.h>
 
-#include "bl_ctx.h"
+#include "bl_ticks.h"
 #include "bl_wasm_nif.h"
 
 enum {
@@ -25,7 +25,7 @@ static wasm_entry step_normal, step_dirty;
 
 static void charge(ErlNifEnv *env, struct bl_wasm_guest *g)
 {
-    const uint64_t ns = bl_wasm_ticks_ns(g->ticks);
+    const uint64_t ns = bl_ticks_ns(g->ticks);
     if (ns < NS_PER_PERCENT) return;
     g->ticks = 0;
     enif_consume_timeslice(env, ns < 100 * NS_PER_PERCENT ? (int)(ns / NS_PER_PERCENT) : 100);

@@ -63,7 +63,7 @@ static struct bl_job *aged_below(const struct bl_threads *t, int top)
         if (job && (!oldest || job->queued_ns < oldest->queued_ns)) oldest = job;
     }
     if (!oldest) return NULL;
-    return bl_now_ns() - oldest->queued_ns >= (uint64_t)t->config.ageing_ms * 1000000 ? oldest : NULL;
+    return bl_now_ns() >= oldest->queued_ns + (uint64_t)t->config.ageing_ms * 1000000 ? oldest : NULL;
 }
 
 static void unqueue(struct bl_threads *t, struct bl_job *job)
@@ -180,7 +180,7 @@ static bool good_place(struct bl_threads *t)
         t->crowded = 0;
         return true;
     }
-    const bool fast = bl_now_ns() - t->pushed_ns < CROWDED_NS;
+    const bool fast = bl_now_ns() < t->pushed_ns + CROWDED_NS;
     t->crowded = fast ? t->crowded + 1 : 0;
     if (t->crowded < CROWDED_TIMES) return false;
     t->crowded = 0;

@@ -330,7 +330,7 @@ static bool linger(struct bl_turn *t)
     while (!came && t->now_ns - begin < LINGER_NS && bl_threads_waiting(threads) == 0) {
         bl_spin_hint();
         came = bl_ring_peek(&a->ring) != NULL;
-        t->now_ns = bl_now_ns();
+        t->now_ns = bl_stopwatch_now(&t->clock);
     }
     a->deficit_ns -= (int64_t)(t->now_ns - begin);
     return came;
@@ -344,7 +344,7 @@ static enum turn_end turn(struct bl_turn *t)
         if (bl_controls_due(a)) {
             bl_message_flush(t);
             bl_controls_run(a);
-            t->now_ns = bl_now_ns(); /* who was answered may have sent since: his deadline counts */
+            t->now_ns = bl_stopwatch_now(&t->clock); /* who was answered may have sent since: his deadline counts */
         }
         const enum bl_phase phase = bl_actor_phase(a);
         if (phase >= BL_STOPPED) {
@@ -368,7 +368,7 @@ static enum turn_end turn(struct bl_turn *t)
         if (phase == BL_CREATED) bl_actor_move(a, BL_LIVE);
         const uint64_t before = t->now_ns;
         if (bl_message_handle(t, slot) == BL_HANDLED_LOST) return TURN_LOST;
-        t->now_ns = bl_now_ns();
+        t->now_ns = bl_stopwatch_now(&t->clock);
         const uint64_t spent_ns = t->now_ns - before;
         a->deficit_ns -= (int64_t)spent_ns;
         bl_count_own(&a->run_ns, spent_ns);
@@ -394,7 +394,7 @@ static void run(struct bl_job *job)
     bl_keeper_touch(d);
     t.actor = a;
     t.result_count = 0;
-    t.now_ns = bl_now_ns();
+    t.now_ns = bl_stopwatch_start(&t.clock);
     t.watch = bl_watch_take(d, threads, a);
     if (!t.watch) t.watch = &unwatched; /* more threads than watches: not given up, for once */
     count_targets(&t);

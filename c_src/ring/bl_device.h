@@ -31,6 +31,7 @@
 #include "bl_ring.h"
 #include "bl_ring_guest.h"
 #include "bl_threads.h"
+#include "bl_ticks.h"
 #include "bl_words.h"
 
 enum {
@@ -202,6 +203,7 @@ struct bl_turn {
     struct bl_actor *actor;
     struct bl_watch *watch;
     struct bl_routes *routes;
+    struct bl_stopwatch clock;
     uint64_t now_ns;
     uint32_t targets[BL_RING_PORTS];
     size_t result_count;

@@ -317,6 +317,7 @@ static void *keeper_main(void *arg)
     bool killed = false;
     bl_thread_name("bl_ring_keeper");
     bl_threads_fill(d->threads);
+    bl_ticks_start();
     for (;;) {
         /* In one order with bl_keeper_touch. */
         if (__atomic_exchange_n(&d->touched, 0, __ATOMIC_SEQ_CST)) quiet_since_ns = bl_now_ns();

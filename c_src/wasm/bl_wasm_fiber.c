@@ -11,7 +11,7 @@
  */
 #include <time.h>
 
-#include "bl_ctx.h"
+#include "bl_ticks.h"
 #include "bl_wasm_guest.h"
 
 enum {
@@ -298,7 +298,7 @@ static void count_slice(struct bl_wasm_guest *g, uint64_t ns, uint64_t begin)
 {
     if (ns >= LONG_NS) {
         /* Since it looked; what came before the slice was work at most. */
-        const uint64_t worked = processor_ns() - looked.processor_ns, before = bl_wasm_ticks_ns(begin - looked.ticks);
+        const uint64_t worked = processor_ns() - looked.processor_ns, before = bl_ticks_ns(begin - looked.ticks);
         const uint64_t inside = worked > before ? worked - before : 0;
         if (inside < ns) ns = inside;
     }
@@ -334,7 +334,7 @@ enum bl_wasm_event bl_wasm_call_slice(struct bl_wasm_guest *g, uint64_t budget_n
         g->request = BL_WASM_NO_REQUEST;
         return g->event = BL_WASM_RETURN;
     }
-    const uint64_t begin = bl_wasm_ticks();
+    const uint64_t begin = bl_ticks();
     look_now_and_then(begin);
     uint64_t from = begin, now, budget = 0, longest = 0;
     g->heavy = false;
@@ -344,9 +344,9 @@ enum bl_wasm_event bl_wasm_call_slice(struct bl_wasm_guest *g, uint64_t budget_n
         g->on_fiber = true;
         const bool ended = wt.wasmtime_call_future_poll(g->future);
         g->on_fiber = false;
-        now = bl_wasm_ticks();
+        now = bl_ticks();
         if (ended) fiber_ended(g);
-        const uint64_t ns = bl_wasm_ticks_ns(now - from);
+        const uint64_t ns = bl_ticks_ns(now - from);
         if (ns > longest) longest = ns;
         adapt(g, ns, g->event == BL_WASM_NONE);
         if (g->event != BL_WASM_NONE) break;

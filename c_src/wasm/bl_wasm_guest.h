@@ -242,14 +242,6 @@ BL_API bool bl_wasm_guest_trap(struct bl_wasm_guest *guest, struct bl_wasm_trap 
 /* The i-th code, and how many traps of all guests had it; NULL: there are no more. */
 BL_API const char *bl_wasm_traps_of(size_t i, uint64_t *count);
 
-/* ---- clock ------------------------------------------------------------------------------------------- */
-
-/* Ticks of the processor where they are steady, else nanoseconds. */
-BL_API uint64_t bl_wasm_ticks(void);
-BL_API uint64_t bl_wasm_ticks_ns(uint64_t ticks);
-/* Finds out how long a tick is: 5 ms, once. */
-BL_API void bl_wasm_clock_start(void);
-
 /* ---- the janitor ------------------------------------------------------------------------------------- */
 
 /* A thread that ends parked calls at their deadline, finishes closing what was in use, and frees stores. */

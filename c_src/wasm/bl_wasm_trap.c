@@ -2,13 +2,7 @@
 #define _GNU_SOURCE 1 /* memmem */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-#if defined(__x86_64__)
-#include <cpuid.h>
-#include <x86intrin.h>
-#endif
 
-#include "bl_ctx.h"
 #include "bl_wasm_guest.h"
 
 /* ---- traps ----------------------------------------------------------------------------------------------- */
@@ -125,47 +119,4 @@ bool bl_wasm_guest_trap(struct bl_wasm_guest *g, struct bl_wasm_trap *out)
     __atomic_fetch_add(&counts[code], 1, __ATOMIC_RELAXED);
     out->code = codes[code];
     return true;
-}
-
-/* ---- clock ------------------------------------------------------------------------------------------------- */
-
-static struct {
-    bool by_processor;
-    uint64_t ns_per_tick; /* times 2^32 */
-} ticks = {.ns_per_tick = UINT64_C(1) << 32};
-
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-uint64_t bl_wasm_ticks(void)
-{
-#if defined(__x86_64__)
-    if (__builtin_expect(ticks.by_processor, 1)) return __rdtsc();
-#endif
-    return clock_ns();
-}
-
-uint64_t bl_wasm_ticks_ns(uint64_t n)
-{
-    if (n >> 63) return 0; /* processors whose counters differ a little */
-    return (uint64_t)((unsigned __int128)n * ticks.ns_per_tick >> 32);
-}
-
-void bl_wasm_clock_start(void)
-{
-#if defined(__x86_64__)
-    enum { CALIBRATION_NS = 5000000 };
-    unsigned a, b, c, d;
-    if (!__get_cpuid(0x80000007, &a, &b, &c, &d) || !(d & 1u << 8)) return; /* not the same speed at all times */
-    const uint64_t t0 = __rdtsc(), n0 = clock_ns();
-    while (clock_ns() - n0 < CALIBRATION_NS) continue;
-    const uint64_t t1 = __rdtsc(), n1 = clock_ns();
-    if (t1 <= t0) return;
-    ticks.ns_per_tick = (uint64_t)(((unsigned __int128)(n1 - n0) << 32) / (t1 - t0));
-    ticks.by_processor = true;
-#endif
 }
