@@ -224,8 +224,8 @@ call({?TAG, Ref, _} = Instance, Name, Args) ->
 -spec call(instance(), binary() | reference(), [value()], call_options()) ->
     {ok, [value()]} | {ok, [value()], State :: term()} | {error, reason()} | {error, reason(), State :: term()}.
 call({?TAG, Ref, _} = Instance, Name, Args, Options) ->
+    is_map(Options) andalso lists:all(fun is_call_option/1, maps:to_list(Options)) orelse error(badarg, [Instance, Name, Args, Options]),
     Timeout = maps:get(timeout, Options, ?TIMEOUT_MS),
-    is_wait(Options) orelse error(badarg, [Instance, Name, Args, Options]),
     Step = beamline_wasm_nif:call(Ref, Name, Args, Timeout, flags(Options)),
     Answer = more(Step, Instance, Name, Args, Options),
     case is_map_key(state, Options) of
@@ -239,13 +239,13 @@ with_state({{error, Reason}, State}) -> {error, Reason, State}.
 without_state({ok, Results, _State}) -> {ok, Results};
 without_state({{error, _} = Error, _State}) -> Error.
 
+is_call_option({Key, Ms}) when Key =:= timeout; Key =:= wait -> Ms =:= infinity orelse is_integer(Ms) andalso Ms >= 0;
+is_call_option({Key, _}) -> Key =:= state orelse Key =:= floats.
+
 flags(#{floats := bits}) -> 1;
 flags(#{floats := numbers}) -> 0;
 flags(#{floats := _} = Options) -> error(badarg, [Options]);
 flags(_) -> 0.
-
-is_wait(#{wait := Ms}) -> Ms =:= infinity orelse is_integer(Ms) andalso Ms >= 0;
-is_wait(_) -> true.
 
 %% What is not over with the first slices.
 more({ok, Results}, _, _, _, Options) ->

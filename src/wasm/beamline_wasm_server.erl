@@ -91,7 +91,8 @@ handle_call({call, Name, Args, Options, Deadline}, _From, Server) ->
         Timeout -> answer(Name, Args, Options#{timeout => Timeout}, Server)
     end;
 handle_call(instance, _From, #server{instance = Instance} = Server) -> {reply, {ok, Instance}, Server};
-handle_call(state, _From, #server{state = State} = Server) -> {reply, {ok, State}, Server}.
+handle_call(state, _From, #server{state = State} = Server) -> {reply, {ok, State}, Server};
+handle_call(_, _From, Server) -> {reply, {error, {unsupported, request}}, Server}.
 
 left(infinity) -> infinity;
 left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).

@@ -245,6 +245,8 @@ a_wait_that_is_none_leaves_no_place_in_the_queue_test() ->
     Caller = caller(fun() -> beamline_wasm:call(G, <<"spin">>, []) end),
     busy(G),
     [?assertError(badarg, beamline_wasm:call(G, <<"add">>, [1, 2], #{wait => Wait})) || Wait <- [soon, 1.5, -1, []]],
+    [?assertError(badarg, beamline_wasm:call(G, <<"add">>, [1, 2], Options))
+     || Options <- [#{timeout => soon}, #{timeout => -1}, #{timout => 5}, #{floats => maybe}, [{timeout, 5}], none]],
     beamline_wasm:cancel(G),
     ?assertEqual({error, cancelled}, answer(Caller)),
     ?assertEqual({ok, [3]}, answer(caller(fun() -> beamline_wasm:call(G, <<"add">>, [1, 2]) end))).
@@ -384,6 +386,7 @@ a_server_takes_any_time_and_ends_when_its_instance_was_stopped_test() ->
     Call = fun(Options) -> beamline_wasm_server:call(Pid, <<"one">>, [], Options) end,
     [?assertEqual({ok, [1]}, Call(#{timeout => Ms})) || Ms <- [infinity, 1000, 1 bsl 40]],
     [?assertError(badarg, Call(#{timeout => Ms})) || Ms <- [-1, soon, 1.5]],
+    ?assertEqual({error, {unsupported, request}}, gen_server:call(Pid, hello)),
     {ok, Instance} = beamline_wasm_server:instance(Pid),
     Monitor = monitor(process, Pid),
     ok = beamline_wasm:stop(Instance),
