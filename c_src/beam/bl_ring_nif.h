@@ -128,12 +128,14 @@ uint64_t ring_requests_open(void);
 /* Its answer is what `what` makes, unless it was cancelled. */
 void ring_request_answer(uint64_t id, ERL_NIF_TERM (*what)(ErlNifEnv *env, enum request_kind kind, const void *arg), const void *arg);
 ERL_NIF_TERM ring_result(ErlNifEnv *env, const struct bl_result *result);
-ERL_NIF_TERM ring_checkpoint(ErlNifEnv *env, const char *handler, uint32_t version, const struct bl_result *result);
+/* The same, and its owner is given back. */
+ERL_NIF_TERM ring_result_moved(ErlNifEnv *env, struct bl_result *result);
+ERL_NIF_TERM ring_checkpoint(ErlNifEnv *env, const char *handler, uint32_t version, struct bl_result *result);
 extern const struct bl_device_host ring_host;
 void ring_tell_undelivered(const struct handle *actor, uint64_t sender, uint32_t function, const struct bl_error *err,
                            int *new_atoms); /* sender 0: the owner; new_atoms NULL: any */
 void ring_tell_failed(const struct handle *actor, const struct bl_error *err, int *new_atoms);
-void ring_tell_batch(void *sink, const struct bl_result *results, size_t count);
+void ring_tell_batch(void *sink, struct bl_result *results, size_t count, bool last);
 void ring_sink_free(void *sink);
 
 /* {error, Reason} */

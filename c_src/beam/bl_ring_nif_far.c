@@ -26,7 +26,7 @@ struct outcome {
     int *new_atoms;
     const struct bl_far_actor *actor;
     const struct bl_error *err;
-    const struct bl_result *result;
+    struct bl_result *result;
     uint32_t number;
 };
 
@@ -75,7 +75,7 @@ static ERL_NIF_TERM what(ErlNifEnv *env, enum request_kind kind, const void *arg
     if (o->err && o->err->status == BL_CLOSED && kind == ACTOR_INFO_REQUEST && has_failed(o->actor)) return failed_map(env, o->actor);
     if (o->err) return ring_foreign_error(env, o->err, o->new_atoms);
     switch (kind) {
-    case CALL_REQUEST: return ok(env, ring_result(env, o->result));
+    case CALL_REQUEST: return ok(env, ring_result_moved(env, o->result));
     case CHECKPOINT_REQUEST: return ok(env, ring_checkpoint(env, o->actor->handler->name, o->number, o->result));
     case COUNT_REQUEST: return ok(env, enif_make_uint(env, o->number));
     case ACTOR_INFO_REQUEST: return ok(env, numbers_of(env, o));
@@ -97,7 +97,7 @@ static void undelivered(const struct bl_far_actor *a, uint64_t sender, uint32_t 
 
 static void tell_failed(const struct bl_far_actor *a, const struct bl_error *err) { ring_tell_failed(a->skin, err, &a->device->new_atoms); }
 
-static void batch(void *sink, struct bl_result *results, size_t count) { ring_tell_batch(sink, results, count); }
+static void batch(void *sink, struct bl_result *results, size_t count) { ring_tell_batch(sink, results, count, true); }
 
 static const struct bl_far_host far_host = {
     .answer = answer, .undelivered = undelivered, .batch = batch, .failed = tell_failed, .body_new = ring_body_new,

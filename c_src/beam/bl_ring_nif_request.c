@@ -172,10 +172,25 @@ ERL_NIF_TERM ring_result(ErlNifEnv *env, const struct bl_result *result)
     return term;
 }
 
-ERL_NIF_TERM ring_checkpoint(ErlNifEnv *env, const char *handler, uint32_t version, const struct bl_result *result)
+/* The message has it: what the device held for it is given back before who waits can ask for more. */
+static void give_back(struct bl_result *result)
+{
+    if (!result || !result->owner) return;
+    ring_body_free(result->owner);
+    result->owner = NULL;
+}
+
+ERL_NIF_TERM ring_result_moved(ErlNifEnv *env, struct bl_result *result)
+{
+    const ERL_NIF_TERM term = ring_result(env, result);
+    give_back(result);
+    return term;
+}
+
+ERL_NIF_TERM ring_checkpoint(ErlNifEnv *env, const char *handler, uint32_t version, struct bl_result *result)
 {
     ERL_NIF_TERM keys[] = {am_handler, am_version, am_state, am_stamp};
-    ERL_NIF_TERM values[] = {enif_make_atom(env, handler), enif_make_uint(env, version), ring_result(env, result),
+    ERL_NIF_TERM values[] = {enif_make_atom(env, handler), enif_make_uint(env, version), ring_result_moved(env, result),
                              enif_make_uint64(env, result->stamp)};
     ERL_NIF_TERM map;
     enif_make_map_from_arrays(env, keys, values, 4, &map);
@@ -205,7 +220,7 @@ void ring_request_answer(uint64_t id, ERL_NIF_TERM (*what)(ErlNifEnv *env, enum 
 struct outcome {
     const struct bl_actor *actor;
     const struct bl_error *err; /* NULL: there is a result, or none is needed */
-    const struct bl_result *result;
+    struct bl_result *result;
 };
 
 static ERL_NIF_TERM what(ErlNifEnv *env, enum request_kind kind, const void *arg)
@@ -213,7 +228,7 @@ static ERL_NIF_TERM what(ErlNifEnv *env, enum request_kind kind, const void *arg
     const struct outcome *o = arg;
     if (o->err) return ring_error(env, o->err);
     if (kind == CONTROL_REQUEST) return am_ok;
-    if (kind == CALL_REQUEST) return enif_make_tuple2(env, am_ok, ring_result(env, o->result));
+    if (kind == CALL_REQUEST) return enif_make_tuple2(env, am_ok, ring_result_moved(env, o->result));
     return enif_make_tuple2(env, am_ok, ring_checkpoint(env, o->actor->handler->name, o->actor->handler->version, o->result));
 }
 
@@ -259,20 +274,21 @@ void ring_tell_failed(const struct handle *actor, const struct bl_error *err, in
 
 static void failed(struct bl_actor *a, const struct bl_error *err) { ring_tell_failed(a->skin, err, NULL); }
 
-void ring_tell_batch(void *sink, const struct bl_result *results, size_t count)
+void ring_tell_batch(void *sink, struct bl_result *results, size_t count, bool last)
 {
     struct sink *s = sink;
     ErlNifEnv *env = enif_alloc_env();
     ERL_NIF_TERM list = enif_make_list(env, 0);
-    while (count-- > 0) list = enif_make_list_cell(env, ring_result(env, &results[count]), list);
+    while (count-- > 0)
+        list = enif_make_list_cell(env, last ? ring_result_moved(env, &results[count]) : ring_result(env, &results[count]), list);
     send_to(&s->pid, env, enif_make_resource(env, s), enif_make_tuple2(env, am_batch, list));
     enif_free_env(env);
 }
 
-static void batch(struct bl_actor *a, void *sink, const struct bl_result *results, size_t count)
+static void batch(struct bl_actor *a, void *sink, struct bl_result *results, size_t count, bool last)
 {
     (void)a;
-    ring_tell_batch(sink, results, count);
+    ring_tell_batch(sink, results, count, last);
 }
 
 static uint8_t *body_new(struct bl_device *d, uint64_t size, void **owner, struct bl_error *err)

@@ -69,8 +69,9 @@ static void done(struct bl_actor *a, struct control *c, enum bl_status status, c
     /* Release: who sees it without the lock sees what the control did. */
     __atomic_store_n(&a->control_count, a->control_count - 1, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&a->lock);
-    a->device->host->answer(a, c->request, status, err, result);
-    bl_free(c);
+    const uint64_t request = c->request;
+    bl_free(c); /* before the answer: what it held may be what the next one needs */
+    a->device->host->answer(a, request, status, err, result);
 }
 
 static void checkpoint(struct bl_actor *a, struct control *c)

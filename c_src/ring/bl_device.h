@@ -74,7 +74,8 @@ struct bl_device_host {
     void (*answer)(struct bl_actor *a, uint64_t request, enum bl_status status, const struct bl_error *err, struct bl_result *result);
     /* A cast that was accepted will not be handled. */
     void (*undelivered)(struct bl_actor *a, const struct bl_slot *slot, enum bl_status status, const struct bl_error *err);
-    void (*batch)(struct bl_actor *a, void *sink, const struct bl_result *results, size_t count);
+    /* last: no other sink gets these, and the host may keep their owners. */
+    void (*batch)(struct bl_actor *a, void *sink, struct bl_result *results, size_t count, bool last);
     /* The actor failed, or its device ends (BL_CLOSED). Once. */
     void (*failed)(struct bl_actor *a, const struct bl_error *err);
     uint8_t *(*body_new)(struct bl_device *d, uint64_t size, void **owner, struct bl_error *err);
@@ -245,7 +246,7 @@ BL_API bool bl_actor_unsubscribe(struct bl_actor *a, const void *skin);
 BL_API bool bl_actor_credit(struct bl_actor *a, const void *skin, uint64_t more);
 /* How many results every subscriber still takes, at most BL_RESULTS_MOST. */
 size_t bl_sinks_room(struct bl_actor *a);
-void bl_sinks_batch(struct bl_actor *a, const struct bl_result *results, size_t count);
+void bl_sinks_batch(struct bl_actor *a, struct bl_result *results, size_t count);
 void bl_routes_end(struct bl_actor *a);
 
 /* ---- buffers: bl_buffer.c ---- */

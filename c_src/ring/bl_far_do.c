@@ -57,8 +57,9 @@ static void undelivered(struct bl_actor *a, const struct bl_slot *slot, enum bl_
     bl_far_end_put_error(&(struct bl_far_head){.kind = BL_FAR_UNDELIVERED, .actor = skin_of(a)->index, .function = slot->function}, err);
 }
 
-static void batch(struct bl_actor *a, void *sink, const struct bl_result *results, size_t count)
+static void batch(struct bl_actor *a, void *sink, struct bl_result *results, size_t count, bool last)
 {
+    (void)last;
     const struct end_sink *s = sink;
     bl_far_end_begin();
     for (size_t i = 0; i < count; i++) {

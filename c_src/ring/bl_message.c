@@ -82,12 +82,23 @@ struct call {
     double scratch[BL_RING_SCRATCH];
 };
 
+/* A large one; there is none until space is asked for again. */
+static void drop_reply(struct call *c)
+{
+    if (!c->owner) return;
+    c->turn->actor->device->host->body_free(c->owner);
+    c->owner = NULL;
+    if (c->out.reply == c->out.small) return;
+    c->out.reply = c->out.small;
+    c->out.reply_size = 0;
+    c->out.replied = 0;
+}
+
 static uint8_t *call_space(struct bl_ring_outbox *out, uint64_t size)
 {
     struct call *c = BL_CONTAINER(out, struct call, out);
     struct bl_device *d = c->turn->actor->device;
-    if (c->owner) d->host->body_free(c->owner);
-    c->owner = NULL;
+    drop_reply(c);
     return d->host->body_new(d, size, &c->owner, &c->err);
 }
 
@@ -179,6 +190,7 @@ static void answer(struct bl_turn *t, struct call *c, enum bl_status status, con
 {
     struct bl_actor *a = t->actor;
     const struct bl_slot *s = c->message;
+    if (status != BL_OK || c->out.reply == c->out.small) drop_reply(c);
     if (status != BL_OK) {
         bl_count_own(&a->refused_by_handler, 1);
         tell(a, s, status, err);
@@ -234,18 +246,17 @@ enum bl_handled bl_message_handle(struct bl_turn *t, struct bl_slot *slot)
         handled = BL_HANDLED_LOST;
     } else {
         bl_count_own(&a->handled, 1);
-        if (s.flags & BL_MESSAGE_BUFFERS) { /* who is answered may use them */
-            give_back(a, &s);
-            s.flags &= (uint16_t)~BL_MESSAGE_BUFFERS;
-        }
+        /* First: who is answered may use the buffers, and the memory. */
+        give_back(a, &s);
+        s.flags &= (uint16_t)~(BL_MESSAGE_BODY | BL_MESSAGE_BUFFERS);
         answer(t, &c, status, &err);
         if (status == BL_DEVICE_FAILED) {
             bl_actor_fail(a, &err);
             handled = BL_HANDLED_FAILED;
         }
     }
-    if (s.flags & (BL_MESSAGE_BODY | BL_MESSAGE_BUFFERS)) give_back(a, &s);
-    if (c.owner) d->host->body_free(c.owner);
+    give_back(a, &s); /* of one that is lost */
+    drop_reply(&c);
     return handled;
 }
 

@@ -168,12 +168,12 @@ size_t bl_sinks_room(struct bl_actor *a)
     return room > 0 ? (size_t)room : 0;
 }
 
-void bl_sinks_batch(struct bl_actor *a, const struct bl_result *results, size_t count)
+void bl_sinks_batch(struct bl_actor *a, struct bl_result *results, size_t count)
 {
     pthread_mutex_lock(&a->lock);
     for (struct bl_link *l = a->sinks.next; l != &a->sinks; l = l->next) {
         struct bl_sink *s = BL_CONTAINER(l, struct bl_sink, link);
-        a->device->host->batch(a, s->skin, results, count);
+        a->device->host->batch(a, s->skin, results, count, l->next == &a->sinks);
         if (s->credit != INT64_MAX) s->credit -= (int64_t)count;
     }
     pthread_mutex_unlock(&a->lock);

@@ -543,6 +543,25 @@ what_a_device_does_is_a_metric_test() ->
         ?assertEqual([1], [V || {[{device, N}], V} <- Samples, N =:= Number])
     end).
 
+%%% One thing at a time, with room for one
+
+%% What was answered holds nothing any more: who does one thing after the other is never refused.
+who_was_answered_finds_room_for_the_next_message_test_() ->
+    {timeout, 60, fun() -> with_device(#{threads => 1, memory_limit => 28000}, fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo),
+        Large = rand:bytes(10000),
+        again_and_again(fun() -> {ok, Large} = beamline_ring:call(Echo, Large) end),
+        {ok, Sub} = beamline_ring:subscribe(Echo, #{}),
+        again_and_again(fun() -> ok = beamline_ring:cast(Echo, Large), [Large] = results(Sub, 1) end),
+        {ok, Kv} = beamline_ring:start(D, kv, #{state_size => 8000}),
+        again_and_again(fun() -> {ok, _} = beamline_ring:checkpoint(Kv) end),
+        again_and_again(fun() -> {error, {unsupported, function}} = beamline_ring:call(Kv, {99, Large}) end)
+    end) end}.
+
+again_and_again(Fun) ->
+    Rounds = case ring_fixture:isolation() of vm -> 5000; os_process -> 1000 end,
+    [Fun() || _ <- lists:seq(1, Rounds)].
+
 %%% From many processes
 
 closing_while_everybody_calls_answers_everybody_test_() ->

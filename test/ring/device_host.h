@@ -46,9 +46,9 @@ static void host_undelivered(struct bl_actor *a, const struct bl_slot *slot, enu
     __atomic_add_fetch(&undelivered, 1, __ATOMIC_ACQ_REL);
 }
 
-static void host_batch(struct bl_actor *a, void *sink, const struct bl_result *results, size_t count)
+static void host_batch(struct bl_actor *a, void *sink, struct bl_result *results, size_t count, bool last)
 {
-    (void)a, (void)sink;
+    (void)a, (void)sink, (void)last;
     for (size_t i = 0; i < count; i++) {
         uint64_t n = 0;
         memcpy(&n, results[i].data, results[i].size < sizeof n ? (size_t)results[i].size : sizeof n);
