@@ -235,10 +235,10 @@ bool bl_actor_sweep(struct bl_actor *a)
         bl_ring_release(&a->ring);
         bl_message_refuse(a, &copy, err.status, &err);
     }
-    bl_controls_end(a);
     if (!bl_ring_drained(&a->ring)) return false;
     bl_routes_end(a);
     end(a);
+    bl_controls_end(a); /* last: who is told that it has stopped can start another in its place */
     return true;
 }
 
@@ -247,8 +247,10 @@ bool bl_actor_sweep(struct bl_actor *a)
 static bool has_work(struct bl_actor *a)
 {
     const enum bl_phase phase = bl_actor_phase(a);
-    /* control_count with acquire: with the release where it is raised, so that the control is in the list. */
-    if (phase >= BL_STOPPED) return bl_ring_peek(&a->ring) || __atomic_load_n(&a->control_count, __ATOMIC_ACQUIRE) > 0;
+    /* control_count with acquire: with the release where it is raised, so that the control is in the list. Controls wait for a claim
+     * that is not committed yet; who commits it schedules. */
+    if (phase >= BL_STOPPED)
+        return bl_ring_peek(&a->ring) || (__atomic_load_n(&a->control_count, __ATOMIC_ACQUIRE) > 0 && bl_ring_drained(&a->ring));
     if (bl_controls_due(a)) return true;
     if (phase == BL_DRAINING && bl_ring_drained(&a->ring)) return true;
     return phase != BL_SUSPENDED && bl_ring_peek(&a->ring) && bl_sinks_room(a) > 0;

@@ -215,13 +215,14 @@ static void note(struct bl_far_actor *a, const struct bl_far_flight *f, bool ok,
 static void tell(struct bl_far *d, const struct bl_far_flight *f, const struct bl_error *err, struct bl_result *result, uint32_t number)
 {
     const bool start = f->head.kind == BL_FAR_START && err;
+    /* One that could not be made; with the end of the process it is made by the next, unless its starter is told. First: who is
+     * told can start another in its place. */
+    if (start && (f->kind == BL_FLIGHT_CONTROL || err->status != BL_HOST_EXITED))
+        bl_far_actor_end(f->actor, f->kind == BL_FLIGHT_QUIET ? BL_FAILED : BL_STOPPED, f->kind == BL_FLIGHT_QUIET ? err : NULL);
     if (f->kind == BL_FLIGHT_CALL || f->kind == BL_FLIGHT_CONTROL)
         d->host->answer(d, f->request, err, result, f->actor, number);
     else if (f->kind == BL_FLIGHT_CAST && err)
         d->host->undelivered(f->actor, f->request, f->head.function, err);
-    /* One that could not be made; with the end of the process it is made by the next, unless its starter was told. */
-    if (start && (f->kind == BL_FLIGHT_CONTROL || err->status != BL_HOST_EXITED))
-        bl_far_actor_end(f->actor, f->kind == BL_FLIGHT_QUIET ? BL_FAILED : BL_STOPPED, f->kind == BL_FLIGHT_QUIET ? err : NULL);
 }
 
 /* A message may cross the news that its actor has failed; the process does not know that one any more. Lock held. */

@@ -558,6 +558,16 @@ who_was_answered_finds_room_for_the_next_message_test_() ->
         again_and_again(fun() -> {error, {unsupported, function}} = beamline_ring:call(Kv, {99, Large}) end)
     end) end}.
 
+who_was_told_that_an_actor_has_ended_can_start_another_test_() ->
+    {timeout, 60, fun() -> with_device(#{threads => 1, max_actors => 1}, fun(D) ->
+        again_and_again(fun() ->
+            {ok, Echo} = beamline_ring:start(D, echo),
+            {ok, <<1>>} = beamline_ring:call(Echo, <<1>>),
+            ok = beamline_ring:stop(Echo)
+        end),
+        again_and_again(fun() -> {error, {invalid, _}} = beamline_ring:start(D, kv, #{state => binary:copy(<<255>>, 4096)}) end)
+    end) end}.
+
 again_and_again(Fun) ->
     Rounds = case ring_fixture:isolation() of vm -> 5000; os_process -> 1000 end,
     [Fun() || _ <- lists:seq(1, Rounds)].
