@@ -35,6 +35,9 @@ enum bl_status bl_ring_buffer_over(struct bl_device *d, struct bl_far *far, cons
     return BL_OK;
 }
 
+/* At least so much, so that it is aligned to a cache line (bl_alloc: from 4 KiB on). */
+static size_t room_of(uint64_t size) { return size < 4096 ? 4096 : (size_t)size; }
+
 enum bl_status bl_ring_buffer_new(struct bl_device *d, uint64_t size, struct bl_ring_buffer **out, struct bl_error *err)
 {
     struct bl_ring_buffer *b = NULL;
@@ -45,13 +48,17 @@ enum bl_status bl_ring_buffer_new(struct bl_device *d, uint64_t size, struct bl_
         bl_ring_buffer_unref(b);
         return bl_fail(err, BL_NO_MEMORY);
     }
-    /* At least a cache line, so that it is aligned to one (bl_alloc: from 4 KiB on). */
-    b->data = bl_alloc_zero(&d->quota, size < 4096 ? 4096 : (size_t)size, err);
-    b->size = size;
-    if (!b->data) {
-        bl_ring_buffer_unref(b);
-        return err->status;
+    /* Counted by hand: what nobody has any more does not count, however late it is freed. */
+    status = bl_quota_charge(&d->quota, room_of(size), err);
+    if (status == BL_OK && !(b->data = bl_alloc_zero(NULL, room_of(size), err))) {
+        bl_quota_release(&d->quota, room_of(size));
+        status = err->status;
     }
+    if (status != BL_OK) {
+        bl_ring_buffer_unref(b);
+        return status;
+    }
+    b->size = size;
     *out = b;
     return BL_OK;
 }
@@ -103,12 +110,14 @@ void bl_ring_buffer_unref(struct bl_ring_buffer *b)
     if (!bl_refs_put(&b->refs)) return;
     struct bl_device *d = b->device;
     struct bl_far *far = b->far;
-    if (b->parent)
+    if (b->parent) {
         bl_ring_buffer_unref(b->parent);
-    else if (b->release)
+    } else if (b->release) {
         b->release(b->home);
-    else if (b->data)
+    } else if (b->data) {
+        bl_quota_release(&d->quota, room_of(b->size));
         bl_device_free_later(d, b->data, (size_t)b->size);
+    }
     bl_free(b);
     bl_count(count_of(d, far), UINT64_MAX); /* one less */
     if (d) bl_device_unref(d);

@@ -25,7 +25,6 @@ static void *unmap(void *arg)
     struct bl_far *d = k->device;
     munmap(k->data, (size_t)k->bytes);
     (void)fallocate(d->arena, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)k->offset, (off_t)k->bytes);
-    bl_quota_release(&d->quota, k->bytes);
     bl_free(k);
     bl_far_unref(d);
     return NULL;
@@ -41,6 +40,7 @@ static void release(void *home)
     d->block_count--;
     if (d->state == BL_FAR_STATE_UP) bl_far_quiet(d, &(struct bl_far_head){.kind = BL_FAR_UNBUFFER, .function = k->index}, NULL);
     pthread_mutex_unlock(&d->lock);
+    bl_quota_release(&d->quota, k->bytes); /* now, so that the next one finds room */
     /* Giving gigabytes back takes longer than starting a thread. */
     if (k->bytes < LARGE_BYTES || bl_thread_start(unmap, k, 0) != 0) unmap(k);
 }

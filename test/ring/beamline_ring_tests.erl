@@ -568,6 +568,14 @@ who_was_told_that_an_actor_has_ended_can_start_another_test_() ->
         again_and_again(fun() -> {error, {invalid, _}} = beamline_ring:start(D, kv, #{state => binary:copy(<<255>>, 4096)}) end)
     end) end}.
 
+a_closed_buffer_leaves_its_room_at_once_test_() ->
+    {timeout, 60, fun() -> with_device(#{threads => 1, memory_limit => 4000000}, fun(D) ->
+        [begin
+             {ok, B} = beamline_ring:buffer(D, 3000000),
+             ok = beamline_ring:close(B)
+         end || _ <- lists:seq(1, 200)]
+    end) end}.
+
 again_and_again(Fun) ->
     Rounds = case ring_fixture:isolation() of vm -> 5000; os_process -> 1000 end,
     [Fun() || _ <- lists:seq(1, Rounds)].
