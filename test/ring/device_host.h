@@ -14,7 +14,7 @@
 
 /* ---- the host ---- */
 
-enum { REQUESTS = 4096 };
+enum { REQUESTS = 4096, BODY_MOST = 1 << 30 };
 #define SEEN(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
 
 struct reply {
@@ -67,7 +67,9 @@ static void host_failed(struct bl_actor *a, const struct bl_error *err)
 static uint8_t *host_body_new(struct bl_device *d, uint64_t size, void **owner, struct bl_error *err)
 {
     (void)d;
-    *owner = bl_alloc(NULL, (size_t)size, err);
+    *owner = NULL;
+    if (size > BODY_MOST) bl_fail(err, BL_NO_MEMORY);
+    else *owner = bl_alloc(NULL, (size_t)size, err);
     return *owner;
 }
 

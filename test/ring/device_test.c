@@ -39,6 +39,12 @@ BL_RING_HANDLER(test_total) /* per sender: the last number, which must grow by o
     return BL_RING_OK;
 }
 
+BL_RING_HANDLER(test_greedy) /* asks for more room than there is, and is content with no reply */
+{
+    (void)bl_ring_reply_space(out, 100);
+    return bl_ring_reply_space(out, UINT64_C(1) << 62) ? BL_RING_INVALID : BL_RING_OK;
+}
+
 static const char *const one_port[] = {"out", NULL};
 static const struct bl_ring_handler count_1 = {.name = "count", .version = 1, .state_size = 8, .state_least = 8,
                                                .state_most = 8, .handle = test_count};
@@ -46,6 +52,7 @@ static const struct bl_ring_handler count_2 = {.name = "count", .version = 2, .s
                                                .handle = test_count, .migrate = thousandfold};
 static const struct bl_ring_handler sleeper = {.name = "sleep", .version = 1, .handle = test_sleep};
 static const struct bl_ring_handler coder = {.name = "code", .version = 1, .handle = test_code};
+static const struct bl_ring_handler greedy = {.name = "greedy", .version = 1, .handle = test_greedy};
 static const struct bl_ring_handler total = {.name = "total", .version = 1, .state_size = 128, .state_least = 128, .state_most = 128,
                                              .ports = one_port, .handle = test_total};
 
@@ -100,6 +107,17 @@ TEST(each_code_of_a_handler_is_an_answer_and_only_failed_ends_the_actor)
     CHECK_INT(send_until(a, 0, "", 0, 10, 0), BL_DEVICE_FAILED);
     CHECK_INT(bl_actor_phase(a), BL_FAILED);
     bl_actor_unref(a);
+    close_device(d);
+}
+
+TEST(a_reply_that_made_room_for_a_larger_one_is_gone)
+{
+    struct bl_device *d = open_device(1);
+    struct bl_actor *a = start(d, &greedy, 16);
+    CHECK_INT(send_until(a, 0, "", 0, 1, 0), BL_OK);
+    CHECK_INT(reply(1)->status, BL_OK);
+    CHECK_INT(reply(1)->size, 0);
+    stop(a);
     close_device(d);
 }
 
