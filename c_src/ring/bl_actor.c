@@ -145,9 +145,6 @@ void bl_actor_unref(struct bl_actor *a)
 {
     if (!bl_refs_put(&a->refs)) return;
     struct bl_device *d = a->device;
-    bl_count(&d->past_handled, a->handled);
-    bl_count(&d->past_expired, a->expired);
-    bl_count(&d->past_busy, a->full);
     if (a->skin) d->host->actor_free(a->skin);
     free_memory(a);
     bl_device_unref(d);
@@ -215,6 +212,11 @@ static void end(struct bl_actor *a)
     const bool mine = !bl_link_is_alone(&a->link);
     bl_link_remove(&a->link);
     d->actor_count -= mine;
+    if (mine) { /* under the lock: in the sums it is at no time missing, nor there twice */
+        bl_count(&d->past_handled, bl_counted(&a->handled));
+        bl_count(&d->past_expired, bl_counted(&a->expired));
+        bl_count(&d->past_busy, __atomic_load_n(&a->full, __ATOMIC_RELAXED)); /* relaxed: a number that is shown */
+    }
     /* Relaxed: it is set under this lock. */
     const bool last = d->actor_count == 0 && __atomic_load_n(&d->closing, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&d->lock);

@@ -146,8 +146,7 @@ void bl_device_stats(struct bl_device *d, struct bl_device_stats *out)
 {
     struct bl_threads *aside = __atomic_load_n(&d->aside, __ATOMIC_ACQUIRE); /* acquire: with the release in aside_threads */
     *out = (struct bl_device_stats){
-        .buffers = bl_counted(&d->buffer_count), .started = bl_counted(&d->started), .handled = bl_counted(&d->past_handled),
-        .expired = bl_counted(&d->past_expired), .busy = bl_counted(&d->past_busy), .undelivered = bl_counted(&d->undelivered),
+        .buffers = bl_counted(&d->buffer_count), .started = bl_counted(&d->started), .undelivered = bl_counted(&d->undelivered),
         .failed = bl_counted(&d->failures), .lost_total = bl_counted(&d->lost_total), .moved_aside = bl_counted(&d->moved_aside),
         .lost_now = __atomic_load_n(&d->lost, __ATOMIC_RELAXED), /* relaxed: a number that is shown, as `full` below */
         .memory = bl_quota_used(&d->quota),
@@ -155,6 +154,9 @@ void bl_device_stats(struct bl_device *d, struct bl_device_stats *out)
         .threads_aside = aside ? bl_threads_alive(aside) : 0, .parked = bl_threads_parked(d->threads)};
     pthread_mutex_lock(&d->lock);
     out->actors = d->actor_count;
+    out->handled = bl_counted(&d->past_handled);
+    out->expired = bl_counted(&d->past_expired);
+    out->busy = bl_counted(&d->past_busy);
     for (const struct bl_link *l = d->actors.next; l != &d->actors; l = l->next) {
         const struct bl_actor *a = BL_CONTAINER(l, struct bl_actor, link);
         out->handled += bl_counted(&a->handled);
