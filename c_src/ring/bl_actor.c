@@ -343,11 +343,12 @@ static bool linger(struct bl_turn *t)
 static enum turn_end turn(struct bl_turn *t)
 {
     struct bl_actor *a = t->actor;
-    size_t room = bl_sinks_room(a);
+    size_t room = bl_sinks_admit(a);
     for (;;) {
         if (bl_controls_due(a)) {
             bl_message_flush(t);
             bl_controls_run(a);
+            room = bl_sinks_admit(a);
             t->now_ns = bl_stopwatch_now(&t->clock); /* who was answered may have sent since: his deadline counts */
         }
         const enum bl_phase phase = bl_actor_phase(a);
@@ -358,17 +359,22 @@ static enum turn_end turn(struct bl_turn *t)
         }
         if (t->result_count >= room) {
             bl_message_flush(t);
-            room = bl_sinks_room(a);
+            room = bl_sinks_admit(a);
         }
-        if (phase == BL_SUSPENDED || room == 0) return TURN_OVER;
         struct bl_slot *slot = bl_ring_peek(&a->ring);
         if (!slot && phase == BL_DRAINING && bl_ring_drained(&a->ring)) {
             bl_actor_move(a, BL_STOPPED);
             continue;
         }
+        if (phase == BL_SUSPENDED || room == 0) return TURN_OVER;
         if (!slot && t->result_count > 0 && linger(t)) continue;
         if (!slot) return TURN_OVER;
         if (a->deficit_ns <= 0) return TURN_MORE;
+        if (bl_sinks_came(a)) {
+            bl_message_flush(t);
+            room = bl_sinks_admit(a);
+            continue;
+        }
         if (phase == BL_CREATED) bl_actor_move(a, BL_LIVE);
         const uint64_t before = t->now_ns;
         if (bl_message_handle(t, slot) == BL_HANDLED_LOST) return TURN_LOST;

@@ -107,6 +107,7 @@ struct bl_routes {
 struct bl_sink {
     struct bl_link link;
     int64_t credit; /* results that it still takes, under the actor's lock; INT64_MAX: any number */
+    bool admitted;  /* gets what is handled from now on; also under the lock */
     void *skin;
 };
 
@@ -129,7 +130,8 @@ struct bl_actor {
     /* anybody */
     uint32_t refs;          /* atomic */
     uint32_t control_count; /* atomic: in `controls` */
-    uint32_t sink_count;    /* atomic */
+    uint16_t sink_count;    /* atomic */
+    uint16_t sinks_came;    /* atomic: some that bl_sinks_admit has not seen */
     uint32_t full;          /* atomic: claims that found no room */
     pthread_mutex_t lock;   /* guards: */
     struct bl_link controls, sinks;
@@ -246,6 +248,10 @@ BL_API bool bl_actor_unsubscribe(struct bl_actor *a, const void *skin);
 BL_API bool bl_actor_credit(struct bl_actor *a, const void *skin, uint64_t more);
 /* How many results every subscriber still takes, at most BL_RESULTS_MOST. */
 size_t bl_sinks_room(struct bl_actor *a);
+/* The same. Those that have come get what is handled from now on, and not what was collected before: their window is for more. To be
+ * asked when nothing is collected. [consumer] */
+size_t bl_sinks_admit(struct bl_actor *a);
+bool bl_sinks_came(const struct bl_actor *a);
 void bl_sinks_batch(struct bl_actor *a, struct bl_result *results, size_t count);
 void bl_routes_end(struct bl_actor *a);
 

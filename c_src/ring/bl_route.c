@@ -23,7 +23,7 @@ struct bl_routes *bl_routes_get(struct bl_actor *a)
     return r;
 }
 
-/* Those of `old` that stay, with room for `more`. Lock held. */
+/* Those that stay, with room for `more`. With more, those that have ended go. Lock held. */
 static struct bl_routes *copy_routes(struct bl_actor *a, uint32_t more, uint32_t drop_port, const struct bl_actor *drop_to, bool drop,
                                      struct bl_error *err)
 {
@@ -108,8 +108,9 @@ enum bl_status bl_actor_subscribe(struct bl_actor *a, void *skin, uint64_t windo
         status = bl_fail_limit(err, "subscribers", BL_SINKS_MOST, BL_SINKS_MOST + 1);
     else {
         bl_link_append(&a->sinks, &s->link);
-        /* Release: with the acquire in bl_sinks_room; the list is read under the lock anyway. */
-        __atomic_store_n(&a->sink_count, a->sink_count + 1, __ATOMIC_RELEASE);
+        /* Release, both: with the acquires in bl_sinks_room and bl_sinks_came; the list is read under the lock anyway. */
+        __atomic_store_n(&a->sink_count, (uint16_t)(a->sink_count + 1), __ATOMIC_RELEASE);
+        __atomic_store_n(&a->sinks_came, 1, __ATOMIC_RELEASE);
     }
     pthread_mutex_unlock(&a->lock);
     if (status != BL_OK) bl_free(s);
@@ -131,7 +132,7 @@ bool bl_actor_unsubscribe(struct bl_actor *a, const void *skin)
     struct bl_sink *s = find_sink(a, skin);
     if (s) {
         bl_link_remove(&s->link);
-        __atomic_store_n(&a->sink_count, a->sink_count - 1, __ATOMIC_RELEASE); /* release: as above */
+        __atomic_store_n(&a->sink_count, (uint16_t)(a->sink_count - 1), __ATOMIC_RELEASE); /* release: as above */
     }
     pthread_mutex_unlock(&a->lock);
     if (!s) return false;
@@ -154,28 +155,49 @@ bool bl_actor_credit(struct bl_actor *a, const void *skin, uint64_t more)
     return s != NULL;
 }
 
-size_t bl_sinks_room(struct bl_actor *a)
+bool bl_sinks_came(const struct bl_actor *a)
 {
-    int64_t room = BL_RESULTS_MOST;
+    /* Acquire: with the release in bl_actor_subscribe. Who subscribes and then sends is seen before his message is handled. */
+    return __atomic_load_n(&a->sinks_came, __ATOMIC_ACQUIRE) != 0;
+}
+
+static size_t room(struct bl_actor *a, bool admit)
+{
+    int64_t least = BL_RESULTS_MOST;
     /* Acquire: with the releases where it changes. Without a subscriber it saves the lock. */
-    if (__atomic_load_n(&a->sink_count, __ATOMIC_ACQUIRE) == 0) return BL_RESULTS_MOST;
+    if (__atomic_load_n(&a->sink_count, __ATOMIC_ACQUIRE) == 0 && !(admit && bl_sinks_came(a))) return BL_RESULTS_MOST;
     pthread_mutex_lock(&a->lock);
     for (struct bl_link *l = a->sinks.next; l != &a->sinks; l = l->next) {
-        const int64_t credit = BL_CONTAINER(l, struct bl_sink, link)->credit;
-        if (credit < room) room = credit;
+        struct bl_sink *s = BL_CONTAINER(l, struct bl_sink, link);
+        if (s->credit < least) least = s->credit;
+        s->admitted |= admit;
     }
+    if (admit) __atomic_store_n(&a->sinks_came, 0, __ATOMIC_RELAXED); /* relaxed: it changes under the lock alone */
     pthread_mutex_unlock(&a->lock);
-    return room > 0 ? (size_t)room : 0;
+    return least > 0 ? (size_t)least : 0;
+}
+
+size_t bl_sinks_room(struct bl_actor *a) { return room(a, false); }
+
+size_t bl_sinks_admit(struct bl_actor *a) { return room(a, true); }
+
+static void tell(struct bl_actor *a, struct bl_sink *s, struct bl_result *results, size_t count, bool last)
+{
+    a->device->host->batch(a, s->skin, results, count, last);
+    if (s->credit != INT64_MAX) s->credit -= (int64_t)count;
 }
 
 void bl_sinks_batch(struct bl_actor *a, struct bl_result *results, size_t count)
 {
+    struct bl_sink *next = NULL;
     pthread_mutex_lock(&a->lock);
     for (struct bl_link *l = a->sinks.next; l != &a->sinks; l = l->next) {
         struct bl_sink *s = BL_CONTAINER(l, struct bl_sink, link);
-        a->device->host->batch(a, s->skin, results, count, l->next == &a->sinks);
-        if (s->credit != INT64_MAX) s->credit -= (int64_t)count;
+        if (!s->admitted) continue;
+        if (next) tell(a, next, results, count, false);
+        next = s;
     }
+    if (next) tell(a, next, results, count, true);
     pthread_mutex_unlock(&a->lock);
 }
 

@@ -273,6 +273,55 @@ a_subscriber_that_dies_frees_the_actor_test() ->
         ?assertMatch({ok, #{subscribers := 0}}, beamline_ring:info(Echo))
     end).
 
+%% Whatever the actor is in the middle of.
+a_new_subscriber_gets_no_more_than_its_window_test_() ->
+    {timeout, 60, fun() -> with_device(#{threads => 1}, fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo, #{queue => 4096}),
+        Load = spawn_link(fun() -> cast_for_ever(Echo) end),
+        [begin
+             {ok, Sub} = beamline_ring:subscribe(Echo, #{window => 1}),
+             ?assertEqual(1, receive {beamline, Sub, {batch, Batch}} -> length(Batch) after 5000 -> nothing_came end),
+             ?assert(beamline_ring:unsubscribe(Sub))
+         end || _ <- lists:seq(1, 500)],
+        unlink(Load),
+        exit(Load, kill)
+    end) end}.
+
+a_window_counts_what_came_before_a_control_test() ->
+    with_device(#{threads => 1}, fun(D) ->
+        A = unruly(D),
+        {ok, Sub} = beamline_ring:subscribe(A, #{window => 10}),
+        ok = beamline_ring:cast(A, {listen, <<100:16/little>>}), % meanwhile
+        Cast = fun(N) -> [ok = beamline_ring:cast(A, {count, <<>>}) || _ <- lists:seq(1, N)] end,
+        Cast(3),
+        Self = self(),
+        spawn_link(fun() -> Self ! {checkpoint, beamline_ring:checkpoint(A)} end),
+        timer:sleep(20),
+        Cast(12),
+        ?assertEqual(10, length(results(Sub, 10))),
+        ?assertMatch({ok, _}, receive {checkpoint, C} -> C end),
+        receive {beamline, Sub, _} = More -> ?assertEqual(nothing, More) after 50 -> ok end
+    end).
+
+stopping_needs_no_credit_when_all_is_handled_test() ->
+    with_device(#{threads => 1}, fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo),
+        {ok, Sub} = beamline_ring:subscribe(Echo, #{window => 1}),
+        [ok = beamline_ring:cast(Echo, <<N>>) || N <- [1, 2]],
+        Self = self(),
+        spawn_link(fun() -> Self ! {stop, beamline_ring:stop(Echo)} end),
+        beamline_test:eventually(fun() -> is_draining(Echo) end),
+        true = beamline_ring:credit(Sub, 1),
+        ?assertEqual([<<1>>, <<2>>], results(Sub, 2)),
+        ?assertEqual(ok, receive {stop, Answer} -> Answer end)
+    end).
+
+is_draining(Actor) -> {ok, #{state := State}} = beamline_ring:info(Actor), State =:= draining.
+
+cast_for_ever(Actor) ->
+    _ = beamline_ring:cast_all(Actor, lists:duplicate(256, <<"x">>)),
+    cast_for_ever(Actor).
+
 large_results_reach_every_subscriber_test() ->
     with_device(fun(D) ->
         {ok, Echo} = beamline_ring:start(D, echo),
