@@ -492,12 +492,16 @@ int ring_get_control(ErlNifEnv *env, ERL_NIF_TERM term)
 static ERL_NIF_TERM nif_route(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
-    struct handle *from_handle, *to_handle = NULL;
+    struct handle *from_handle, *to_handle = NULL, *other;
     struct bl_error err;
     const bool connect = argv[0] == am_true;
     if (ring_handle_get(env, argv[1], FAR_ACTOR_HANDLE, &from_handle)) return ring_far_route(env, argc, argv);
-    if (!ring_handle_get(env, argv[1], ACTOR_HANDLE, &from_handle) ||
-        !(ring_handle_get(env, argv[3], ACTOR_HANDLE, &to_handle) || (!connect && argv[3] == am_all)))
+    if (!ring_handle_get(env, argv[1], ACTOR_HANDLE, &from_handle)) return enif_make_badarg(env);
+    if (ring_handle_get(env, argv[3], FAR_ACTOR_HANDLE, &other)) {
+        bl_fail_invalid(&err, "to", "an actor of another device");
+        return ring_error(env, &err);
+    }
+    if (!(ring_handle_get(env, argv[3], ACTOR_HANDLE, &to_handle) || (!connect && argv[3] == am_all)))
         return enif_make_badarg(env);
     struct bl_actor *from = ring_handle_enter(from_handle);
     if (!from) return closed(env);

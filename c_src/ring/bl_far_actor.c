@@ -261,12 +261,44 @@ static void send_route(struct bl_far_actor *from, uint32_t port, const struct bl
                                                      .flags = connect ? BL_FAR_CONNECT : 0}, from);
 }
 
+enum { ROUTES_AT_ONCE = 64 };
+
+static bool is_such(const struct bl_far_route *r, const struct bl_far_route *such)
+{
+    return r->port == such->port && (!such->to || r->to == such->to);
+}
+
+static bool has_ended(const struct bl_far_route *r, const struct bl_far_route *such)
+{
+    (void)such;
+    return r->to->phase >= BL_STOPPED;
+}
+
+/* Takes some of those that go off; the references are the caller's. Lock held. */
+static uint32_t take_routes(struct bl_far_actor *from, bool (*goes)(const struct bl_far_route *r, const struct bl_far_route *such),
+                            const struct bl_far_route *such, struct bl_far_actor *gone[ROUTES_AT_ONCE])
+{
+    uint32_t some = 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < from->route_count; i++) {
+        const struct bl_far_route r = from->route[i];
+        if (some < ROUTES_AT_ONCE && goes(&r, such))
+            gone[some++] = r.to;
+        else
+            from->route[kept++] = r;
+    }
+    from->route_count = kept;
+    return some;
+}
+
 enum bl_status bl_far_actor_connect(struct bl_far_actor *from, uint32_t port, struct bl_far_actor *to, struct bl_error *err)
 {
     struct bl_far *d = from->device;
+    struct bl_far_actor *gone[ROUTES_AT_ONCE];
     if (d != to->device) return bl_fail_invalid(err, "to", "an actor of another device");
     enum bl_status status = BL_OK;
     pthread_mutex_lock(&d->lock);
+    const uint32_t ended = take_routes(from, has_ended, &(struct bl_far_route){.port = 0}, gone); /* as the process does it */
     if (from->phase >= BL_STOPPED || to->phase >= BL_STOPPED) {
         status = bl_fail(err, BL_CLOSED);
     } else if (port >= port_count(from->handler)) {
@@ -285,32 +317,23 @@ enum bl_status bl_far_actor_connect(struct bl_far_actor *from, uint32_t port, st
         }
     }
     pthread_mutex_unlock(&d->lock);
+    for (uint32_t i = 0; i < ended; i++) bl_far_actor_unref(gone[i]);
     return status;
 }
 
 uint32_t bl_far_actor_disconnect(struct bl_far_actor *from, uint32_t port, const struct bl_far_actor *to)
 {
     struct bl_far *d = from->device;
-    struct bl_far_actor *gone[64];
+    struct bl_far_actor *gone[ROUTES_AT_ONCE];
     uint32_t count = 0, some;
     do { /* references are given up without the lock; one pass for each handful of them */
-        some = 0;
         pthread_mutex_lock(&d->lock);
-        size_t kept = 0;
-        for (size_t i = 0; i < from->route_count; i++) {
-            const struct bl_far_route r = from->route[i];
-            const bool goes = r.port == port && (!to || r.to == to) && some < sizeof gone / sizeof gone[0];
-            if (goes)
-                gone[some++] = r.to;
-            else
-                from->route[kept++] = r;
-        }
-        from->route_count = kept;
+        some = take_routes(from, is_such, &(struct bl_far_route){.port = port, .to = (struct bl_far_actor *)(uintptr_t)to}, gone);
         if (count == 0 && some > 0) send_route(from, port, to, false);
         pthread_mutex_unlock(&d->lock);
         for (uint32_t i = 0; i < some; i++) bl_far_actor_unref(gone[i]);
         count += some;
-    } while (some == sizeof gone / sizeof gone[0]);
+    } while (some == ROUTES_AT_ONCE);
     return count;
 }
 

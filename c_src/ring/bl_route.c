@@ -36,6 +36,7 @@ static struct bl_routes *copy_routes(struct bl_actor *a, uint32_t more, uint32_t
     for (uint32_t i = 0; i < count; i++) {
         const struct bl_target *t = &old->target[i];
         if (drop && t->port == drop_port && (!drop_to || t->actor == drop_to)) continue;
+        if (more > 0 && bl_actor_phase(t->actor) >= BL_STOPPED) continue;
         bl_actor_ref(t->actor);
         r->target[r->count++] = *t;
     }
@@ -55,19 +56,22 @@ enum bl_status bl_actor_connect(struct bl_actor *from, uint32_t port, struct bl_
     struct bl_routes *old = NULL;
     if (from->device != to->device) return bl_fail_invalid(err, "to", "an actor of another device");
     pthread_mutex_lock(&from->lock);
-    if (port >= port_count(from->handler)) {
+    if (bl_actor_phase(from) >= BL_STOPPED || bl_actor_phase(to) >= BL_STOPPED) {
+        status = bl_fail(err, BL_CLOSED); /* bl_routes_end, which takes routes off, has been or will be */
+    } else if (port >= port_count(from->handler)) {
         status = bl_fail_invalid(err, "port", "the handler %s has no such port", from->handler->name);
-    } else if (from->routes && from->routes->count >= BL_TARGETS_MOST) {
-        status = bl_fail_limit(err, "targets", BL_TARGETS_MOST, (uint64_t)BL_TARGETS_MOST + 1);
     } else {
         struct bl_routes *r = copy_routes(from, 1, 0, NULL, false, err);
-        if (r) {
+        if (!r) {
+            status = err->status;
+        } else if (r->count >= BL_TARGETS_MOST) {
+            status = bl_fail_limit(err, "targets", BL_TARGETS_MOST, (uint64_t)BL_TARGETS_MOST + 1);
+            old = r;
+        } else {
             bl_actor_ref(to);
             r->target[r->count++] = (struct bl_target){.port = port, .actor = to};
             old = from->routes;
             from->routes = r;
-        } else {
-            status = err->status;
         }
     }
     pthread_mutex_unlock(&from->lock);

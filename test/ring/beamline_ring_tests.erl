@@ -198,6 +198,50 @@ actors_send_to_each_other_without_the_host_test() ->
         ?assertMatch({ok, #{handled := 10}}, beamline_ring:info(C))
     end).
 
+one_that_failed_is_connected_to_nobody_test() ->
+    with_device(fun(D) ->
+        A = unruly(D),
+        {ok, Echo} = beamline_ring:start(D, echo),
+        {error, {device_failed, _}} = beamline_ring:call(A, {fail, <<>>}),
+        {failed, _} = told(beamline_ring:ref(A)),
+        ?assertEqual({error, closed}, beamline_ring:connect(Echo, out, A)),
+        ?assertEqual({error, closed}, beamline_ring:connect(A, 0, Echo))
+    end).
+
+one_of_another_device_is_connected_to_nobody_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        {ok, A} = beamline_ring:start(D, echo),
+        [begin
+             {ok, Other} = beamline_ring:open(#{threads => 1, isolation => Isolation}),
+             {ok, B} = beamline_ring:start(Other, echo),
+             [?assertMatch({error, {invalid, #{field := to}}}, beamline_ring:connect(From, out, To)) || {From, To} <- [{A, B}, {B, A}]],
+             ok = beamline_ring:close(Other)
+         end || Isolation <- [vm, os_process]]
+    end) end}.
+
+those_that_have_ended_take_no_place_in_a_port_test_() ->
+    {timeout, 60, fun() -> with_device(fun(D) ->
+        {ok, A} = beamline_ring:start(D, echo),
+        [begin
+             {ok, B} = beamline_ring:start(D, echo),
+             ok = beamline_ring:connect(A, out, B),
+             ok = beamline_ring:stop(B)
+         end || _ <- lists:seq(1, 4200)],
+        {ok, #{memory := Bytes}} = beamline_ring:info(D),
+        ?assert(Bytes < 100000),
+        ?assertEqual({ok, 1}, beamline_ring:disconnect(A, out, all))
+    end) end}.
+
+%% Also while others still know those that have ended.
+what_a_device_has_handled_only_grows_test() ->
+    with_device(fun(D) ->
+        [A, B] = [element(2, beamline_ring:start(D, echo)) || _ <- [1, 2]],
+        ok = beamline_ring:connect(A, out, B),
+        [{ok, _} = beamline_ring:call(B, <<>>) || _ <- lists:seq(1, 100)],
+        ok = beamline_ring:stop(B),
+        ?assertMatch({ok, #{handled := 100, actors := 1}}, beamline_ring:info(D))
+    end).
+
 an_actor_that_stopped_refuses_its_neighbours_test() ->
     with_device(fun(D) ->
         {ok, A} = beamline_ring:start(D, echo),
