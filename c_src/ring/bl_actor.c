@@ -34,7 +34,9 @@ static enum bl_status choose_state(const struct bl_actor_options *o, uint64_t *s
 {
     const struct bl_ring_handler *h = o->handler;
     const bool migrates = o->from_checkpoint && o->from_version != h->version;
-    *size = o->state_size > 0 ? o->state_size : o->state_bytes > h->state_size && !migrates ? o->state_bytes : h->state_size;
+    /* What comes back keeps its size; of another version too, as in bl_control.c, if it may have so much. */
+    const bool larger = o->state_bytes > h->state_size && (!migrates || o->state_bytes <= h->state_most);
+    *size = o->state_size > 0 ? o->state_size : larger || (o->from_checkpoint && !migrates) ? o->state_bytes : h->state_size;
     if (*size < h->state_least || *size > h->state_most)
         return bl_fail_limit(err, "state_size", *size > h->state_most ? h->state_most : h->state_least, *size);
     if (!migrates && o->state_bytes > *size) return bl_fail_invalid(err, "state", "longer than the state");

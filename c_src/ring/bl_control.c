@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What is done to an actor between two messages, in the order in which it was asked. CHECKPOINT and UPGRADE wait until what
- * was in the ring before them is handled; in a suspended actor they do not, and the messages that wait meet the new version.
+ * was in the ring before them is handled, and let the others pass meanwhile; in a suspended actor they do not wait, and the messages
+ * that do meet the new version.
  */
 #include "bl_device.h"
 
@@ -43,7 +44,6 @@ static struct control *first(struct bl_actor *a)
 
 static bool is_due(const struct bl_actor *a, const struct control *c)
 {
-    if (c->begun) return false;
     if (c->kind != BL_CHECKPOINT && c->kind != BL_UPGRADE) return true;
     /* Acquire: with the release in bl_ring_release; what was handled before this position has been. */
     const uint64_t tail = __atomic_load_n(&a->ring.tail, __ATOMIC_ACQUIRE);
@@ -51,13 +51,23 @@ static bool is_due(const struct bl_actor *a, const struct control *c)
     return bl_actor_phase(a) == BL_SUSPENDED || (int64_t)((tail - c->position) << 1) >= 0;
 }
 
+/* The first that is; none behind a stop that has begun. Lock held. */
+static struct control *next_due(struct bl_actor *a)
+{
+    for (struct bl_link *l = a->controls.next; l != &a->controls; l = l->next) {
+        struct control *c = BL_CONTAINER(l, struct control, link);
+        if (c->begun) return NULL;
+        if (is_due(a, c)) return c;
+    }
+    return NULL;
+}
+
 bool bl_controls_due(struct bl_actor *a)
 {
     /* Acquire: with the release where it is raised. Without a control it saves the lock. */
     if (__atomic_load_n(&a->control_count, __ATOMIC_ACQUIRE) == 0) return false;
     pthread_mutex_lock(&a->lock);
-    const struct control *c = first(a);
-    const bool due = c && is_due(a, c);
+    const bool due = next_due(a) != NULL;
     pthread_mutex_unlock(&a->lock);
     return due;
 }
@@ -149,8 +159,7 @@ void bl_controls_run(struct bl_actor *a)
 {
     for (;;) {
         pthread_mutex_lock(&a->lock);
-        struct control *c = first(a);
-        if (c && !is_due(a, c)) c = NULL;
+        struct control *c = next_due(a);
         pthread_mutex_unlock(&a->lock);
         if (!c) return;
         switch (c->kind) {

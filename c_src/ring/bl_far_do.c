@@ -206,10 +206,7 @@ static enum bl_status start(const struct bl_far_head *h, const struct bl_far_sta
                                  .from_version = s->from_version};
     o.handler = bl_handlers_find(&end->device->handlers, s->handler);
     if (!o.handler) return bl_fail_unsupported(err, "handler");
-    /* As bl_control.c does it for an upgrade. */
-    if (s->again && s->from_checkpoint)
-        o.state_size = o.from_version == o.handler->version ? bytes : bytes > o.handler->state_size && bytes <= o.handler->state_most
-                           ? bytes : o.handler->state_size;
+    if (s->again && s->from_checkpoint) o.state_size = 0; /* the checkpoint's: an upgrade may have changed it */
     struct bl_far_end_actor *e = bl_alloc_zero(NULL, sizeof *e, err);
     if (!e) return BL_NO_MEMORY;
     e->index = h->actor;

@@ -414,6 +414,25 @@ an_upgrade_takes_the_state_along_test() ->
 
 counts(Bytes) -> [N || <<N:64/little>> <= Bytes].
 
+%% Whoever waits for a checkpoint.
+suspending_and_stopping_come_at_once_test_() ->
+    {timeout, 30, fun() -> with_device(#{threads => 1}, fun(D) ->
+        [begin
+             {ok, Echo} = beamline_ring:start(D, echo),
+             {ok, Sub} = beamline_ring:subscribe(Echo, #{window => 1}),
+             [ok = beamline_ring:cast(Echo, <<N>>) || N <- [1, 2, 3]],
+             Self = self(),
+             spawn_link(fun() -> Self ! {checkpoint, beamline_ring:checkpoint(Echo)} end),
+             timer:sleep(20), % it waits for messages that wait for credit
+             _ = spawn_link(fun() -> Self ! {At, beamline_ring:At(Echo)} end),
+             At =:= suspend andalso ?assertEqual(ok, receive {suspend, Answer} -> Answer after 2000 -> waits end),
+             At =:= stop andalso beamline_test:eventually(fun() -> is_draining(Echo) end, 2000),
+             true = beamline_ring:credit(Sub, 2),
+             ?assertMatch({ok, _}, receive {checkpoint, C} -> C after 2000 -> waits end),
+             At =:= stop andalso ?assertEqual({ok, [<<1>>, <<2>>, <<3>>]}, {receive {stop, S} -> S end, results(Sub, 3)})
+         end || At <- [suspend, stop]]
+    end) end}.
+
 stopping_handles_what_waits_test() ->
     with_device(fun(D) ->
         {ok, Echo} = beamline_ring:start(D, echo, #{queue => 64}),
