@@ -407,7 +407,7 @@ static void run(struct bl_job *job)
     t.actor = a;
     t.result_count = 0;
     t.now_ns = bl_stopwatch_start(&t.clock);
-    t.watch = bl_watch_take(d, threads, a);
+    t.watch = bl_watch_take(d, threads, &t);
     if (!t.watch) t.watch = &unwatched; /* more threads than watches: not given up, for once */
     count_targets(&t);
     /* What it has overdrawn counts only as long as others wait. */

@@ -342,6 +342,7 @@ struct bl_watch {
     uint32_t stop;               /* atomic: what bl_ring_stopped asks */
     /* Written before state says WATCH_INSIDE; atomic. */
     struct bl_actor *actor;
+    struct bl_turn *turn;
     struct bl_threads *threads;
     uint64_t since_ns, deadline_ns, reply_to;
     pthread_t thread;        /* atomic */
@@ -401,7 +402,7 @@ int bl_keeper_start(struct bl_device *d);
 void bl_keeper_touch(struct bl_device *d);
 /* Now. */
 void bl_keeper_wake(struct bl_device *d);
-struct bl_watch *bl_watch_take(struct bl_device *d, struct bl_threads *threads, struct bl_actor *a);
+struct bl_watch *bl_watch_take(struct bl_device *d, struct bl_threads *threads, struct bl_turn *t);
 void bl_watch_give_back(struct bl_watch *w);
 void bl_watch_enter(struct bl_watch *w, uint64_t now_ns, const struct bl_slot *message);
 /* What the housekeeper did meanwhile: WATCH_STUCK, WATCH_ABANDONED. */

@@ -24,7 +24,7 @@ enum { LOOK_NS = 1000000, LOOK_SELDOM_NS = 10000000, BUSY_NS = 20000000, QUIET_N
 
 static __thread unsigned hint; /* the watch that this thread had last is free, most often */
 
-struct bl_watch *bl_watch_take(struct bl_device *d, struct bl_threads *threads, struct bl_actor *a)
+struct bl_watch *bl_watch_take(struct bl_device *d, struct bl_threads *threads, struct bl_turn *t)
 {
     for (unsigned i = 0; i < BL_WATCHES; i++) {
         struct bl_watch *w = &d->watch[(hint + i) % BL_WATCHES];
@@ -34,7 +34,8 @@ struct bl_watch *bl_watch_take(struct bl_device *d, struct bl_threads *threads, 
         if (!__atomic_compare_exchange_n(&w->used, &free, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) continue;
         hint = (hint + i) % BL_WATCHES;
         /* Relaxed, these: the housekeeper reads them after it has seen `state` say INSIDE, which is released behind them. */
-        __atomic_store_n(&w->actor, a, __ATOMIC_RELAXED);
+        __atomic_store_n(&w->actor, t->actor, __ATOMIC_RELAXED);
+        __atomic_store_n(&w->turn, t, __ATOMIC_RELAXED);
         __atomic_store_n(&w->threads, threads, __ATOMIC_RELAXED);
         __atomic_store_n(&w->thread, pthread_self(), __ATOMIC_RELAXED);
         __atomic_store_n(&w->stop, 0, __ATOMIC_RELAXED);
@@ -76,23 +77,13 @@ unsigned bl_watch_leave(struct bl_device *d, struct bl_watch *w)
 
 /* ---- looking ---- */
 
-static void tell_sender(struct bl_actor *a, const struct bl_slot *message)
-{
-    struct bl_error err;
-    bl_fail(&err, BL_TIMEOUT);
-    if (message->flags & BL_MESSAGE_REQUEST)
-        a->device->host->answer(a, message->reply_to, err.status, &err, NULL);
-    else
-        a->device->host->undelivered(a, message, err.status, &err);
-}
-
 /* The actor is ours now: there is no consumer any more, nor will there be one. */
-static void bury(struct bl_actor *a, const struct bl_slot *message)
+static void bury(struct bl_actor *a, struct bl_slot *message)
 {
     struct bl_error err;
+    bl_message_refuse(a, message, bl_fail(&err, BL_TIMEOUT), &err); /* what it holds is in use: its flags do not say so here */
     bl_fail(&err, BL_DEVICE_FAILED);
     memcpy(err.text, "its handler did not return in time", sizeof "its handler did not return in time");
-    tell_sender(a, message);
     bl_actor_fail(a, &err);
     while (!bl_actor_sweep(a)) bl_spin_hint(); /* a claim that is about to be committed */
     bl_actor_unref(a);
@@ -150,6 +141,7 @@ static void look_closer(struct bl_device *d, struct bl_watch *w, uint64_t state,
         if (__atomic_compare_exchange_n(&w->state, &state, state | WATCH_ABANDONED, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
             buried = a;
             bl_actor_ref(a);
+            bl_message_flush(__atomic_load_n(&w->turn, __ATOMIC_RELAXED)); /* of the messages before this one */
             message.reply_to = __atomic_load_n(&w->reply_to, __ATOMIC_RELAXED);
             message.function = __atomic_load_n(&w->function, __ATOMIC_RELAXED);
             message.flags = (uint16_t)(__atomic_load_n(&w->flags, __ATOMIC_RELAXED) & (BL_MESSAGE_REQUEST | BL_MESSAGE_ACTOR));

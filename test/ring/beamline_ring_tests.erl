@@ -537,6 +537,19 @@ a_runaway_is_failed_at_its_deadline_and_its_thread_replaced_test_() ->
         ?assertEqual({ok, <<2:64/little>>}, beamline_ring:call(B, {count, <<>>}))
     end) end}.
 
+what_was_handled_before_a_runaway_reaches_subscribers_test_() ->
+    {timeout, 30, fun() -> with_device(#{threads => 1}, fun(D) ->
+        A = unruly(D),
+        {ok, Sub} = beamline_ring:subscribe(A, #{}),
+        ok = beamline_ring:suspend(A),
+        [ok = beamline_ring:cast(A, {count, <<>>}) || _ <- [1, 2, 3]],
+        ok = beamline_ring:cast(A, {work, <<1500:16/little>>}, #{timeout => 200}),
+        ok = beamline_ring:resume(A),
+        ?assertEqual([<<N:64/little>> || N <- [1, 2, 3]], results(Sub, 3)),
+        ?assertEqual({undelivered, 0, timeout}, told(beamline_ring:ref(A))),
+        beamline_test:eventually(fun() -> {ok, #{undelivered := N}} = beamline_ring:info(D), N =:= 1 end)
+    end) end}.
+
 a_handler_that_listens_survives_its_deadline_test() ->
     with_device(fun(D) ->
         A = unruly(D),
