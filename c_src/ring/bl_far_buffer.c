@@ -9,6 +9,8 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -68,9 +70,22 @@ static bool find_index(struct bl_far *d, uint32_t *index)
     return true;
 }
 
+/* Has the machine so much? posix_fallocate does not ask: it takes page after page, until the kernel kills somebody. */
+static bool machine_has(uint64_t bytes)
+{
+    char line[128];
+    unsigned long long kib = ULLONG_MAX;
+    if (bytes < LARGE_BYTES) return true;
+    FILE *info = fopen("/proc/meminfo", "re");
+    while (info && fgets(line, sizeof line, info) && sscanf(line, "MemAvailable: %llu", &kib) != 1) continue;
+    if (info) fclose(info);
+    return bytes / 1024 < kib;
+}
+
 /* A piece of the file that is there, in this process only. */
 static enum bl_status map_block(struct bl_far_block *k, struct bl_error *err)
 {
+    if (!machine_has(k->bytes)) return bl_fail(err, BL_NO_MEMORY);
     if (posix_fallocate(k->device->arena, (off_t)k->offset, (off_t)k->bytes) != 0) return bl_fail(err, BL_NO_MEMORY);
     void *data = mmap(NULL, (size_t)k->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, k->device->arena, (off_t)k->offset);
     if (data == MAP_FAILED) return bl_fail(err, BL_NO_MEMORY);

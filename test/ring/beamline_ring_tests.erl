@@ -616,6 +616,9 @@ buffers_hold_what_was_written_and_become_binaries_test() ->
         ok = beamline_ring:close(View)
     end).
 
+a_buffer_that_no_machine_has_is_refused_test() ->
+    with_device(fun(D) -> [?assertEqual({error, no_memory}, beamline_ring:buffer(D, 1 bsl Bits)) || Bits <- [50, 60, 62]] end).
+
 triad_and_reduce_work_on_buffers_test() ->
     with_device(fun(D) ->
         N = 100000,
