@@ -89,7 +89,7 @@ init(#{device := Device} = Opts) ->
 begin_or_go_on(Device, #{handler := Handler} = Opts) ->
     Start = maps:get(start, Opts, #{}),
     case last_checkpoint(Opts) of
-        {ok, #{handler := Handler} = Checkpoint} -> beamline_ring:restore(Device, Checkpoint, maps:remove(state, Start));
+        {ok, #{handler := Handler} = Checkpoint} -> beamline_ring:restore(Device, Checkpoint, maps:without([state, state_size], Start));
         _ -> beamline_ring:start(Device, Handler, Start)
     end.
 

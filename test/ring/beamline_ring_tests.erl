@@ -394,6 +394,16 @@ a_checkpoint_restores_what_was_before_it_test() ->
         ?assertError(badarg, beamline_ring:restore(D, #{handler => kv}))
     end).
 
+a_checkpoint_keeps_the_size_of_its_state_test() ->
+    with_device(fun(D) ->
+        [begin
+             {ok, Kv} = beamline_ring:start(D, kv, #{state_size => Size}),
+             {ok, C} = beamline_ring:checkpoint(Kv),
+             {ok, Again} = beamline_ring:restore(D, C),
+             ?assertMatch({ok, #{state_size := Size}}, beamline_ring:info(Again))
+         end || Size <- [64, 128, 4096, 8192]]
+    end).
+
 an_upgrade_takes_the_state_along_test() ->
     with_device(#{threads => 1, handlers => [beamline_test:built_file("ring/histogram_operations.so")]}, fun(D) ->
         {ok, H} = beamline_ring:start(D, histogram),
