@@ -238,13 +238,13 @@ static void answer(struct bl_actor *a, uint64_t id, enum bl_status status, const
     ring_request_answer(id, what, &o);
 }
 
-static void tell(const struct handle *actor, const ErlNifPid *pid, ERL_NIF_TERM kind, int function, const struct bl_error *err,
+static void tell(const struct handle *actor, const ErlNifPid *pid, ERL_NIF_TERM kind, int64_t function, const struct bl_error *err,
                  int *new_atoms)
 {
     ErlNifEnv *env = enif_alloc_env();
     const ERL_NIF_TERM name = ring_name_make(env, &actor->name), reason = make_reason(env, err, new_atoms);
     const ERL_NIF_TERM told =
-        function < 0 ? enif_make_tuple2(env, kind, reason) : enif_make_tuple3(env, kind, enif_make_int(env, function), reason);
+        function < 0 ? enif_make_tuple2(env, kind, reason) : enif_make_tuple3(env, kind, enif_make_int64(env, function), reason);
     send_to(pid, env, name, told);
     enif_free_env(env);
 }
@@ -257,7 +257,7 @@ static ErlNifPid owner_of(const struct handle *actor)
 void ring_tell_undelivered(const struct handle *actor, uint64_t sender, uint32_t function, const struct bl_error *err, int *new_atoms)
 {
     const ErlNifPid to = sender == 0 ? owner_of(actor) : (ErlNifPid){.pid = (ERL_NIF_TERM)sender};
-    tell(actor, &to, am_undelivered, (int)(function & INT32_MAX), err, new_atoms);
+    tell(actor, &to, am_undelivered, function, err, new_atoms);
 }
 
 static void undelivered(struct bl_actor *a, const struct bl_slot *slot, enum bl_status status, const struct bl_error *err)

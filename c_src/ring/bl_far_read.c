@@ -211,7 +211,7 @@ static bool on_undelivered(struct bl_far *d, const struct bl_far_coming *c)
     pthread_mutex_lock(&d->lock);
     d->undelivered++;
     pthread_mutex_unlock(&d->lock);
-    d->host->undelivered(a, 0, c->head.function & INT32_MAX, &err);
+    d->host->undelivered(a, 0, c->head.function, &err);
     bl_far_actor_unref(a);
     return true;
 }

@@ -153,6 +153,9 @@ a_cast_that_expires_or_is_refused_is_told_to_its_sender_test() ->
         ok = beamline_ring:cast(Kv, {get, <<"a">>}),
         ok = beamline_ring:close(Kv),
         ?assertEqual({undelivered, 1, closed}, told(Ref)),
+        {ok, Echo} = beamline_ring:start(D, echo),
+        ok = beamline_ring:cast(Echo, {16#FFFFFFFF, <<>>}),
+        ?assertEqual({undelivered, 16#FFFFFFFF, {unsupported, function}}, told(beamline_ring:ref(Echo))),
         ?assertEqual({error, closed}, beamline_ring:cast(Kv, {get, <<>>}))
     end).
 
