@@ -111,6 +111,7 @@
 -define(TIMEOUT, 60_000).
 -define(CONTROL_TIMEOUT, 5_000).
 -define(MAX_TIMEOUT, 16#FFFFFFFF).
+-define(IS_TIMEOUT(T), (T =:= infinity orelse (is_integer(T) andalso T >= 0 andalso T =< ?MAX_TIMEOUT))).
 
 %%% Devices
 
@@ -132,6 +133,8 @@ start_link(Opts) -> beamline_ring_device:start_link(Opts).
 
 %% @doc For your own supervisor.
 -spec child_spec(device_options()) -> supervisor:child_spec().
+child_spec(Opts) when not is_map(Opts) ->
+    error(badarg);
 child_spec(Opts) ->
     #{id => maps:get(name, Opts, beamline_ring), start => {?MODULE, start_link, [Opts]}, shutdown => 5_000,
       modules => [beamline_ring_device]}.
@@ -146,7 +149,7 @@ handlers(Device) ->
     case on_device(Device, fun beamline_ring_nif:handlers/1) of
         {ok, Rows} ->
             {ok, [#{name => Name, version => Version, state_size => Size, functions => Functions, ports => Ports,
-                    summary => unicode:characters_to_binary(Summary), sandboxed => Sandboxed}
+                    summary => list_to_binary(Summary), sandboxed => Sandboxed}
                   || {Name, Version, Size, Functions, Ports, Summary, Sandboxed} <- Rows]};
         {error, _} = Error -> Error
     end.
@@ -167,13 +170,20 @@ load(Device, {wasm, Code, Opts}) ->
         end
     end);
 load(Device, Path) ->
-    Absolute = unicode:characters_to_binary(filename:absname(Path)),
+    Absolute = absolute(Path),
     on_device(Device, fun(Handle) ->
         case beamline_ring_nif:load(Handle, Absolute) of
             ask -> ask(Handle, Absolute);
             Answer -> Answer
         end
     end).
+
+%% A binary's encoding is the caller's.
+absolute(Path) ->
+    Name = try filename:absname(Path) catch error:_ -> error(badarg) end,
+    Bytes = if is_binary(Name) -> Name; true -> unicode:characters_to_binary(Name) end,
+    is_binary(Bytes) andalso byte_size(Bytes) > 0 andalso binary:match(Bytes, <<0>>) =:= nomatch orelse error(badarg),
+    Bytes.
 
 %% Of a device in an OS process.
 ask(Handle, What) ->
@@ -283,6 +293,8 @@ info(Device) ->
 -spec controlling_process(actor() | buffer() | device(), pid()) -> ok | {error, reason()}.
 controlling_process({beamline_actor, Handle, _, _}, Pid) -> beamline_ring_nif:give(Handle, Pid);
 controlling_process(Handle, Pid) when is_reference(Handle) -> beamline_ring_nif:give(Handle, Pid);
+controlling_process(Device, Pid) when is_atom(Device); is_pid(Device) ->
+    on_device(Device, fun(Handle) -> beamline_ring_nif:give(Handle, Pid) end);
 controlling_process(_, _) -> error(badarg).
 
 %%% Messages
@@ -348,14 +360,16 @@ await(Request) -> await(Request, ?TIMEOUT).
 %% @doc The answer of a request; after the timeout the request is cancelled. (A request has the actor in it: one that nobody
 %% names any more would end before it answers.)
 -spec await(request(), timeout()) -> ok | {ok, term()} | {error, reason()}.
-await({Ref, _} = Request, Timeout) ->
+await({Ref, _} = Request, Timeout) when ?IS_TIMEOUT(Timeout) ->
     receive {beamline, Ref, Answer} -> Answer
     after Timeout ->
         case cancel(Request) of
             true -> {error, timeout};
             false -> receive {beamline, Ref, Answer} -> Answer end
         end
-    end.
+    end;
+await(_, _) ->
+    error(badarg).
 
 %% @doc Gives a request up: `true', and no answer comes; `false', and it is there or on its way. The message is handled all
 %% the same if its deadline allows.
@@ -363,8 +377,7 @@ await({Ref, _} = Request, Timeout) ->
 cancel({_, {Id, _}}) -> beamline_ring_nif:cancel(Id).
 
 timeout_of(Opts) when map_size(Opts) =:= 0 -> ?TIMEOUT;
-timeout_of(#{timeout := infinity} = Opts) when map_size(Opts) =:= 1 -> infinity;
-timeout_of(#{timeout := Ms} = Opts) when map_size(Opts) =:= 1, is_integer(Ms), Ms >= 0, Ms =< ?MAX_TIMEOUT -> Ms;
+timeout_of(#{timeout := Timeout} = Opts) when map_size(Opts) =:= 1, ?IS_TIMEOUT(Timeout) -> Timeout;
 timeout_of(_) -> error(badarg).
 
 wire(infinity) -> -1;
@@ -445,10 +458,12 @@ stop(Actor) -> stop(Actor, ?CONTROL_TIMEOUT).
 %% @doc Accepts nothing more, handles what waits, and ends. After the timeout it is closed without waiting:
 %% `{error, timeout}'.
 -spec stop(actor(), timeout()) -> ok | {error, reason()}.
-stop({beamline_actor, Handle, _, _} = Actor, Timeout) ->
+stop({beamline_actor, Handle, _, _} = Actor, Timeout) when ?IS_TIMEOUT(Timeout) ->
     Answer = control(Actor, stop, none, Timeout),
     _ = beamline_ring_nif:close(Handle),
-    Answer.
+    Answer;
+stop(_, _) ->
+    error(badarg).
 
 control({beamline_actor, Handle, _, _}, Kind, Handler, Timeout) ->
     Ref = make_ref(),

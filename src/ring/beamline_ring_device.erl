@@ -10,14 +10,12 @@
 -define(TABLE, beamline_ring_devices).
 
 -spec open(beamline_ring:device_options()) -> {ok, beamline_ring_nif:handle()} | {error, beamline_ring:reason()}.
-open(Opts) when is_map(Opts) ->
-    maps:foreach(fun check/2, Opts),
+open(Opts) ->
+    ok = check(Opts),
     case maps:get(backend, Opts, auto) of
         cuda -> {error, {unsupported, cuda}};
         _ -> with_handlers(open_here(maps:get(isolation, Opts, vm), Opts), maps:get(handlers, Opts, []))
-    end;
-open(_) ->
-    error(badarg).
+    end.
 
 open_here(vm, Opts) -> beamline_ring_nif:open(config(Opts));
 open_here(os_process, Opts) -> beamline_ring_process:open(process_config(Opts)).
@@ -38,15 +36,27 @@ process_config(Opts) ->
 limit(infinity) -> 0;
 limit(Bytes) -> Bytes.
 
-with_handlers({ok, Device}, []) ->
-    {ok, Device};
-with_handlers({ok, Device}, [Path | Paths]) ->
-    case beamline_ring:load(Device, Path) of
-        {ok, _} -> with_handlers({ok, Device}, Paths);
-        {error, _} = Error -> ok = beamline_ring_nif:close(Device), Error
+with_handlers({ok, Device}, Libraries) ->
+    try load_all(Device, Libraries) of
+        ok -> {ok, Device};
+        {error, _} = Error -> _ = beamline_ring_nif:close(Device), Error
+    catch
+        Class:Reason:Stack ->
+            _ = beamline_ring_nif:close(Device),
+            erlang:raise(Class, Reason, Stack)
     end;
 with_handlers({error, _} = Error, _) ->
     Error.
+
+load_all(_, []) -> ok;
+load_all(Device, [Library | Libraries]) ->
+    case beamline_ring:load(Device, Library) of
+        {ok, _} -> load_all(Device, Libraries);
+        {error, _} = Error -> Error
+    end.
+
+check(Opts) when is_map(Opts) -> maps:foreach(fun check/2, Opts);
+check(_) -> error(badarg).
 
 check(backend, V) when V =:= cpu; V =:= cuda; V =:= auto -> ok;
 check(threads, V) when is_integer(V), V > 0, V =< 64 -> ok;
@@ -56,7 +66,7 @@ check(max_lost, V) when is_integer(V), V >= 0, V =< 64 -> ok;
 check(max_actors, V) when is_integer(V), V > 0, V < 1 bsl 63 -> ok;
 check(spin, V) when is_integer(V), V >= 0, V =< 1_000_000 -> ok;
 check(stack_size, V) when is_integer(V), V >= 65_536, V < 1 bsl 31 -> ok;
-check(handlers, V) when is_list(V) -> ok;
+check(handlers, V) when is_list(V), length(V) >= 0 -> ok; % a proper one
 check(isolation, V) when V =:= vm; V =:= os_process -> ok;
 check(heartbeat, V) when is_integer(V), V >= 10, V =< 600_000 -> ok;
 check(checkpoint, none) -> ok;
@@ -67,17 +77,23 @@ check(_, _) -> error(badarg).
 
 -spec start_link(beamline_ring:device_options()) -> {ok, pid()} | {error, term()}.
 start_link(Opts) ->
+    ok = check(Opts),
     case maps:get(name, Opts, undefined) of
         undefined -> gen_server:start_link(?MODULE, Opts, []);
         Name -> gen_server:start_link({local, Name}, ?MODULE, Opts, [])
     end.
 
+%% Of what is no device nothing ends.
 -spec stop(atom() | pid()) -> ok.
 stop(Device) ->
-    try
-        gen_server:stop(Device)
-    catch
-        exit:_ -> ok % it has ended
+    case handle(Device) of
+        {error, closed} -> ok;
+        _ ->
+            try
+                gen_server:stop(Device)
+            catch
+                exit:_ -> ok % it has ended
+            end
     end.
 
 %% Of a name, a pid, or a handle itself.
@@ -104,6 +120,7 @@ init(Opts) ->
         false ->
             {stop, {not_started, beamline}};
         {ok, Handle} ->
+            [ets:delete(?TABLE, Pid) || {Pid, _} <- ets:tab2list(?TABLE), is_pid(Pid), not is_process_alive(Pid)],
             Keys = [self() | [Name || #{name := Name} <- [Opts], Name =/= undefined]],
             ets:insert(?TABLE, [{Key, Handle} || Key <- Keys]),
             {ok, {Handle, Keys}};
@@ -117,7 +134,7 @@ handle_call(_Request, _From, State) -> {reply, {error, {unsupported, request}}, 
 -spec handle_cast(term(), State) -> {noreply, State}.
 handle_cast(_Request, State) -> {noreply, State}.
 
-%% One that was killed could not unlist itself: what it listed answers closed, and goes when the name is used again.
+%% One that was killed could not unlist itself: what it listed answers closed, and goes when the next one starts.
 -spec terminate(term(), {beamline_ring_nif:handle(), [atom() | pid()]}) -> ok.
 terminate(_Reason, {Handle, Keys}) ->
     [ets:delete(?TABLE, Key) || Key <- Keys],

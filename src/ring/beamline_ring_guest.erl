@@ -9,6 +9,7 @@
 -define(MEMORY_LIMIT, 16 bsl 20).
 -define(MOST, 1 bsl 32).
 -define(TIMEOUT, 60_000).
+-define(MAX_TIMEOUT, 16#FFFFFFFF).
 
 %% A request: to be awaited so many milliseconds.
 -spec load(beamline_ring_nif:handle(), binary() | beamline_wasm:module_(), beamline_ring:guest_options()) ->
@@ -48,6 +49,7 @@ add(Device, Module, Limit) ->
     Answer.
 
 ask(Device, Bytes, Recipe, Limit, Timeout) ->
+    Timeout =:= infinity orelse is_integer(Timeout) andalso Timeout >= 0 andalso Timeout =< ?MAX_TIMEOUT orelse error(badarg),
     Ref = make_ref(),
     case beamline_ring_nif:far_load_guest(Device, Bytes, Recipe, Limit, Ref) of
         Id when is_integer(Id) -> {{Ref, {Id, Device}}, Timeout};

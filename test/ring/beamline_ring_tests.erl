@@ -88,6 +88,41 @@ what_is_no_message_raises_badarg_test() ->
         ?assertEqual({ok, <<"still here">>}, beamline_ring:call(Echo, <<"still here">>))
     end).
 
+what_is_no_library_raises_badarg_and_leaves_no_device_test_() ->
+    {timeout, 30, fun() ->
+        Devices = fun() -> length(element(2, beamline_ring:devices())) end,
+        Before = Devices(),
+        Bad = [17, {foo, bar}, "nul\0", [16#D800], {wasm, 17}, {wasm, <<>>, 17}, {wasm, <<>>, #{memory_limit => x}},
+               {wasm, <<0, "asm", 1:32/little>>, #{timeout => x}}],
+        with_device(fun(D) -> [?assertError(badarg, beamline_ring:load(D, Library)) || Library <- Bad] end),
+        [?assertError(badarg, beamline_ring:open(#{threads => 1, isolation => ring_fixture:isolation(), handlers => Handlers}))
+         || Handlers <- [[Library] || Library <- Bad] ++ ["histogram.so", [a | b], none]],
+        beamline_test:eventually(fun() -> Devices() =:= Before end),
+        ?assertError(badarg, beamline_ring:start_link(none)),
+        ?assertError(badarg, beamline_ring:start_link(#{threads => 0})),
+        ?assertError(badarg, beamline_ring:child_spec(none))
+    end}.
+
+what_is_no_time_raises_badarg_and_ends_nothing_test() ->
+    with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo),
+        ok = beamline_ring:suspend(Echo),
+        {ok, Request} = beamline_ring:request(Echo, <<"x">>),
+        [?assertError(badarg, Fun()) || Time <- [soon, -1, 1.5, 1 bsl 32],
+                                        Fun <- [fun() -> beamline_ring:await(Request, Time) end, fun() -> beamline_ring:stop(Echo, Time) end]],
+        ok = beamline_ring:resume(Echo),
+        ?assertEqual({ok, <<"x">>}, beamline_ring:await(Request, infinity)),
+        ?assertEqual(ok, beamline_ring:stop(Echo, infinity))
+    end).
+
+closing_what_is_no_device_ends_nothing_test() ->
+    ok = beamline_test:start(),
+    Sup = whereis(beamline_sup),
+    ?assert(is_pid(Sup)),
+    [?assertEqual(ok, beamline_ring:close(Device)) || Device <- [beamline_sup, Sup, nobody]],
+    ?assertEqual(Sup, whereis(beamline_sup)),
+    ?assertError(badarg, beamline_ring:close(17)).
+
 a_full_queue_is_busy_and_nothing_accepted_is_lost_test() ->
     with_device(fun(D) ->
         {ok, Echo} = beamline_ring:start(D, echo, #{queue => 4}),
@@ -664,7 +699,10 @@ a_device_knows_its_handlers_test() ->
     with_device(fun(D) ->
         {ok, Handlers} = beamline_ring:handlers(D),
         ?assertEqual([echo, kv, reduce, stencil, triad], lists:sort([N || #{name := N} <- Handlers])),
-        ?assertEqual({error, {unsupported, handler}}, beamline_ring:start(D, nothing))
+        ?assertEqual({error, {unsupported, handler}}, beamline_ring:start(D, nothing)),
+        _ = unruly(D),
+        {ok, [#{name := unruly, summary := Summary} | _]} = beamline_ring:handlers(D),
+        ?assertEqual(<<"Naïve, for tests."/utf8>>, Summary)
     end).
 
 an_idle_device_uses_no_processor_test_() ->

@@ -60,7 +60,7 @@ BL_RING_EXPORT const struct bl_ring_handler_table *beamline_ring_handlers(void)
         {.name = "histogram", .summary = "Counts bytes by their upper five bits.", .version = 2, .state_size = BINS * sizeof(uint64_t),
          .state_least = BINS * sizeof(uint64_t), .state_most = BINS * sizeof(uint64_t), .functions = functions, .handle = histogram2,
          .migrate = from_version_1},
-        {.name = "unruly", .summary = "For tests.", .version = 1, .state_size = 8, .state_least = 8, .state_most = 8,
+        {.name = "unruly", .summary = "Naïve, for tests.", .version = 1, .state_size = 8, .state_least = 8, .state_most = 8,
          .functions = unruly_functions, .handle = unruly}};
     static const struct bl_ring_handler_table table = {.abi = BL_RING_ABI, .count = 2, .handlers = handlers};
     return &table;
