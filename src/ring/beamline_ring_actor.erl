@@ -6,7 +6,8 @@
 %% `checkpoint', `suspend', `resume', `info', `{upgrade, Opts}'.
 %%
 %% When the handler fails the process exits with `{actor_failed, Reason}', its supervisor starts it again, and with a
-%% `checkpoint' key it goes on from its last checkpoint, which a table of the application keeps. When the device ends
+%% `checkpoint' key it goes on from its last checkpoint, which a table of the application keeps; while the device's handler does not
+%% take that one it cannot start ({@link forget/1}). When the device ends
 %% it exits with `device_closed'; put the device before it under rest_for_one.
 %%
 %% ```
@@ -28,17 +29,18 @@
     handler := atom(),
     %% a registered name
     name => atom(),
-    %% of beamline_ring:start/3
+    %% of beamline_ring:start/3, but for its `owner': that is the process
     start => beamline_ring:start_options(),
     %% where checkpoints are kept; none without it
     checkpoint => term(),
     %% milliseconds between two of them; default: only when asked
     checkpoint_every => pos_integer(),
     %% of each message, milliseconds; default 60_000
-    timeout => pos_integer()
+    timeout => pos_integer() | infinity
 }.
 
 -define(TABLE, beamline_ring_checkpoints).
+-define(MOST_MS, 16#FFFFFFFF).
 
 -record(state, {
     options :: options(),
@@ -48,7 +50,8 @@
 
 %% @doc Starts one, linked to the caller.
 -spec start_link(options()) -> {ok, pid()} | {error, term()}.
-start_link(#{device := _, handler := _} = Opts) ->
+start_link(Opts) ->
+    ok = check(Opts),
     case maps:get(name, Opts, undefined) of
         undefined -> gen_server:start_link(?MODULE, Opts, []);
         Name -> gen_server:start_link({local, Name}, ?MODULE, Opts, [])
@@ -56,7 +59,22 @@ start_link(#{device := _, handler := _} = Opts) ->
 
 %% @doc For your own supervisor.
 -spec child_spec(options()) -> supervisor:child_spec().
-child_spec(Opts) -> #{id => maps:get(name, Opts, maps:get(handler, Opts)), start => {?MODULE, start_link, [Opts]}, modules => [?MODULE]}.
+child_spec(Opts) ->
+    ok = check(Opts),
+    #{id => maps:get(name, Opts, maps:get(handler, Opts)), start => {?MODULE, start_link, [Opts]}, modules => [?MODULE]}.
+
+check(#{device := _, handler := _} = Opts) -> maps:foreach(fun check/2, Opts);
+check(_) -> error(badarg).
+
+check(device, V) when is_reference(V); is_atom(V); is_pid(V) -> ok;
+check(handler, V) when is_atom(V) -> ok;
+check(name, V) when is_atom(V) -> ok;
+check(start, V) when is_map(V), not is_map_key(owner, V) -> ok; % it is the process's, which hears of its end
+check(checkpoint, _) -> ok;
+check(checkpoint_every, V) when is_integer(V), V > 0, V =< ?MOST_MS -> ok;
+check(timeout, V) when is_integer(V), V > 0, V =< ?MOST_MS -> ok;
+check(timeout, infinity) -> ok;
+check(_, _) -> error(badarg).
 
 %% @doc The actor behind the process, for `connect' and `subscribe', and for callers of the same node that are in a hurry.
 -spec actor(gen_server:server_ref()) -> {ok, beamline_ring:actor()}.
@@ -110,9 +128,10 @@ handle_call(info, _From, #state{actor = Actor} = S) -> {reply, beamline_ring:inf
 handle_call(suspend, _From, #state{actor = Actor} = S) -> {reply, beamline_ring:suspend(Actor), S};
 handle_call(resume, _From, #state{actor = Actor} = S) -> {reply, beamline_ring:resume(Actor), S};
 handle_call(checkpoint, _From, S) -> {reply, take_checkpoint(S), S};
-handle_call({upgrade, Opts}, _From, #state{actor = Actor} = S) when is_map(Opts) -> {reply, beamline_ring:upgrade(Actor, Opts), S};
+handle_call({upgrade, Opts}, _From, #state{actor = Actor} = S) when is_map(Opts) ->
+    {reply, attempt(fun() -> beamline_ring:upgrade(Actor, Opts) end, options, <<"not options of an upgrade">>), S};
 handle_call(Message, From, #state{actor = Actor, waiting = Waiting} = S) ->
-    case attempt(fun() -> beamline_ring:request(Actor, Message, send_options(S)) end) of
+    case attempt(fun() -> beamline_ring:request(Actor, Message, send_options(S)) end, message, <<"not a message">>) of
         {ok, {Ref, _}} -> {noreply, S#state{waiting = Waiting#{Ref => From}}};
         {error, _} = Error -> {reply, Error, S}
     end.
@@ -120,11 +139,11 @@ handle_call(Message, From, #state{actor = Actor, waiting = Waiting} = S) ->
 send_options(#state{options = Opts}) -> maps:with([timeout], Opts).
 
 %% A caller's bad message is his own.
-attempt(Fun) ->
+attempt(Fun, Field, Why) ->
     try
         Fun()
     catch
-        error:badarg -> {error, {invalid, #{field => message, why => <<"not a message">>}}}
+        error:badarg -> {error, {invalid, #{field => Field, why => Why}}}
     end.
 
 take_checkpoint(#state{actor = Actor, options = Opts}) ->
@@ -139,7 +158,7 @@ keep(_, _) -> true.
 %% @private
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(Message, #state{actor = Actor} = S) ->
-    _ = attempt(fun() -> beamline_ring:cast(Actor, Message, send_options(S)) end),
+    _ = attempt(fun() -> beamline_ring:cast(Actor, Message, send_options(S)) end, message, <<"not a message">>),
     {noreply, S}.
 
 %% @private
@@ -153,6 +172,7 @@ handle_info(checkpoint, #state{options = Opts} = S) ->
     _ = take_checkpoint(S),
     ok = next_checkpoint(Opts),
     {noreply, S};
+handle_info({'EXIT', _, normal}, S) -> {noreply, S}; % as for any process: who was linked and is done ends nobody
 handle_info({'EXIT', _, Reason}, S) -> {stop, Reason, S};
 handle_info(_, S) -> {noreply, S}.
 

@@ -44,6 +44,62 @@ a_failing_handler_exits_with_a_reason_test() ->
     receive {'EXIT', Device, normal} -> ok end,
     process_flag(trap_exit, false).
 
+wrong_options_raise_badarg_test() ->
+    [begin
+         ?assertError(badarg, beamline_ring_actor:start_link(Opts)),
+         ?assertError(badarg, beamline_ring_actor:child_spec(Opts))
+     end || Opts <- [none, #{}, #{device => d}] ++
+         [maps:merge(#{device => d, handler => echo}, Wrong)
+          || Wrong <- [#{device => 1}, #{handler => 1}, #{name => "n"}, #{start => []}, #{start => #{owner => self()}}, #{timeout => -1},
+                       #{checkpoint_every => 0}, #{checkpoint_every => soon}, #{x => 1}]]].
+
+what_callers_do_does_not_end_the_process_test() ->
+    ok = beamline_test:start(),
+    {ok, Device} = beamline_ring:start_link(#{threads => 1}),
+    {ok, Pid} = beamline_ring_actor:start_link(#{device => Device, handler => echo}),
+    [?assertMatch({error, {invalid, #{field := options}}}, gen_server:call(Pid, {upgrade, Opts}))
+     || Opts <- [#{x => 1}, #{library => 17}, #{library => {wasm, 17}}]],
+    {Linked, Monitor} = spawn_monitor(fun() -> link(Pid), {ok, <<1>>} = gen_server:call(Pid, <<1>>) end),
+    receive {'DOWN', Monitor, process, Linked, Why} -> ?assertEqual(normal, Why) end,
+    ?assertEqual({ok, <<2>>}, gen_server:call(Pid, <<2>>)),
+    ok = gen_server:stop(Pid),
+    ok = gen_server:stop(Device).
+
+%% The size that it was started with is not that of its last state.
+one_that_was_upgraded_starts_again_from_its_checkpoint_test() ->
+    ok = beamline_test:start(),
+    process_flag(trap_exit, true),
+    [First, Second] = [beamline_test:built_file("ring/" ++ Name ++ "_operations.so") || Name <- ["histogram", "histogram2"]],
+    {ok, Device} = beamline_ring:start_link(#{threads => 1, handlers => [First]}),
+    Start = fun() -> beamline_ring_actor:start_link(#{device => Device, handler => histogram, start => #{state_size => 128},
+                                                      checkpoint => ?FUNCTION_NAME}) end,
+    {ok, Pid} = Start(),
+    {ok, <<>>} = gen_server:call(Pid, {add, <<16#10, 16#F8>>}),
+    ok = gen_server:call(Pid, {upgrade, #{library => Second}}),
+    {ok, #{version := 2}} = gen_server:call(Pid, checkpoint),
+    exit(Pid, kill),
+    receive {'EXIT', Pid, killed} -> ok end,
+    {ok, Next} = Start(),
+    {ok, Counts} = gen_server:call(Next, {read, <<>>}),
+    ?assertEqual([1, 1], [N || <<N:64/little>> <= Counts, N > 0]),
+    ok = beamline_ring_actor:forget(?FUNCTION_NAME),
+    ok = gen_server:stop(Next),
+    ok = gen_server:stop(Device),
+    process_flag(trap_exit, false).
+
+killed_devices_leave_no_trace_test() ->
+    ok = beamline_test:start(),
+    process_flag(trap_exit, true),
+    [begin
+         {ok, Device} = beamline_ring:start_link(#{name => killed_device, threads => 1}),
+         exit(Device, kill),
+         receive {'EXIT', Device, killed} -> ok end
+     end || _ <- lists:seq(1, 5)],
+    {ok, Device} = beamline_ring:start_link(#{name => killed_device, threads => 1}),
+    ?assertEqual([killed_device, Device], lists:sort([Key || {Key, _} <- ets:tab2list(beamline_ring_devices)])),
+    ok = gen_server:stop(Device),
+    process_flag(trap_exit, false).
+
 %%% The trees of doc/ring.md
 
 init({one_for_one, Library}) ->
