@@ -120,6 +120,8 @@ struct bl_far_sink {
     uint32_t refs; /* atomic */
     uint32_t id;
     uint64_t window;
+    uint64_t owed;  /* [lock] credit that waits for the one that is on its way */
+    bool crediting; /* [lock] there is one */
     void *skin;
 };
 
@@ -287,6 +289,8 @@ void bl_far_start_of(const struct bl_far_actor *a, bool again, struct bl_far_sta
 void bl_far_save(struct bl_far_actor *a, struct bl_far_saved *saved);
 void bl_far_saved_unref(struct bl_far_saved *s);
 void bl_far_sink_unref(struct bl_far *d, struct bl_far_sink *s);
+/* The process has what one of its subscribers was allowed: is there more? Lock held. */
+void bl_far_credited(struct bl_far_actor *a, uint32_t id);
 
 /* ---- buffers: bl_far_buffer.c ---- */
 

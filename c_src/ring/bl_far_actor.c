@@ -301,6 +301,8 @@ enum bl_status bl_far_actor_connect(struct bl_far_actor *from, uint32_t port, st
     const uint32_t ended = take_routes(from, has_ended, &(struct bl_far_route){.port = 0}, gone); /* as the process does it */
     if (from->phase >= BL_STOPPED || to->phase >= BL_STOPPED) {
         status = bl_fail(err, BL_CLOSED);
+    } else if (d->flight_count >= BL_FAR_FLIGHTS_MOST) {
+        status = bl_fail_busy(err, 1);
     } else if (port >= port_count(from->handler)) {
         status = bl_fail_invalid(err, "port", "the handler %s has no such port", from->handler->name);
     } else if (from->route_count >= BL_TARGETS_MOST) {
@@ -357,6 +359,8 @@ enum bl_status bl_far_actor_subscribe(struct bl_far_actor *a, void *skin, uint64
     for (const struct bl_link *l = a->sinks.next; l != &a->sinks; l = l->next) count++;
     if (a->phase >= BL_STOPPED)
         status = bl_fail(err, BL_CLOSED);
+    else if (d->flight_count >= BL_FAR_FLIGHTS_MOST)
+        status = bl_fail_busy(err, 1);
     else if (count >= BL_SINKS_MOST)
         status = bl_fail_limit(err, "subscribers", BL_SINKS_MOST, BL_SINKS_MOST + 1);
     if (status == BL_OK) {
@@ -392,11 +396,34 @@ bool bl_far_actor_unsubscribe(struct bl_far_actor *a, const void *skin)
     return s != NULL;
 }
 
+/* One at a time for each, so that a process that does not listen cannot make them many. Between two processes there is nothing to
+ * allow: in the next one the window is whole. */
+static void send_credit(struct bl_far_actor *a, struct bl_far_sink *s)
+{
+    s->crediting = a->device->state == BL_FAR_STATE_UP;
+    if (s->crediting) send_sink(a, BL_FAR_CREDIT, s, s->owed);
+    s->owed = 0;
+}
+
+void bl_far_credited(struct bl_far_actor *a, uint32_t id)
+{
+    for (struct bl_link *l = a->sinks.next; l != &a->sinks; l = l->next) {
+        struct bl_far_sink *s = BL_CONTAINER(l, struct bl_far_sink, link);
+        if (s->id != id) continue;
+        s->crediting = false;
+        if (s->owed > 0) send_credit(a, s);
+        return;
+    }
+}
+
 bool bl_far_actor_credit(struct bl_far_actor *a, const void *skin, uint64_t more)
 {
     pthread_mutex_lock(&a->device->lock);
-    const struct bl_far_sink *s = find_sink(a, skin);
-    if (s) send_sink(a, BL_FAR_CREDIT, s, more);
+    struct bl_far_sink *s = find_sink(a, skin);
+    if (s) {
+        s->owed = more > UINT64_MAX - s->owed ? UINT64_MAX : s->owed + more;
+        if (!s->crediting) send_credit(a, s);
+    }
     pthread_mutex_unlock(&a->device->lock);
     return s != NULL;
 }

@@ -196,6 +196,8 @@ static void note(struct bl_far_actor *a, const struct bl_far_flight *f, bool ok,
         a->inside--;
         if (ok) bl_far_count_message(a);
         if (a->phase == BL_CREATED) a->phase = BL_LIVE;
+    } else if (f->head.kind == BL_FAR_CREDIT) {
+        bl_far_credited(a, f->head.function);
     } else if (f->head.kind == BL_FAR_START) {
         a->device->started += ok && f->kind == BL_FLIGHT_CONTROL;
     } else if (f->head.kind == BL_FAR_CONTROL) {
