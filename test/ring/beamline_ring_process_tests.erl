@@ -78,44 +78,6 @@ await_start(Device, N) ->
 
 count(Actor) -> {ok, <<N:64/little>>} = beamline_ring:call(Actor, {count, <<>>}), N.
 
-%% Also when the news crosses the question.
-one_that_failed_says_so_test_() ->
-    {timeout, 30, fun() -> with_device(#{handlers => [beamline_test:built_file("ring/histogram2_operations.so")]}, fun(D) ->
-        [begin
-             {ok, Failing} = beamline_ring:start(D, unruly),
-             {ok, _} = beamline_ring:request(Failing, {fail, <<>>}),
-             ?assertEqual(failed, state_until_failed(Failing)),
-             ok = beamline_ring:close(Failing)
-         end || _ <- lists:seq(1, 2000)]
-    end) end}.
-
-state_until_failed(Actor) ->
-    case beamline_ring:info(Actor) of
-        {ok, #{state := failed}} -> failed;
-        {ok, _} -> state_until_failed(Actor);
-        {error, Reason} -> Reason
-    end.
-
-%% However much is allowed meanwhile.
-credit_for_a_process_that_does_not_listen_takes_no_memory_test_() ->
-    {timeout, 30, fun() -> with_device(fun(D) ->
-        {ok, Echo} = beamline_ring:start(D, echo),
-        {ok, Sub} = beamline_ring:subscribe(Echo, #{window => 1}),
-        {ok, #{number := Number}} = beamline_ring:info(D),
-        signal(D, "STOP"),
-        [true = beamline_ring:credit(Sub, 1) || _ <- lists:seq(1, 100000)],
-        [InFlight] = [N || #{number := This, host := #{in_flight := N}} <- element(2, beamline_ring:devices()), This =:= Number],
-        ?assert(InFlight < 10),
-        [#{host := #{pid := Pid}}] = [I || #{number := This} = I <- element(2, beamline_ring:devices()), This =:= Number],
-        [] = os:cmd("kill -CONT " ++ integer_to_list(Pid)),
-        ok = beamline_ring:cast_all(Echo, lists:duplicate(16, <<"x">>)),
-        ?assertEqual(16, length(batched(Sub, 16)))
-    end) end}.
-
-batched(_, 0) -> [];
-batched(Sub, N) ->
-    receive {beamline, Sub, {batch, Results}} -> Results ++ batched(Sub, N - length(Results)) after 5000 -> [] end.
-
 %% It goes on from its last checkpoint after the process has ended so.
 goes_on_after(Opts, Why, Fault) ->
     with_device(Opts, fun(D) ->
@@ -178,6 +140,44 @@ a_process_that_hangs_before_it_joins_is_killed_and_the_next_comes_test_() ->
         beamline_test:eventually(fun() -> #{state := S, starts := Starts} = host(D), S =:= up andalso Starts >= 2 end, 30000),
         ?assertNot(is_alive(Pid))
     end) end}.
+
+%% Also when the news crosses the question.
+one_that_failed_says_so_test_() ->
+    {timeout, 30, fun() -> with_device(#{handlers => [beamline_test:built_file("ring/histogram2_operations.so")]}, fun(D) ->
+        [begin
+             {ok, Failing} = beamline_ring:start(D, unruly),
+             {ok, _} = beamline_ring:request(Failing, {fail, <<>>}),
+             ?assertEqual(failed, state_until_failed(Failing)),
+             ok = beamline_ring:close(Failing)
+         end || _ <- lists:seq(1, 2000)]
+    end) end}.
+
+state_until_failed(Actor) ->
+    case beamline_ring:info(Actor) of
+        {ok, #{state := failed}} -> failed;
+        {ok, _} -> state_until_failed(Actor);
+        {error, Reason} -> Reason
+    end.
+
+%% However much is allowed meanwhile.
+credit_for_a_process_that_does_not_listen_takes_no_memory_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo),
+        {ok, Sub} = beamline_ring:subscribe(Echo, #{window => 1}),
+        {ok, #{number := Number}} = beamline_ring:info(D),
+        signal(D, "STOP"),
+        [true = beamline_ring:credit(Sub, 1) || _ <- lists:seq(1, 100000)],
+        [InFlight] = [N || #{number := This, host := #{in_flight := N}} <- element(2, beamline_ring:devices()), This =:= Number],
+        ?assert(InFlight < 10),
+        [#{host := #{pid := Pid}}] = [I || #{number := This} = I <- element(2, beamline_ring:devices()), This =:= Number],
+        [] = os:cmd("kill -CONT " ++ integer_to_list(Pid)),
+        ok = beamline_ring:cast_all(Echo, lists:duplicate(16, <<"x">>)),
+        ?assertEqual(16, length(batched(Sub, 16)))
+    end) end}.
+
+batched(_, 0) -> [];
+batched(Sub, N) ->
+    receive {beamline, Sub, {batch, Results}} -> Results ++ batched(Sub, N - length(Results)) after 5000 -> [] end.
 
 a_process_that_stands_still_misses_its_heartbeat_test_() ->
     {timeout, 30, fun() -> goes_on_after(#{heartbeat => 200}, "missed its heartbeat", fun(D, A) ->
@@ -399,6 +399,12 @@ buffers_come_back_from_every_message_test_() ->
         ?assertEqual({error, closed}, beamline_ring:cast(A, {triad, [Odd]})),
         ok = beamline_ring:close(A),
         beamline_test:eventually(fun() -> beamline_ring:write(X, 0, <<0>>) =:= ok end)
+    end) end}.
+
+%% Before the kernel takes it page by page from everybody.
+a_buffer_that_the_machine_does_not_have_is_refused_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        [?assertEqual({error, no_memory}, beamline_ring:buffer(D, 1 bsl Bits)) || Bits <- [46, 50, 60, 62]]
     end) end}.
 
 buffers_are_bounded_test_() ->
