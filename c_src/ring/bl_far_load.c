@@ -48,11 +48,30 @@ enum bl_status bl_far_load(struct bl_far *d, struct bl_far_load *load, uint64_t 
     return status;
 }
 
+/* Of modules nobody compares the bytes: each is another one. */
+static bool is_same(const struct bl_far_load *a, const struct bl_far_load *b)
+{
+    return a->kind == BL_FAR_LOAD && b->kind == BL_FAR_LOAD && a->size == b->size && memcmp(a->bytes, b->bytes, a->size) == 0;
+}
+
+/* A file that is loaded again is the newest again, and loaded once. Lock held. */
+static void drop_same(struct bl_far *d, const struct bl_far_load *load)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < d->load_count; i++)
+        if (is_same(d->load[i], load))
+            bl_far_load_unref(d->load[i]);
+        else
+            d->load[kept++] = d->load[i];
+    d->load_count = kept;
+}
+
 bool bl_far_remember(struct bl_far *d, struct bl_far_load *load)
 {
     struct bl_far_load **more = bl_realloc(NULL, d->load, (d->load_count + 1) * sizeof(struct bl_far_load *), NULL);
     if (!more) return false;
     d->load = more;
+    drop_same(d, load);
     d->load[d->load_count++] = load;
     return true;
 }

@@ -77,6 +77,22 @@ static enum bl_status check_handler(const struct bl_ring_handler *h, struct bl_e
     return BL_OK;
 }
 
+/* Where it stands; `count`: nowhere. Lock held. */
+static size_t place_of(const struct bl_handlers *h, const struct bl_ring_handler *row)
+{
+    size_t i = 0;
+    while (i < h->count && h->handler[i] != row) i++;
+    return i;
+}
+
+/* The newest; one that was loaded before takes no second place. Lock held, and there is room. */
+static void add(struct bl_handlers *h, const struct bl_ring_handler *row)
+{
+    const size_t at = place_of(h, row);
+    if (at < h->count) memmove(&h->handler[at], &h->handler[at + 1], (--h->count - at) * sizeof h->handler[0]);
+    h->handler[h->count++] = row;
+}
+
 static enum bl_status add_table(struct bl_handlers *h, const struct bl_ring_handler_table *table, size_t *added, struct bl_error *err)
 {
     if (!table || table->abi != BL_RING_ABI) return refuse(err, "made for another version of ring_handler.h");
@@ -88,8 +104,10 @@ static enum bl_status add_table(struct bl_handlers *h, const struct bl_ring_hand
         if (!row->handle) return bl_fail_invalid(err, "handlers", "%s has no function", row->name);
     }
     pthread_mutex_lock(&h->lock);
-    const bool room = table->count <= BL_HANDLERS_MOST - h->count;
-    for (uint32_t i = 0; i < table->count && room; i++) h->handler[h->count++] = &table->handlers[i];
+    size_t fresh = 0;
+    for (uint32_t i = 0; i < table->count; i++) fresh += place_of(h, &table->handlers[i]) == h->count;
+    const bool room = fresh <= BL_HANDLERS_MOST - h->count;
+    for (uint32_t i = 0; i < table->count && room; i++) add(h, &table->handlers[i]);
     pthread_mutex_unlock(&h->lock);
     if (!room) return bl_fail_limit(err, "handlers", BL_HANDLERS_MOST, (uint64_t)BL_HANDLERS_MOST + 1);
     *added = table->count;

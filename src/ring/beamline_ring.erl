@@ -437,7 +437,8 @@ checkpoint(Actor) -> control(Actor, checkpoint, none, ?CONTROL_TIMEOUT).
 
 %% @doc Gives the actor the newest handler of its name, after loading `library' if that is given. Messages that were
 %% accepted before are handled by the old one; in a suspended actor those that wait meet the new one. The state goes through the
-%% handler's migration function when the versions differ. If that refuses the actor stays as it is.
+%% handler's migration function when the versions differ. If that refuses the actor stays as it is. A module of WebAssembly is compiled, and
+%% takes one of a device's 1,024 places for handlers, each time: for many actors {@link load/2} it once.
 -spec upgrade(actor(), #{library => library()}) -> ok | {error, reason()}.
 upgrade({beamline_actor, _, _, Device} = Actor, #{library := Path} = Opts) ->
     case load(Device, Path) of

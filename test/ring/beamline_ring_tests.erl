@@ -462,6 +462,21 @@ an_upgrade_takes_the_state_along_test() ->
                      beamline_ring:load(D, beamline_test:built_file("runtime/example_operations.so")))
     end).
 
+a_library_may_be_loaded_for_each_of_many_actors_test_() ->
+    {timeout, 60, fun() -> with_device(#{threads => 1}, fun(D) ->
+        {ok, Before} = beamline_ring:handlers(D),
+        [First, Second] = [beamline_test:built_file("ring/" ++ Name ++ "_operations.so") || Name <- ["histogram", "histogram2"]],
+        [{ok, _} = beamline_ring:load(D, First) || _ <- lists:seq(1, 600)],
+        {ok, H} = beamline_ring:start(D, histogram),
+        [ok = beamline_ring:upgrade(H, #{library => Second}) || _ <- lists:seq(1, 600)],
+        ?assertMatch({ok, #{version := 2}}, beamline_ring:info(H)),
+        {ok, Handlers} = beamline_ring:handlers(D),
+        ?assertEqual(length(Before) + 3, length(Handlers)),
+        {ok, 1} = beamline_ring:load(D, First), % the newest again
+        {ok, Last} = beamline_ring:start(D, histogram),
+        ?assertMatch({ok, #{version := 1}}, beamline_ring:info(Last))
+    end) end}.
+
 counts(Bytes) -> [N || <<N:64/little>> <= Bytes].
 
 %% Whoever waits for a checkpoint.
