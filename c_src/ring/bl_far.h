@@ -120,8 +120,8 @@ struct bl_far_sink {
     uint32_t refs; /* atomic */
     uint32_t id;
     uint64_t window;
-    uint64_t owed;  /* [lock] credit that waits for the one that is on its way */
-    bool crediting; /* [lock] there is one */
+    uint64_t owed;      /* [lock] credit that waits for those that are on their way */
+    uint32_t crediting; /* [lock] how many are */
     void *skin;
 };
 

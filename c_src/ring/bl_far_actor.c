@@ -396,12 +396,17 @@ bool bl_far_actor_unsubscribe(struct bl_far_actor *a, const void *skin)
     return s != NULL;
 }
 
-/* One at a time for each, so that a process that does not listen cannot make them many. Between two processes there is nothing to
+enum { CREDITS_AT_ONCE = 16 };
+
+/* A few at a time for each, so that a process that does not listen cannot make them many. Between two processes there is nothing to
  * allow: in the next one the window is whole. */
 static void send_credit(struct bl_far_actor *a, struct bl_far_sink *s)
 {
-    s->crediting = a->device->state == BL_FAR_STATE_UP;
-    if (s->crediting) send_sink(a, BL_FAR_CREDIT, s, s->owed);
+    if (s->owed == 0 || s->crediting == CREDITS_AT_ONCE) return;
+    if (a->device->state == BL_FAR_STATE_UP) {
+        s->crediting++;
+        send_sink(a, BL_FAR_CREDIT, s, s->owed);
+    }
     s->owed = 0;
 }
 
@@ -410,8 +415,8 @@ void bl_far_credited(struct bl_far_actor *a, uint32_t id)
     for (struct bl_link *l = a->sinks.next; l != &a->sinks; l = l->next) {
         struct bl_far_sink *s = BL_CONTAINER(l, struct bl_far_sink, link);
         if (s->id != id) continue;
-        s->crediting = false;
-        if (s->owed > 0) send_credit(a, s);
+        s->crediting--;
+        send_credit(a, s);
         return;
     }
 }
@@ -422,7 +427,7 @@ bool bl_far_actor_credit(struct bl_far_actor *a, const void *skin, uint64_t more
     struct bl_far_sink *s = find_sink(a, skin);
     if (s) {
         s->owed = more > UINT64_MAX - s->owed ? UINT64_MAX : s->owed + more;
-        if (!s->crediting) send_credit(a, s);
+        send_credit(a, s);
     }
     pthread_mutex_unlock(&a->device->lock);
     return s != NULL;
