@@ -260,7 +260,7 @@ priority(_) -> error(badarg).
 restore(Device, Checkpoint) -> restore(Device, Checkpoint, #{}).
 
 %% @doc Starts an actor from a checkpoint. The newest handler of that name takes it, through its migration function if the
-%% version differs; its clock goes on from the checkpoint's.
+%% version differs; its clock goes on from the checkpoint's. Without `state_size' the state has the size that it had.
 -spec restore(device(), checkpoint(), start_options()) -> {ok, actor()} | {error, reason()}.
 restore(Device, #{handler := Handler, version := Version, state := State, stamp := Stamp}, Opts)
   when is_atom(Handler), is_integer(Version), Version >= 0, Version < 1 bsl 31, is_binary(State), is_integer(Stamp), Stamp >= 0,
