@@ -1,10 +1,11 @@
 %% SPDX-License-Identifier: Apache-2.0
 %% @private Who is working, and whether more may come. A process that wants to read a body or
-%% compute enters first; it leaves when it dies, so nothing is ever forgotten here.
+%% compute enters first; it leaves when it dies, so nothing is ever forgotten here. Who says that its answer goes out
+%% makes room at once: its client may ask again before it has died.
 -module(beamline_service_gate).
 -behaviour(gen_server).
 
--export([start_link/1, enter/2, grow/3, give/3, leave/2, close/1, wait_idle/2, cancel_all/1, info/1]).
+-export([start_link/1, enter/2, grow/3, give/3, answered/2, close/1, wait_idle/2, cancel_all/1, info/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 -export_type([ticket/0]).
 
@@ -17,8 +18,10 @@
     max_count :: pos_integer(),
     max_bytes :: pos_integer(),
     open = true :: boolean(),
+    cancelling = false :: boolean(), % who is given work now is told so, too
+    count = 0 :: non_neg_integer(),
     bytes = 0 :: non_neg_integer(),
-    holders = #{} :: #{ticket() => {pid(), non_neg_integer()}},
+    holders = #{} :: #{ticket() => {pid(), non_neg_integer() | answered}},
     waiting = [] :: [gen_server:from()] % for nobody to be here
 }).
 
@@ -35,11 +38,12 @@ enter(Name, Bytes) -> call(Name, {enter, Bytes}).
 grow(Name, Ticket, Bytes) -> call(Name, {grow, Ticket, Bytes}).
 
 %% Another process goes on with the work; its ticket is a new one.
--spec give(atom(), ticket(), pid()) -> ok | refusal().
+-spec give(atom(), ticket(), pid()) -> {ok, ticket()} | refusal().
 give(Name, Ticket, Pid) -> call(Name, {give, Ticket, Pid}).
 
--spec leave(atom(), ticket()) -> ok.
-leave(Name, Ticket) -> gen_server:cast(beamline_service_sup:process(Name, gate), {leave, Ticket}).
+%% The answer is about to go out: makes room for the next one. A drain waits for the process all the same.
+-spec answered(atom(), ticket()) -> ok.
+answered(Name, Ticket) -> gen_server:cast(beamline_service_sup:process(Name, gate), {answered, Ticket}).
 
 %% From now on nobody enters.
 -spec close(atom()) -> ok | refusal().
@@ -83,49 +87,61 @@ handle_call({enter, Bytes}, {Pid, _}, State) ->
         Refused -> {reply, Refused, State}
     end;
 handle_call({grow, Ticket, Bytes}, _, #state{holders = Holders} = State) ->
-    case {Holders, admit(0, Bytes, State)} of
-        {#{Ticket := {Pid, Had}}, ok} ->
-            {reply, ok, State#state{holders = Holders#{Ticket := {Pid, Had + Bytes}}, bytes = State#state.bytes + Bytes}};
-        {#{Ticket := _}, Refused} -> {reply, Refused, State};
+    case Holders of
+        #{Ticket := {Pid, Had}} when Had =/= answered ->
+            case admit(0, Bytes, State) of
+                ok -> {reply, ok, State#state{holders = Holders#{Ticket := {Pid, Had + Bytes}}, bytes = State#state.bytes + Bytes}};
+                Refused -> {reply, Refused, State}
+            end;
         _ -> {reply, {error, closed}, State}
     end;
 handle_call({give, Ticket, Pid}, _, #state{holders = Holders} = State) ->
     case Holders of
-        #{Ticket := {_, Bytes}} -> {_, Given} = hold(Pid, Bytes, drop(Ticket, State)), {reply, ok, Given};
+        #{Ticket := {_, Bytes}} when Bytes =/= answered ->
+            State#state.cancelling andalso (Pid ! {?MODULE, cancel}),
+            {New, Given} = hold(Pid, Bytes, drop(Ticket, State)),
+            {reply, {ok, New}, Given};
         _ -> {reply, {error, closed}, State}
     end;
 handle_call(close, _, State) -> {reply, ok, State#state{open = false}};
 handle_call(wait_idle, From, State) -> {noreply, tell_idle(State#state{waiting = [From | State#state.waiting]})};
 handle_call(cancel_all, _, #state{holders = Holders} = State) ->
     lists:foreach(fun({Pid, _}) -> Pid ! {?MODULE, cancel} end, maps:values(Holders)),
-    {reply, ok, State};
+    {reply, ok, State#state{cancelling = true}};
 handle_call(info, _, #state{open = Open, holders = Holders, bytes = Bytes} = State) ->
     {reply, #{open => Open, count => map_size(Holders), bytes => Bytes}, State}.
 
--spec handle_cast({leave, ticket()}, #state{}) -> {noreply, #state{}}.
-handle_cast({leave, Ticket}, State) -> {noreply, tell_idle(drop(Ticket, State))}.
+-spec handle_cast({answered, ticket()}, #state{}) -> {noreply, #state{}}.
+handle_cast({answered, Ticket}, #state{holders = Holders} = State) ->
+    case Holders of
+        #{Ticket := {Pid, Held}} -> {noreply, (give_back(Held, State))#state{holders = Holders#{Ticket := {Pid, answered}}}};
+        _ -> {noreply, State}
+    end.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({'DOWN', Ticket, process, _, _}, State) -> {noreply, tell_idle(drop(Ticket, State))};
 handle_info(_, State) -> {noreply, State}.
 
 admit(_, _, #state{open = false}) -> {error, closed};
-admit(Count, Bytes, #state{holders = Holders, max_count = MaxCount, bytes = Had, max_bytes = MaxBytes}) ->
-    case map_size(Holders) + Count =< MaxCount andalso Had + Bytes =< MaxBytes of
+admit(More, Bytes, #state{count = Count, max_count = MaxCount, bytes = Had, max_bytes = MaxBytes}) ->
+    case Count + More =< MaxCount andalso Had + Bytes =< MaxBytes of
         true -> ok;
         false -> {error, {busy, ?RETRY_MS}}
     end.
 
-hold(Pid, Bytes, #state{holders = Holders} = State) ->
+hold(Pid, Bytes, #state{holders = Holders, count = Count, bytes = Had} = State) ->
     Ticket = monitor(process, Pid),
-    {Ticket, State#state{holders = Holders#{Ticket => {Pid, Bytes}}, bytes = State#state.bytes + Bytes}}.
+    {Ticket, State#state{holders = Holders#{Ticket => {Pid, Bytes}}, count = Count + 1, bytes = Had + Bytes}}.
 
 drop(Ticket, #state{holders = Holders} = State) ->
     demonitor(Ticket, [flush]),
     case maps:take(Ticket, Holders) of
-        {{_, Bytes}, Rest} -> State#state{holders = Rest, bytes = State#state.bytes - Bytes};
+        {{_, Held}, Rest} -> (give_back(Held, State))#state{holders = Rest};
         error -> State
     end.
+
+give_back(answered, State) -> State;
+give_back(Bytes, #state{count = Count, bytes = Had} = State) -> State#state{count = Count - 1, bytes = Had - Bytes}.
 
 tell_idle(#state{holders = Holders, waiting = Waiting} = State) when map_size(Holders) =:= 0 ->
     lists:foreach(fun(From) -> gen_server:reply(From, ok) end, Waiting),

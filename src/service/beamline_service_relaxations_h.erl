@@ -15,6 +15,7 @@
 
 -record(state, {
     config :: map(),
+    ticket :: beamline_service_gate:ticket(),
     work :: beamline_service_work:work() | none,
     stream :: json | {closed | open, beamline_service_sse:state()}
 }).
@@ -28,7 +29,7 @@ init(Req0, Config) ->
         {Ticket, Body, Req} = receive_body(Req0, Config),
         case Type =:= <<"json">> andalso beamline_service_request:wants_async(cowboy_req:header(<<"prefer">>, Req)) of
             true -> {ok, respond_async(Ticket, Plan, Body, Req, Config), none};
-            false -> respond_here(Type, Plan, Body, Req, Config)
+            false -> respond_here(Type, Ticket, Plan, Body, Req, Config)
         end
     catch
         throw:{problem, Reason} ->
@@ -53,15 +54,20 @@ receive_body(Req0, #{name := Name, max_body_bytes := Max, body_timeout := Timeou
     Announced =< Max orelse throw({problem, {limit, #{what => body, limit => Max, asked => Announced}}}),
     Ticket = ok(beamline_service_gate:enter(Name, Announced)),
     Grow = fun(Bytes) -> beamline_service_gate:grow(Name, Ticket, Bytes) end,
-    {Body, Req} = beamline_service_http:read_body(#{max => Max, timeout => Timeout, announced => Announced}, Grow, Req0),
-    {Ticket, Body, Req}.
+    try beamline_service_http:read_body(#{max => Max, timeout => Timeout, announced => Announced}, Grow, Req0) of
+        {Body, Req} -> {Ticket, Body, Req}
+    catch
+        throw:Problem ->
+            beamline_service_gate:answered(Name, Ticket),
+            throw(Problem)
+    end.
 
 respond_async(Ticket, Plan, Body, Req, #{name := Name, prefix := Prefix} = Config) ->
     #{id := Id} = Task = ok(beamline_service_store:create(Name, Ticket, Plan, Body)),
     Fields = #{<<"location">> => [Prefix, <<"/v1/tasks/">>, Id], <<"preference-applied">> => <<"respond-async">>},
     beamline_service_http:reply_json(202, Fields, beamline_service_tasks_h:view(Task, Prefix), route(Config), Req).
 
-respond_here(Type, Plan, Body, Req, #{pool := Pool, heartbeat := Heartbeat} = Config) ->
+respond_here(Type, Ticket, Plan, Body, Req, #{pool := Pool, heartbeat := Heartbeat} = Config) ->
     process_flag(trap_exit, true), % a client that goes away is a message now
     beamline_service_http:outlive(Req),
     Stream = case Type of
@@ -69,7 +75,7 @@ respond_here(Type, Plan, Body, Req, #{pool := Pool, heartbeat := Heartbeat} = Co
         <<"event-stream">> -> {closed, beamline_service_sse:new(cowboy_req:version(Req))}
     end,
     _ = erlang:send_after(min(?OPEN_MS, Heartbeat), self(), heartbeat),
-    State = #state{config = Config, work = none, stream = Stream},
+    State = #state{config = Config, ticket = Ticket, work = none, stream = Stream},
     case went(beamline_service_work:start(Pool, Plan, Body), Req, State) of
         {ok, Req1, State1} -> {cowboy_loop, Req1, State1};
         {stop, Req1, _} -> {ok, Req1, none}
@@ -99,7 +105,9 @@ terminate(_, _, _) -> ok.
 went({running, Work}, Req, State) -> {ok, Req, State#state{work = Work}};
 went({progress, Progress, Work}, Req, State) ->
     stream(fun(S) -> beamline_service_sse:progress(Progress, S) end, Req, State#state{work = Work});
-went({finished, Outcome}, Req, State) -> answer(Outcome, Req, State#state{work = none});
+went({finished, Outcome}, Req, #state{config = #{name := Name}, ticket = Ticket} = State) ->
+    beamline_service_gate:answered(Name, Ticket),
+    answer(Outcome, Req, State#state{work = none});
 went(not_mine, Req, State) -> {ok, Req, State}.
 
 answer({done, Result}, Req, #state{stream = json} = State) ->

@@ -23,7 +23,7 @@
 }.
 -type missing() :: {error, not_found | gone | closed}.
 
-%% What the table keeps beside a task: {Id, Task, Pid, Bytes}.
+%% What the table keeps beside a task: {Id, Task, {Pid, Ticket} | none, Bytes}.
 -record(state, {
     name :: atom(),
     config :: map(),
@@ -49,9 +49,9 @@ process(Name) -> beamline_service_sup:process(Name, store).
 -spec create(atom(), beamline_service_gate:ticket(), beamline_service_request:plan(), binary()) ->
     {ok, task()} | {error, {busy, pos_integer()} | closed}.
 create(Name, Ticket, Plan, Body) ->
-    case call(Name, {create, Plan, Body}) of
-        {ok, Pid, Task} -> _ = beamline_service_gate:give(Name, Ticket, Pid), {ok, Task};
-        Error -> Error
+    case call(Name, {create, Ticket, Plan, Body}) of
+        {ok, _} = Created -> Created;
+        Error -> beamline_service_gate:answered(Name, Ticket), Error
     end.
 
 -spec lookup(atom(), id()) -> {ok, task()} | missing().
@@ -92,7 +92,7 @@ init(#{name := Name} = Config) ->
     {ok, #state{name = Name, config = Config, key = crypto:strong_rand_bytes(32), table = Table}}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
-handle_call({create, Plan, Body}, _, State) -> create_task(Plan, Body, State);
+handle_call({create, Ticket, Plan, Body}, _, State) -> create_task(Ticket, Plan, Body, State);
 handle_call({watch, Id}, {Pid, _}, State) -> watch_task(Id, Pid, State);
 handle_call({delete, Id}, _, State) -> delete_task(Id, State);
 handle_call({missing, Id}, _, State) -> {reply, missing(Id, State), State};
@@ -121,7 +121,7 @@ handle_info(_, State) -> {noreply, State}.
 
 %%% Making
 
-create_task(Plan, Body, #state{config = #{max_tasks := Max, max_task_bytes := MaxBytes, pool := Pool} = Config} = State) ->
+create_task(Ticket, Plan, Body, #state{config = #{max_tasks := Max, max_task_bytes := MaxBytes, pool := Pool} = Config} = State) ->
     #state{name = Name, table = Table, bytes = Bytes, tasks = Tasks} = State,
     Reserved = ?RESERVED(Body),
     case ets:info(Table, size) < Max andalso Bytes + Reserved =< MaxBytes of
@@ -129,9 +129,15 @@ create_task(Plan, Body, #state{config = #{max_tasks := Max, max_task_bytes := Ma
             Id = new_id(State),
             Args = [self(), Id, Pool, Plan, Body],
             {ok, Pid} = supervisor:start_child(beamline_service_sup:process(Name, task_sup), Args),
-            Task = #{id => Id, state => running, created => erlang:system_time(millisecond)},
-            ets:insert(Table, {Id, Task, Pid, Reserved}),
-            {reply, {ok, Pid, Task}, State#state{bytes = Bytes + Reserved, tasks = Tasks#{monitor(process, Pid) => Id}}};
+            case beamline_service_gate:give(Name, Ticket, Pid) of
+                {ok, Given} ->
+                    Task = #{id => Id, state => running, created => erlang:system_time(millisecond)},
+                    ets:insert(Table, {Id, Task, {Pid, Given}, Reserved}),
+                    {reply, {ok, Task}, State#state{bytes = Bytes + Reserved, tasks = Tasks#{monitor(process, Pid) => Id}}};
+                Error -> % whoever asked is gone
+                    exit(Pid, shutdown),
+                    {reply, Error, State}
+            end;
         false ->
             {reply, {error, {busy, free_in(Table, maps:get(task_ttl, Config))}}, State}
     end.
@@ -168,10 +174,11 @@ missing(_, _) -> {error, not_found}.
 
 finish(Id, Outcome, #state{table = Table, config = #{task_ttl := Ttl}} = State) ->
     case ets:lookup(Table, Id) of
-        [{_, #{state := running} = Task, _, Reserved}] ->
+        [{_, #{state := running} = Task, {_, Ticket}, Reserved}] ->
+            beamline_service_gate:answered(State#state.name, Ticket),
             {Kept, Size} = fit(Outcome, Reserved, State),
             Ended = Task#{state := ended(Kept), outcome => Kept, expires => erlang:system_time(millisecond) + Ttl},
-            ets:insert(Table, {Id, Ended, undefined, Size}),
+            ets:insert(Table, {Id, Ended, none, Size}),
             _ = erlang:send_after(Ttl, self(), {expire, Id}),
             Done = forget_process(Id, State#state{bytes = State#state.bytes - Reserved + Size}),
             unwatch_all(Id, {finished, Ended}, Done);
@@ -190,11 +197,16 @@ fit(Outcome, Reserved, #state{bytes = Bytes, config = #{max_task_bytes := Max}})
 
 delete_task(Id, #state{table = Table} = State) ->
     case ets:lookup(Table, Id) of
-        [{_, _, Pid, _}] ->
-            is_pid(Pid) andalso beamline_service_task:cancel(Pid),
+        [{_, _, Runs, _}] ->
+            stop(Runs, State),
             {reply, ok, remove(Id, State)};
         [] -> {reply, missing(Id, State), State}
     end.
+
+stop(none, _) -> ok;
+stop({Pid, Ticket}, #state{name = Name}) ->
+    beamline_service_gate:answered(Name, Ticket),
+    beamline_service_task:cancel(Pid).
 
 remove(Id, #state{table = Table, bytes = Bytes} = State) ->
     case ets:take(Table, Id) of

@@ -251,6 +251,33 @@ end)).
     beamline_service_client:close(First)
 end)).
 
+%% A client that has its answer may ask again before the process that gave it has ended.
+?TEST(who_has_answered_makes_room_and_a_drain_waits_for_him_test_, with(#{max_in_flight => 1, max_in_flight_bytes => 100}, fun(_) ->
+    {ok, First} = beamline_service_gate:enter(?NAME, 100),
+    ?assertMatch({error, {busy, _}}, beamline_service_gate:enter(?NAME, 0)),
+    ok = beamline_service_gate:answered(?NAME, First),
+    {ok, Second} = beamline_service_gate:enter(?NAME, 100),
+    [ok = beamline_service_gate:answered(?NAME, Ticket) || Ticket <- [First, Second, Second]],
+    ?assertEqual({error, closed}, beamline_service_gate:grow(?NAME, Second, 1)),
+    ?assertEqual(#{open => true, count => 2, bytes => 0}, beamline_service_gate:info(?NAME)),
+    ?assertEqual({error, timeout}, beamline_service_gate:wait_idle(?NAME, 10)),
+    {_, Monitor} = spawn_monitor(fun() -> {ok, _} = beamline_service_gate:enter(?NAME, 100) end),
+    receive {'DOWN', Monitor, process, _, normal} -> ok end,
+    exit(whereis(beamline_service_sup:process(?NAME, gate)), kill) % forgets this process
+end)).
+
+?TEST(one_request_at_a_time_is_never_refused_test_, with(#{max_in_flight => 1, max_tasks => 1, max_connections => 1}, fun(Port) ->
+    Inspect = fun(Fields, Body) -> post(Port, "/v1/structures/inspect", Fields, Body) end,
+    [begin
+        200 = status(Inspect([], silicon(1))),
+        400 = status(Inspect([], <<"nonsense">>)),
+        {202, #{<<"location">> := Location}, _} = Inspect([?ASYNC], silicon(1)),
+        Task = binary_to_list(Location),
+        N rem 2 =:= 0 orelse beamline_test:eventually(fun() -> task_state(Port, Task) =:= done end),
+        204 = status(request(Port, "DELETE", Task))
+     end || N <- lists:seq(1, 50)]
+end)).
+
 ?TEST(more_bytes_in_flight_than_allowed_is_503_before_they_are_read_test_, with(#{max_in_flight_bytes => 100}, fun(Port) ->
     ?assertMatch(#{<<"reason">> := <<"busy">>}, problem(503, relax(Port, "")))
 end)).
@@ -565,6 +592,36 @@ end)).
     ?assertMatch({problem, #{<<"reason">> := <<"closed">>}}, lists:last(beamline_service_client:events(Stream))),
     ?assertEqual(#{open => false, count => 0, bytes => 0}, beamline_service_gate:info(?NAME)),
     [beamline_service_client:close(S) || S <- [Work, Stream, Sender]]
+end)).
+
+%% Its request was told to stop while the task was being made, and the task belonged to nobody yet.
+?TEST(a_drain_cancels_a_task_that_is_just_being_made_test_, with(fun(Port) ->
+    Store = beamline_service_sup:process(?NAME, store),
+    ok = sys:suspend(Store),
+    Socket = open(Port, "/v1/relaxations?timeout=50000&" ?ENDLESS, [?ASYNC], endless()),
+    beamline_test:eventually(fun() -> maps:get(count, beamline_service_gate:info(?NAME)) =:= 1 end),
+    Me = self(),
+    spawn_link(fun() -> Me ! {drained, beamline_service:drain(?NAME, 0)} end),
+    beamline_test:eventually(fun() -> not maps:get(open, beamline_service_gate:info(?NAME)) end),
+    Gate = whereis(beamline_service_sup:process(?NAME, gate)),
+    beamline_test:eventually(fun() -> cancels(Gate) end),
+    ok = sys:resume(Store),
+    {202, #{<<"location">> := Location}} = beamline_service_client:head(Socket),
+    receive {drained, Result} -> ?assertEqual({error, timeout}, Result) end,
+    {ok, #{state := failed, outcome := {error, closed}}} = beamline_service_store:lookup(?NAME, filename:basename(Location)),
+    beamline_service_client:close(Socket)
+end)).
+
+cancels(Gate) -> element(5, sys:get_state(Gate)). % #state.cancelling
+
+%% Nobody would see it, and nobody count it.
+?TEST(a_task_whose_client_is_gone_before_it_is_made_is_not_made_test_, with(fun(_) ->
+    {Pid, Monitor} = spawn_monitor(fun() -> exit(beamline_service_gate:enter(?NAME, 0)) end),
+    {ok, Ticket} = receive {'DOWN', Monitor, process, Pid, Entered} -> Entered end,
+    beamline_test:eventually(fun() -> maps:get(count, beamline_service_gate:info(?NAME)) =:= 0 end),
+    {ok, Plan} = beamline_service_request:structure(inspect, #{query => []}, #{timeout => 1000, max_timeout => 1000, max_memory_limit => infinity}),
+    ?assertEqual({error, closed}, beamline_service_store:create(?NAME, Ticket, Plan, silicon(1))),
+    ?assertMatch(#{running := 0, finished := 0, bytes := 0}, beamline_service_store:info(?NAME))
 end)).
 
 ?TEST(stopping_the_service_cancels_what_runs_and_frees_the_port_test_, begin
