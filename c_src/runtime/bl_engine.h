@@ -123,6 +123,7 @@ struct bl_pool {
     char apart1[64];
     uint64_t queue_bytes, submitted;
     char apart2[64];
+    uint64_t opaque_behind; /* of stats.behind: what max_behind bounds */
     struct bl_pool_stats stats; /* the rest */
 };
 

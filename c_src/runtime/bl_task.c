@@ -106,14 +106,31 @@ static void answer(struct bl_task *task, enum bl_status status, const struct bl_
     deliver(task, status, err);
 }
 
-/* Nobody waits for the operation any more: keep it from starting, or ask it to stop. */
+static void count_behind(struct bl_task *task, void count(uint64_t *counter, uint64_t n))
+{
+    count(&task->pool->stats.behind, 1);
+    if (task->options.opaque) count(&task->pool->opaque_behind, 1);
+}
+
+/* Runs, and is not over: it is counted as behind before its thread can count it down. False: it does not run. */
+static bool leave_behind(struct bl_task *task)
+{
+    uint32_t phase = __atomic_load_n(&task->phase, __ATOMIC_ACQUIRE);
+    for (;;) {
+        const bool runs = phase == STARTED;
+        if (runs) count_behind(task, add);
+        if (__atomic_compare_exchange_n(&task->phase, &phase, phase | EARLY, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return runs;
+        if (runs) count_behind(task, sub);
+    }
+}
+
+/* Nobody waits for the operation any more: keep it from starting, or ask it to stop. What does not run holds nothing
+ * any more, whoever still has a reference. */
 static void abandon(struct bl_task *task, enum bl_status why)
 {
     struct bl_pool *pool = task->pool;
     bl_ctx_stop(&task->ctx, why);
-    add(&pool->stats.behind, 1); /* before the thread can count it down */
-    const uint32_t before = enter_phase(task, EARLY);
-    if (!(before & FINISHED) && (before & STARTED)) {
+    if (leave_behind(task)) {
         sub(&pool->stats.running, 1);
         if (bl_pool_remote(pool))
             bl_remote_cancel(task);
@@ -121,11 +138,8 @@ static void abandon(struct bl_task *task, enum bl_status why)
             bl_pool_stuck(pool);
         return;
     }
-    sub(&pool->stats.behind, 1);
-    if (before == 0 && bl_threads_remove(pool->threads, &task->job)) {
-        give_back_bytes(task);
-        bl_task_unref(task); /* the queue's */
-    }
+    give_back_bytes(task);
+    if (bl_threads_remove(pool->threads, &task->job)) bl_task_unref(task); /* the queue's */
 }
 
 /* A waiting task gives its place in the queue back before its caller is told. */
@@ -167,7 +181,7 @@ void bl_task_finish(struct bl_task *task, enum bl_status status, struct bl_error
     observe(&stats->run_ns_sum, stats->run_histogram, now - task->started_ns);
     __atomic_store_n(&task->finished_ns, now, __ATOMIC_RELAXED);
     if (enter_phase(task, FINISHED) & EARLY) {
-        sub(&stats->behind, 1);
+        count_behind(task, sub);
         if (task->options.opaque && !bl_pool_remote(pool)) bl_threads_unstuck(pool->threads);
         return;
     }
@@ -185,7 +199,7 @@ static enum bl_status refuse(struct bl_task *task, uint64_t *counter, struct bl_
 static bool too_much_behind(const struct bl_task *task)
 {
     const struct bl_pool *pool = task->pool;
-    return task->options.opaque && __atomic_load_n(&pool->stats.behind, __ATOMIC_RELAXED) >= pool->config.max_behind;
+    return task->options.opaque && __atomic_load_n(&pool->opaque_behind, __ATOMIC_RELAXED) >= pool->config.max_behind;
 }
 
 bool bl_task_begin(struct bl_task *task)
@@ -271,7 +285,10 @@ static enum bl_status admit(struct bl_task *task, struct bl_error *err)
 static enum bl_status withdraw(struct bl_task *task, enum bl_status status, struct bl_error *err)
 {
     bl_task_unref(task); /* the queue's */
-    if (claim(task, status) != CLAIMED) return BL_OK;
+    if (claim(task, status) != CLAIMED) {
+        add(&task->pool->submitted, 1);
+        return BL_OK;
+    }
     if (bl_source_unlink(task->source, task)) bl_task_unref(task);
     if (status == BL_BUSY) return refuse(task, &task->pool->stats.refused_queue, err);
     return bl_fail(err, status);

@@ -23,7 +23,7 @@ struct bl_pool_config {
     size_t max_queue;         /* tasks waiting; 0: 10,000 */
     uint64_t max_queue_bytes; /* argument bytes held by waiting and running tasks; 0: 1 GiB */
     uint64_t memory_limit;    /* bytes of all tasks together; 0: none */
-    unsigned max_behind;      /* answered tasks whose operation still runs; 0: as many as threads */
+    unsigned max_behind;      /* answered tasks whose opaque operation still runs; 0: as many as threads */
     size_t max_per_owner;     /* unanswered tasks of one calling process (of a VM); 0: any number */
     uint32_t ageing_ms;       /* a waiting task is overtaken at will for this long; 0: 100 */
     uint32_t spin_us;         /* an idle thread looks for work this long before it parks; 0: 50 */

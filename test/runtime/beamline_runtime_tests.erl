@@ -439,6 +439,24 @@ a_caller_with_one_task_at_a_time_is_never_refused_test_() ->
         {#{max_per_owner => 1}, x}, {#{max_queue_bytes => 1_000_000}, Binary}, {#{memory_limit => 200_000}, List}
     ]].
 
+%% What does not run is not behind, not even for a moment; and operations that listen are not counted here.
+cancelled_tasks_that_listen_keep_no_opaque_one_out_test_() ->
+    {timeout, 60, fun() ->
+        with_pool(#{max_behind => 1}, fun(Pool) ->
+            Canceller = spawn_link(fun() -> submit_and_cancel(Pool) end),
+            Answers = [beamline_runtime:call(Pool, probe_deaf, 0, #{}) || _ <- lists:seq(1, 3000)],
+            unlink(Canceller),
+            exit(Canceller, kill),
+            ?assertEqual([{ok, ok}], lists:usort(Answers))
+        end)
+    end}.
+
+submit_and_cancel(Pool) ->
+    {ok, Ref} = beamline_runtime:submit(Pool, noop, x, #{}),
+    _ = beamline_runtime:cancel(Ref),
+    _ = beamline_runtime:await(Ref),
+    submit_and_cancel(Pool).
+
 a_task_can_be_followed_test() ->
     with_pool(#{threads => 1}, fun(Pool) ->
         [Running] = occupy(Pool, 1),
@@ -630,6 +648,23 @@ statistics_add_up_test() ->
         ?assertEqual(1, F),
         ?assertEqual(S, lists:sum(Counts))
     end).
+
+%% Refused, or answered by the deadline before the queue could refuse it.
+statistics_add_up_when_the_queue_is_full_and_deadlines_pass_test_() ->
+    {timeout, 60, fun() ->
+        with_pool(#{threads => 1, max_queue => 1}, fun(Pool) ->
+            Running = occupy(Pool, 1),
+            {ok, Waiting} = beamline_runtime:submit(Pool, probe_wait, 60_000, #{}),
+            Before = maps:get(refused_queue, beamline_runtime:info(Pool)),
+            Answers = [beamline_runtime:call(Pool, noop, x, #{timeout => 0}) || _ <- lists:seq(1, 20_000)],
+            Refused = length([busy || {error, {busy, _}} <- Answers]),
+            release([Waiting | Running]),
+            eventually(fun() -> is_empty(beamline_runtime:info(Pool)) end),
+            #{submitted := S, refused_queue := R} = Info = beamline_runtime:info(Pool),
+            ?assertEqual(Refused, R - Before),
+            ?assertEqual(S, lists:sum([maps:get(K, Info) || K <- [completed, failed, cancelled, timed_out, closed]]))
+        end)
+    end}.
 
 %% ---- a user's own operations ----
 
