@@ -16,6 +16,7 @@ struct owner {
     struct bl_link bucket, age; /* age: the one used longest ago first; under the table's lock */
     struct rt_owners *table;
     bool listed;
+    bool entering; /* its process is between rt_owners_get and rt_owners_done: not to be swept out. Under the table's lock */
     ErlNifPid pid;
     ErlNifMonitor monitor;
 };
@@ -78,7 +79,7 @@ static struct owner *unused(struct rt_owners *o)
 {
     for (int i = 0; i < OWNERS_SWEPT && o->count > OWNERS_KEPT; i++) {
         struct owner *owner = BL_CONTAINER(o->age.next, struct owner, age);
-        if (bl_source_owner_tasks(o->source, &owner->tasks, NULL) == 0) {
+        if (!owner->entering && bl_source_owner_tasks(o->source, &owner->tasks, NULL) == 0) {
             take_out(o, owner);
             return owner;
         }
@@ -92,7 +93,10 @@ struct bl_owner *rt_owners_get(struct rt_owners *o, ErlNifEnv *env, const ErlNif
     pthread_mutex_lock(&o->lock);
     struct owner *owner = find(o, pid);
     struct owner *old = owner ? NULL : unused(o);
-    if (owner) touch(o, owner);
+    if (owner) {
+        touch(o, owner);
+        owner->entering = true;
+    }
     pthread_mutex_unlock(&o->lock);
     if (owner) return &owner->tasks;
     if (old) {
@@ -104,6 +108,7 @@ struct bl_owner *rt_owners_get(struct rt_owners *o, ErlNifEnv *env, const ErlNif
     bl_owner_init(&owner->tasks, free_owner);
     owner->table = o;
     owner->pid = *pid;
+    owner->entering = true;
     bl_source_ref(o->source);
     if (enif_monitor_process(env, owner, pid, &owner->monitor) != 0) {
         enif_release_resource(owner);
@@ -113,6 +118,13 @@ struct bl_owner *rt_owners_get(struct rt_owners *o, ErlNifEnv *env, const ErlNif
     put(o, owner);
     pthread_mutex_unlock(&o->lock);
     return &owner->tasks;
+}
+
+void rt_owners_done(struct rt_owners *o, struct bl_owner *tasks)
+{
+    pthread_mutex_lock(&o->lock);
+    BL_CONTAINER(tasks, struct owner, tasks)->entering = false;
+    pthread_mutex_unlock(&o->lock);
 }
 
 /* Constant time: the housekeeper does the rest. */
