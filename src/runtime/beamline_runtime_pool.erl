@@ -126,10 +126,15 @@ publish(Pool, Id, Port) ->
     ets:insert(?TABLE, [{Key, Id, Port} || Key <- lists:usort([Pool, self()])]),
     is_integer(Id) andalso persistent_term:put({?MODULE, Pool}, Id).
 
-%% A pool that was killed could not unlist itself.
+%% A pool that was killed could not unlist itself. Exactly those rows: a dead pool's name may have its next pool by now.
 forget_dead() ->
-    Dead = [Key || {Key, _, Port} <- ets:tab2list(?TABLE), is_port(Port), erlang:port_info(Port, id) =:= undefined],
-    lists:foreach(fun forget_key/1, Dead).
+    Dead = [Row || {_, _, Port} = Row <- ets:tab2list(?TABLE), is_port(Port), erlang:port_info(Port, id) =:= undefined],
+    lists:foreach(fun forget_row/1, Dead).
+
+%% What the NIFs called a name's last pool stays: they say that it is closed, and its next pool puts its own there.
+forget_row({Key, _, _} = Row) ->
+    is_pid(Key) andalso persistent_term:erase({?MODULE, Key}),
+    ets:delete_object(?TABLE, Row).
 
 forget(Pool) -> lists:foreach(fun forget_key/1, [Pool, self(), {refused, Pool}]).
 

@@ -4,4 +4,4 @@
 -behaviour(supervisor).
 -export([init/1]).
 
-init(Specs) -> {ok, {#{strategy => one_for_one, intensity => 10, period => 1}, Specs}}.
+init(Specs) -> {ok, {#{strategy => one_for_one, intensity => 1000, period => 1}, Specs}}.

@@ -583,6 +583,24 @@ a_pool_under_a_supervisor_comes_back_test() ->
         stop(Sup)
     end).
 
+%% Each forgets the dead ones as it comes: not those that have come back before it.
+pools_that_are_killed_together_all_come_back_test_() ->
+    {timeout, 60, fun() ->
+        quiet(fun() ->
+            beamline_test:start(),
+            Names = [list_to_atom("supervised_pool_" ++ integer_to_list(I)) || I <- lists:seq(1, 16)],
+            Sups = [Sup || Name <- Names, {ok, Sup} <- [start_supervisor([beamline_runtime:child_spec(#{name => Name, threads => 1})])]],
+            [begin
+                Old = [whereis(Name) || Name <- Names],
+                [exit(Pid, kill) || Pid <- Old],
+                eventually(fun() -> New = [whereis(Name) || Name <- Names], lists:all(fun is_pid/1, New) andalso New -- Old =:= New end),
+                [_ = sys:get_state(Name) || Name <- Names], % each has come so far
+                ?assertEqual([], [Name || Name <- Names, beamline_runtime:call(Name, noop, x, #{}) =/= {ok, ok}])
+             end || _ <- lists:seq(1, 40)],
+            lists:foreach(fun stop/1, Sups)
+        end)
+    end}.
+
 start_supervisor(Specs) ->
     supervisor:start_link(beamline_runtime_test_sup, Specs).
 
