@@ -80,7 +80,8 @@ static uint64_t length(const struct bl_etf_writer *term)
     return len;
 }
 
-/* In chunks, so that the answers of other threads come in between. */
+/* In chunks, so that the answers of other threads come in between. With the last one the memory counts no more: the caller may
+ * have read it before this thread goes on, and his next task may need as much. */
 static void send_term(uint64_t id, const struct bl_etf_writer *term)
 {
     struct bl_span spans[2 * SHARED + 1];
@@ -88,6 +89,7 @@ static void send_term(uint64_t id, const struct bl_etf_writer *term)
     struct bl_frame frame = {.type = BL_FRAME_ANSWER, .id = id, .status = BL_OK, .total = length(term)};
     for (uint64_t sent = 0; sent < frame.total; sent += frame.length) {
         frame.length = frame.total - sent < BL_FRAME_CHUNK ? (uint32_t)(frame.total - sent) : BL_FRAME_CHUNK;
+        if (sent + frame.length == frame.total) bl_uncount(term->data);
         if (!send_frame(&frame, spans, count, sent)) return;
         frame.type = BL_FRAME_DATA;
     }

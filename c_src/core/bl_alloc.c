@@ -199,3 +199,11 @@ void bl_free(void *p)
     put_back(base_of(h), bytes);
     bl_quota_release(quota, bytes);
 }
+
+void bl_uncount(void *p)
+{
+    if (!p) return;
+    struct header *h = header_of(p);
+    bl_quota_release(h->quota, h->bytes);
+    h->quota = NULL;
+}

@@ -119,6 +119,8 @@ BL_API void *bl_alloc_array(struct bl_quota *quota, size_t count, size_t size, s
 /* Keeps the first min(old, new) bytes; on failure the old block is untouched. p may be NULL. */
 BL_API void *bl_realloc(struct bl_quota *quota, void *p, size_t bytes, struct bl_error *err);
 BL_API void bl_free(void *p);
+/* The block stays, but is counted no more. p may be NULL. */
+BL_API void bl_uncount(void *p);
 
 /* ---- the context of a running operation --------------------------------- */
 

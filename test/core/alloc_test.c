@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
+#include <string.h>
 
 #include "beamline/core.h"
+
 #include "bl_test.h"
 
 TEST(sizes_are_checked_and_kept_on_overflow)
@@ -27,6 +29,23 @@ TEST(blocks_are_counted_until_they_are_freed)
     bl_free(NULL);
     CHECK_INT(bl_quota_used(&quota), 0);
     CHECK_INT(bl_quota_peak(&quota), 5100);
+}
+
+TEST(a_block_can_stay_and_be_counted_no_more)
+{
+    struct bl_quota pool, task;
+    bl_quota_init(&pool, NULL, "pool_memory", 0);
+    bl_quota_init(&task, &pool, "memory", 0);
+    char *p = bl_alloc(&task, 10000, NULL);
+    REQUIRE(p != NULL);
+    bl_uncount(p);
+    CHECK_INT(bl_quota_used(&task), 0);
+    CHECK_INT(bl_quota_used(&pool), 0);
+    memset(p, 1, 10000);
+    bl_uncount(p);
+    bl_uncount(NULL);
+    bl_free(p);
+    CHECK_INT(bl_quota_used(&pool), 0);
 }
 
 TEST(blocks_are_aligned_and_all_their_bytes_are_usable)

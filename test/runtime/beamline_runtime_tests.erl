@@ -433,10 +433,11 @@ a_caller_with_one_task_at_a_time_is_never_refused_test_() ->
     Binary = binary:copy(<<0>>, 600_000),
     [{timeout, 60, fun() ->
         with_pool(Opts, fun(Pool) ->
-            [?assertEqual({ok, Arg}, beamline_runtime:call(Pool, echo, Arg, #{})) || _ <- lists:seq(1, 3000)]
+            [?assertEqual({ok, Answer}, beamline_runtime:call(Pool, Op, Arg, #{})) || _ <- lists:seq(1, 3000)]
         end)
-    end} || {Opts, Arg} <- [
-        {#{max_per_owner => 1}, x}, {#{max_queue_bytes => 1_000_000}, Binary}, {#{memory_limit => 200_000}, List}
+    end} || {Opts, Op, Arg, Answer} <- [
+        {#{max_per_owner => 1}, echo, x, x}, {#{max_queue_bytes => 1_000_000}, echo, Binary, Binary},
+        {#{memory_limit => 200_000}, echo, List, List}, {#{memory_limit => 45_000}, probe_allocate, 20_000, <<0:160_000>>}
     ]].
 
 %% What does not run is not behind, not even for a moment; and operations that listen are not counted here.
