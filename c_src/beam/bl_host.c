@@ -164,7 +164,9 @@ static void start(struct host_task *t)
     const uint64_t id = t->id;
     if (bl_task_start(&t->task, &err) != BL_OK) send_error(id, &err);
     bl_task_unref(&t->task);
-    if (host.cancelled[id % BL_FRAME_WINDOW] == id) bl_source_cancel(host.source, id);
+    uint64_t *cancelled = &host.cancelled[id % BL_FRAME_WINDOW];
+    if (*cancelled == id) bl_source_cancel(host.source, id);
+    *cancelled = 0; /* once this id comes again */
 }
 
 /* ---- what the VM says ------------------------------------------------------------------------ */

@@ -167,7 +167,7 @@ static bool on_control_socket(struct bl_remote *r)
     pthread_mutex_lock(&r->lock);
     if (pong.frame.id > r->pong && pong.frame.id <= r->ping) {
         r->pong = pong.frame.id;
-        r->pong_ns = bl_now_ns();
+        r->silent_ns = 0;
     }
     r->host = pong.body;
     pthread_mutex_unlock(&r->lock);
@@ -269,8 +269,8 @@ static bool greet(struct bl_remote *r)
     r->operations = body;
     r->operations_len = frame.length;
     r->window = frame.id < 1 ? 1 : frame.id > BL_FRAME_WINDOW ? BL_FRAME_WINDOW : (unsigned)frame.id;
-    r->pong_ns = bl_now_ns();
-    r->ping = r->pong = 0;
+    r->looked_ns = bl_now_ns();
+    r->silent_ns = r->ping = r->pong = 0;
     const bool up = r->state == BL_REMOTE_LISTENING;
     if (up) {
         r->state = BL_REMOTE_UP;

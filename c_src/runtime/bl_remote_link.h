@@ -34,7 +34,8 @@ struct bl_remote {
     enum bl_remote_state state;
     struct bl_slot slot[BL_FRAME_WINDOW];
     unsigned window, in_host, abandoned; /* abandoned: in the host, but nobody waits for them */
-    uint64_t in_host_bytes, starts, pid, pong_ns, ping, pong, cancelled_ns;
+    uint64_t in_host_bytes, starts, pid, ping, pong, cancelled_ns;
+    uint64_t silent_ns, looked_ns; /* watched without a PONG; up to when */
     struct bl_frame_pong host;
     char why[160];    /* the last end, for people */
     char exited[128]; /* what the Erlang side said about this one; empty: nothing yet */

@@ -3,8 +3,12 @@
  * The VM's end of an OS process, with hosts that keep the rules and hosts that break them. Also run under
  * ThreadSanitizer.
  */
+#include <pthread.h>
+#include <signal.h>
+
 #include "remote_fixture.h"
 
+#include "../../c_src/runtime/bl_remote_link.h"
 #include "../core/bl_test.h"
 
 enum { HEARTBEAT_MS = 5000 };
@@ -170,6 +174,69 @@ TEST(a_silent_host_is_ended_and_the_deadline_is_kept_all_the_same)
     CHECK_INT(get(&r.task[0].answers), 1);
     CHECK_INT(r.task[0].status, BL_CANCELLED);
     CHECK_EVENTUALLY(is_down(&r)); /* nobody answered a ping */
+    end(&r);
+}
+
+/* Answers PINGs until the link ends. */
+static void *answer_pings(void *arg)
+{
+    const struct remote *r = arg;
+    for (struct bl_frame ping; bl_frame_receive(r->control, &ping, sizeof ping);) {
+        struct {
+            struct bl_frame frame;
+            struct bl_frame_pong body;
+        } pong = {.frame = {.type = BL_FRAME_PONG, .id = ping.id, .length = sizeof pong.body}};
+        if (ping.type == BL_FRAME_PING && !host_say(r->control, &pong, sizeof pong)) break;
+    }
+    return NULL;
+}
+
+static void sleep_ms(long ms) { nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL); }
+
+/* The child lets this process go on. */
+static void stand_still_ms(long ms)
+{
+    const pid_t child = fork();
+    if (child == 0) {
+        sleep_ms(ms);
+        kill(getppid(), SIGCONT);
+        _exit(0);
+    }
+    if (child > 0) raise(SIGSTOP);
+}
+
+TEST(a_host_is_not_silent_because_this_process_stood_still)
+{
+    struct remote r;
+    pthread_t host;
+    REQUIRE(remote_open(&r, 400) && host_up(&r));
+    CHECK_EVENTUALLY(is_up(&r));
+    REQUIRE(pthread_create(&host, NULL, answer_pings, &r) == 0);
+    for (int i = 0; i < 3; i++) {
+        stand_still_ms(900);
+        sleep_ms(50);
+        CHECK(is_up(&r));
+    }
+    bl_remote_close(r.pool->remote);
+    pthread_join(host, NULL);
+    end(&r);
+}
+
+/* After four thousand million tasks in one place. */
+TEST(no_task_gets_the_id_that_means_none)
+{
+    struct remote r;
+    struct bl_frame frame = {.type = 0};
+    REQUIRE(remote_open(&r, HEARTBEAT_MS) && host_up(&r));
+    CHECK_EVENTUALLY(is_up(&r));
+    r.pool->remote->slot[0].generation = UINT32_MAX;
+    remote_submit(&r, 0);
+    const uint64_t id = take_task(&r);
+    CHECK(id != 0);
+    CHECK(bl_source_cancel(r.source, 1));
+    do REQUIRE(bl_frame_receive(r.control, &frame, sizeof frame)); while (frame.type == BL_FRAME_PING);
+    CHECK_INT(frame.type, BL_FRAME_CANCEL);
+    CHECK_INT(frame.id, id);
     end(&r);
 }
 
