@@ -293,13 +293,16 @@ operations(Pool) ->
         {error, _} = Error -> Error
     end.
 
-ask(Pool, Question) ->
+ask(Pool, Question) when is_atom(Pool); is_pid(Pool) ->
     case beamline_runtime_pool:port(Pool) of
         {error, _} = Error -> Error;
         Port -> Question(Port)
-    end.
+    end;
+ask(_, _) ->
+    error(badarg).
 
-%% @doc Starts a pool, linked to the caller. The application `beamline' must be running.
+%% @doc Starts a pool, linked to the caller. The application `beamline' must be running, else `{error, closed}'; a pool
+%% ends with it.
 %%
 %% Without its native library the pool starts too, and answers every task with
 %% `{error, {unsupported, {nif, Why}}}'. Raises `badarg' for wrong options.

@@ -84,8 +84,17 @@ select(Clause) ->
     end.
 
 -spec init({map(), map()}) -> {ok, #state{}} | {stop, term()}.
-init({Config, #{name := Name} = Rest}) ->
+init({Config, Rest}) ->
     process_flag(trap_exit, true),
+    case ets:info(?TABLE, owner) of
+        undefined ->
+            {stop, closed};
+        Application ->
+            _ = monitor(process, Application),
+            open(Config, Rest)
+    end.
+
+open(Config, #{name := Name} = Rest) ->
     Pool = pool_name(Name),
     forget_dead(),
     case beamline_runtime_drv:open(Config) of
@@ -140,7 +149,7 @@ forget(Pool) -> lists:foreach(fun forget_key/1, [Pool, self(), {refused, Pool}])
 
 forget_key(Key) ->
     persistent_term:erase({?MODULE, Key}),
-    ets:delete(?TABLE, Key).
+    ets:whereis(?TABLE) =:= undefined orelse ets:delete(?TABLE, Key).
 
 %% A user's operations; a task of the pool itself, because opening a library may block.
 load([], _Pool) ->
@@ -163,8 +172,13 @@ handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
     {stop, {port_closed, Reason}, State};
 handle_info({'EXIT', Other, _Reason}, State) when is_port(Other) ->
     {noreply, State};
+handle_info({'EXIT', _Pid, normal}, State) ->
+    {noreply, State}; % somebody who had linked himself to this process
 handle_info({'EXIT', _Pid, Reason}, State) ->
     {stop, Reason, State};
+%% The table is gone: tasks could not be cancelled any more.
+handle_info({'DOWN', _, process, _, _}, State) ->
+    {stop, {shutdown, closed}, State};
 handle_info(_Message, #state{host = none} = State) ->
     {noreply, State};
 handle_info(Message, #state{host = Host} = State) ->

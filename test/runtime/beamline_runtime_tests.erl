@@ -169,7 +169,9 @@ wrong_options_raise_badarg_test_() ->
             ?_assertError(badarg, beamline_runtime:submit("noop", x)),
             ?_assertError(badarg, beamline_runtime:await(not_a_reference)),
             ?_assertError(badarg, beamline_runtime:child_spec([{name, pool}])),
-            ?_assertError(badarg, beamline_runtime:cancel(self()))
+            ?_assertError(badarg, beamline_runtime:cancel(self())),
+            ?_assertError(badarg, beamline_runtime:info("beamline_runtime")),
+            ?_assertError(badarg, beamline_runtime:operations({refused, beamline_runtime}))
         ] ++
         [?_assertError(badarg, beamline_runtime:start_link(Opts)) || Opts <- [
             #{name => "pool"}, #{threads => 0}, #{threads => 100_000}, #{stack_size => -1}, #{max_queue => many},
@@ -614,6 +616,47 @@ a_port_that_is_closed_by_force_restarts_the_pool_test() ->
         eventually(fun() -> whereis(supervised_pool) =/= Old andalso beamline_runtime:call(supervised_pool, noop, x, #{}) =:= {ok, ok} end),
         stop(Sup)
     end).
+
+%% Its tasks could be submitted without the application's table, but not be cancelled.
+a_pool_ends_with_the_application_test() ->
+    quiet(fun() ->
+        beamline_test:start(),
+        process_flag(trap_exit, true),
+        {ok, Pid} = beamline_runtime:start_link(#{name => left_alone, threads => 1}),
+        ok = application:stop(beamline),
+        receive {'EXIT', Pid, {shutdown, closed}} -> ok end,
+        ?assertEqual({error, closed}, beamline_runtime:call(left_alone, noop, x, #{})),
+        ?assertEqual({error, closed}, beamline_runtime:start_link(#{name => left_alone, threads => 1})),
+        beamline_test:start(),
+        process_flag(trap_exit, false)
+    end).
+
+%% As a process that does not trap exits would.
+a_pool_outlives_who_linked_himself_to_it_and_ended_well_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Pid = whereis(Pool),
+        {_, Monitor} = spawn_monitor(fun() -> link(Pid) end),
+        receive {'DOWN', Monitor, process, _, normal} -> ok end,
+        _ = sys:get_state(Pid), % its signal came before
+        ?assertEqual(Pid, whereis(Pool)),
+        ?assertEqual({ok, ok}, beamline_runtime:call(Pool, noop, x, #{}))
+    end).
+
+an_application_stopped_and_started_answers_what_was_in_flight_test_() ->
+    {timeout, 60, fun() ->
+        quiet(fun() ->
+            beamline_test:start(),
+            [begin
+                Refs = [element(2, beamline_runtime:submit(noop, x)) || _ <- lists:seq(1, 50)],
+                ok = application:stop(beamline),
+                [?assert(lists:member(beamline_runtime:await(Ref, 5000), [{ok, ok}, {error, closed}])) || Ref <- Refs],
+                ?assertEqual({error, closed}, beamline_runtime:call(noop, x)),
+                ok = application:start(beamline),
+                ?assertEqual({ok, ok}, beamline_runtime:call(noop, x))
+             end || _ <- lists:seq(1, 20)],
+            no_message()
+        end)
+    end}.
 
 an_unnamed_pool_is_called_by_its_pid_test() ->
     beamline_test:start(),
