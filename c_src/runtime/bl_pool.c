@@ -26,6 +26,7 @@ static unsigned online_cpus(void)
 static enum bl_status complete(const struct bl_pool_config *given, struct bl_pool_config *config, struct bl_error *err)
 {
     *config = *given;
+    config->name[sizeof config->name - 1] = '\0';
     if (config->threads == 0) config->threads = online_cpus();
     if (config->threads > BL_THREADS_MAX) return bl_fail_invalid(err, "threads", "at most %d", BL_THREADS_MAX);
     if (config->stack_bytes == 0) config->stack_bytes = 1 << 20;

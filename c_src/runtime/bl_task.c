@@ -254,8 +254,6 @@ void bl_task_init(struct bl_task *task, const struct bl_task_ops *ops, struct bl
         task->ctx.progress_distance_ns = (uint64_t)(options->progress_ms < 10 ? 10 : options->progress_ms) * 1000000;
     }
     __atomic_fetch_add(&source->refs, 1, __ATOMIC_RELAXED);
-    task->queue_bytes = options->argument_bytes;
-    add(&pool->queue_bytes, options->argument_bytes);
     task->submitted_ns = task->job.queued_ns = bl_now_ns();
     if (options->timeout_ms < UINT64_MAX / 2 / 1000000) task->deadline_ns = task->submitted_ns + options->timeout_ms * 1000000;
 }
@@ -268,17 +266,28 @@ static uint64_t waiting_here(struct bl_pool *pool)
     return sum;
 }
 
+/* All or nothing: who is refused has kept nobody else out. There are never more than the pool may hold. */
+static bool take_bytes(struct bl_task *task)
+{
+    struct bl_pool *pool = task->pool;
+    const uint64_t bytes = task->options.argument_bytes;
+    uint64_t held = __atomic_load_n(&pool->queue_bytes, __ATOMIC_RELAXED);
+    do {
+        if (bytes > pool->config.max_queue_bytes - held) return false;
+    } while (!__atomic_compare_exchange_n(&pool->queue_bytes, &held, held + bytes, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    task->queue_bytes = bytes;
+    return true;
+}
+
 static enum bl_status admit(struct bl_task *task, struct bl_error *err)
 {
     struct bl_pool *pool = task->pool;
     struct bl_pool_stats *stats = &pool->stats;
-    if (__atomic_load_n(&pool->queue_bytes, __ATOMIC_RELAXED) > pool->config.max_queue_bytes)
-        return refuse(task, &stats->refused_bytes, err);
     if (too_much_behind(task)) return refuse(task, &stats->refused_behind, err);
     struct bl_remote *remote = bl_pool_remote(pool);
     if (remote && waiting_here(pool) + bl_remote_waiting(remote) >= pool->config.max_queue)
         return refuse(task, &stats->refused_queue, err);
-    return BL_OK;
+    return take_bytes(task) ? BL_OK : refuse(task, &stats->refused_bytes, err);
 }
 
 /* Queueing failed. Takes the task back, unless somebody answered it in between: then it was accepted. */

@@ -269,8 +269,15 @@ TEST(argument_bytes_are_bounded_too)
     options.argument_bytes = 600;
     CHECK_INT(submit(pool, run_until_open, &a, options, NULL), BL_OK);
     CHECK_INT(submit(pool, run_at_once, &b, options, NULL), BL_BUSY);
+    options.argument_bytes = UINT64_MAX - 100; /* with the other's it is 499 */
+    CHECK_INT(submit(pool, run_at_once, &b, options, NULL), BL_BUSY);
+    options.argument_bytes = 400; /* exactly what is left */
+    CHECK_INT(submit(pool, run_at_once, &b, options, NULL), BL_OK);
     open_probe(&a);
     CHECK_EVENTUALLY(get(&a.releases) == 1);
+    CHECK_EVENTUALLY(get(&b.releases) == 1);
+    options.argument_bytes = 1000;
+    b = (struct probe){0};
     CHECK_INT(submit(pool, run_at_once, &b, options, NULL), BL_OK);
     CHECK_EVENTUALLY(get(&b.releases) == 1);
     bl_pool_close(pool);
