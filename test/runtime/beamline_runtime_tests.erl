@@ -627,6 +627,7 @@ a_pool_ends_with_the_application_test() ->
         receive {'EXIT', Pid, {shutdown, closed}} -> ok end,
         ?assertEqual({error, closed}, beamline_runtime:call(left_alone, noop, x, #{})),
         ?assertEqual({error, closed}, beamline_runtime:start_link(#{name => left_alone, threads => 1})),
+        receive {'EXIT', _, closed} -> ok end,
         beamline_test:start(),
         process_flag(trap_exit, false)
     end).
