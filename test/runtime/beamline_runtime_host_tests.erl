@@ -83,12 +83,12 @@ a_killed_host_answers_what_it_had_and_comes_back_test_() ->
 
 a_stopped_host_keeps_no_deadline_from_being_kept_test_() ->
     {timeout, 60, fun() ->
-        with_host(#{heartbeat => 1000}, fun(Pool) ->
+        with_host(#{heartbeat => 3000}, fun(Pool) ->
             signal(Pool, "STOP"),
             Refs = in_flight(Pool, 1000, #{timeout => 100}),
             T0 = erlang:monotonic_time(millisecond),
             [?assertEqual({error, timeout}, beamline_runtime:await(R)) || R <- Refs],
-            ?assert(erlang:monotonic_time(millisecond) - T0 < 900),
+            ?assert(erlang:monotonic_time(millisecond) - T0 < 2500),
             %% The silence is noticed, the host killed, another one started.
             is_back(Pool, 1),
             ?assertMatch(#{why := <<"it missed its heartbeat">>}, host(Pool)),
@@ -171,7 +171,7 @@ large_answers_and_small_ones_do_not_wait_for_each_other_test_() ->
 an_opaque_operation_is_answered_in_time_and_bounded_test_() ->
     {timeout, 60, fun() ->
         with_host(#{threads => 1, max_behind => 1, heartbeat => 200}, fun(Pool) ->
-            ?assertEqual({error, timeout}, beamline_runtime:call(Pool, probe_deaf, 1000, #{timeout => 30})),
+            ?assertEqual({error, timeout}, beamline_runtime:call(Pool, probe_deaf, 3000, #{timeout => 30})),
             eventually(fun() -> maps:get(behind, host(Pool)) =:= 1 end),
             ?assertEqual({ok, ok}, beamline_runtime:call(Pool, noop, x, #{})),
             ?assertMatch({error, {busy, _}}, beamline_runtime:call(Pool, probe_deaf, 1, #{})),

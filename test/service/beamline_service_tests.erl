@@ -310,7 +310,7 @@ end)).
 end)).
 
 ?TEST(a_failure_inside_the_stream_is_its_last_event_test_, with(fun(Port) ->
-    Socket = open(Port, "/v1/relaxations?timeout=300&" ?ENDLESS, [?SSE], endless()),
+    Socket = open(Port, "/v1/relaxations?timeout=2000&" ?ENDLESS, [?SSE], endless()),
     {200, _} = beamline_service_client:head(Socket),
     ?assertMatch({problem, #{<<"status">> := 504, <<"reason">> := <<"timeout">>}}, lists:last(beamline_service_client:events(Socket))),
     beamline_service_client:close(Socket)
@@ -409,7 +409,7 @@ task_events(Port, Task) ->
 end)).
 
 ?TEST(the_events_of_a_task_can_be_watched_by_many_test_, with(fun(Port) ->
-    Task = start_task(Port, "?timeout=1000&" ?ENDLESS, endless()),
+    Task = start_task(Port, "?timeout=3000&" ?ENDLESS, endless()),
     Me = self(),
     [spawn_link(fun() -> Me ! {events, task_events(Port, Task)} end) || _ <- [1, 2, 3]],
     [receive
@@ -435,7 +435,7 @@ end)).
 end)).
 
 ?TEST(a_client_that_goes_away_leaves_its_task_test_, with(fun(Port) ->
-    Task = start_task(Port, "?timeout=1000&" ?ENDLESS, endless()),
+    Task = start_task(Port, "?timeout=3000&" ?ENDLESS, endless()),
     ?assertEqual(running, task_state(Port, Task)),
     beamline_test:eventually(fun() -> task_state(Port, Task) =:= failed end, 10000)
 end)).
