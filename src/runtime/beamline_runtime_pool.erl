@@ -136,9 +136,10 @@ publish(Pool, Id, Port) ->
     is_integer(Id) andalso persistent_term:put({?MODULE, Pool}, Id).
 
 %% A pool that was killed could not unlist itself. Exactly those rows: a dead pool's name may have its next pool by now.
-forget_dead() ->
-    Dead = [Row || {_, _, Port} = Row <- ets:tab2list(?TABLE), is_port(Port), erlang:port_info(Port, id) =:= undefined],
-    lists:foreach(fun forget_row/1, Dead).
+forget_dead() -> lists:foreach(fun forget_row/1, lists:filter(fun is_dead/1, ets:tab2list(?TABLE))).
+
+is_dead({{refused, Pool}, _, _}) -> is_pid(Pool) andalso not is_process_alive(Pool);
+is_dead({_, _, Port}) -> is_port(Port) andalso erlang:port_info(Port, id) =:= undefined.
 
 %% What the NIFs called a name's last pool stays: they say that it is closed, and its next pool puts its own there.
 forget_row({Key, _, _} = Row) ->

@@ -590,6 +590,18 @@ a_pool_under_a_supervisor_comes_back_test() ->
         stop(Sup)
     end).
 
+a_killed_pool_is_forgotten_when_the_next_one_comes_test() ->
+    beamline_test:start(),
+    Before = lists:sort(ets:tab2list(beamline_runtime_pools)),
+    {ok, Pid} = beamline_runtime:start_link(#{name => undefined, threads => 1, max_queue_bytes => 1}),
+    unlink(Pid),
+    ?assertMatch({error, {busy, _}}, beamline_runtime:call(Pid, noop, <<"more than a byte">>, #{})),
+    Monitor = monitor(process, Pid),
+    exit(Pid, kill),
+    receive {'DOWN', Monitor, process, Pid, killed} -> ok end,
+    with_pool(#{}, fun(_) -> ok end),
+    ?assertEqual(Before, [Row || {Key, _, _} = Row <- lists:sort(ets:tab2list(beamline_runtime_pools)), Key =/= {refused, test_pool}]).
+
 %% Each forgets the dead ones as it comes: not those that have come back before it.
 pools_that_are_killed_together_all_come_back_test_() ->
     {timeout, 60, fun() ->
