@@ -619,7 +619,8 @@ cancels(Gate) -> element(5, sys:get_state(Gate)). % #state.cancelling
     {Pid, Monitor} = spawn_monitor(fun() -> exit(beamline_service_gate:enter(?NAME, 0)) end),
     {ok, Ticket} = receive {'DOWN', Monitor, process, Pid, Entered} -> Entered end,
     beamline_test:eventually(fun() -> maps:get(count, beamline_service_gate:info(?NAME)) =:= 0 end),
-    {ok, Plan} = beamline_service_request:structure(inspect, #{query => []}, #{timeout => 1000, max_timeout => 1000, max_memory_limit => infinity}),
+    Limits = #{timeout => 1000, max_timeout => 1000, max_memory_limit => infinity},
+    {ok, Plan} = beamline_service_request:structure(inspect, #{query => []}, Limits),
     ?assertEqual({error, closed}, beamline_service_store:create(?NAME, Ticket, Plan, silicon(1))),
     ?assertMatch(#{running := 0, finished := 0, bytes := 0}, beamline_service_store:info(?NAME))
 end)).
