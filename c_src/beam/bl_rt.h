@@ -61,9 +61,9 @@ struct rt_owners *rt_owners_new(struct bl_source *source, struct bl_error *err);
 /* The source closes: gives up all owners. */
 void rt_owners_close(struct rt_owners *owners);
 void rt_owners_free(struct rt_owners *owners);
-/* The caller's entry, monitored; it stays while the task is linked, until rt_owners_done. NULL: the process is dying. */
+/* The caller's entry, monitored, with a reference: it stays, also in the table, until rt_owners_done. NULL: the process is dying. */
 struct bl_owner *rt_owners_get(struct rt_owners *owners, ErlNifEnv *env, const ErlNifPid *pid);
-void rt_owners_done(struct rt_owners *owners, struct bl_owner *owner);
+void rt_owners_done(struct bl_owner *owner);
 
 /* ---- bl_rt_task.c ---- */
 

@@ -16,7 +16,7 @@ struct owner {
     struct bl_link bucket, age; /* age: the one used longest ago first; under the table's lock */
     struct rt_owners *table;
     bool listed;
-    bool entering; /* its process is between rt_owners_get and rt_owners_done: not to be swept out. Under the table's lock */
+    bool entering; /* its process is between rt_owners_get and rt_owners_done: not to be swept out. Atomic */
     ErlNifPid pid;
     ErlNifMonitor monitor;
 };
@@ -79,7 +79,8 @@ static struct owner *unused(struct rt_owners *o)
 {
     for (int i = 0; i < OWNERS_SWEPT && o->count > OWNERS_KEPT; i++) {
         struct owner *owner = BL_CONTAINER(o->age.next, struct owner, age);
-        if (!owner->entering && bl_source_owner_tasks(o->source, &owner->tasks, NULL) == 0) {
+        /* Acquire: with the release in rt_owners_done, so that the task is seen. */
+        if (!__atomic_load_n(&owner->entering, __ATOMIC_ACQUIRE) && bl_source_owner_tasks(o->source, &owner->tasks, NULL) == 0) {
             take_out(o, owner);
             return owner;
         }
@@ -95,7 +96,8 @@ struct bl_owner *rt_owners_get(struct rt_owners *o, ErlNifEnv *env, const ErlNif
     struct owner *old = owner ? NULL : unused(o);
     if (owner) {
         touch(o, owner);
-        owner->entering = true;
+        __atomic_store_n(&owner->entering, true, __ATOMIC_RELAXED); /* relaxed: read under the lock */
+        enif_keep_resource(owner);
     }
     pthread_mutex_unlock(&o->lock);
     if (owner) return &owner->tasks;
@@ -114,17 +116,18 @@ struct bl_owner *rt_owners_get(struct rt_owners *o, ErlNifEnv *env, const ErlNif
         enif_release_resource(owner);
         return NULL;
     }
+    enif_keep_resource(owner);
     pthread_mutex_lock(&o->lock);
     put(o, owner);
     pthread_mutex_unlock(&o->lock);
     return &owner->tasks;
 }
 
-void rt_owners_done(struct rt_owners *o, struct bl_owner *tasks)
+void rt_owners_done(struct bl_owner *tasks)
 {
-    pthread_mutex_lock(&o->lock);
-    BL_CONTAINER(tasks, struct owner, tasks)->entering = false;
-    pthread_mutex_unlock(&o->lock);
+    struct owner *owner = BL_CONTAINER(tasks, struct owner, tasks);
+    __atomic_store_n(&owner->entering, false, __ATOMIC_RELEASE); /* what was done meanwhile comes first */
+    enif_release_resource(owner);
 }
 
 /* Constant time: the housekeeper does the rest. */

@@ -346,7 +346,7 @@ static enum bl_status start(struct rt_task *t, struct rt_request *request, uint6
     if (t->op && request->fail_nth > 0) bl_quota_fail_nth(&t->task.quota, request->fail_nth);
     /* A caller that is dying has nobody to be told. */
     const enum bl_status status = owner ? bl_task_start(&t->task, err) : bl_fail(err, BL_CANCELLED);
-    if (owner) rt_owners_done(home->owners, owner);
+    if (owner) rt_owners_done(owner);
     bl_task_unref(&t->task);
     return status;
 }

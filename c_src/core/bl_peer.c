@@ -81,3 +81,13 @@ void bl_peer_kill(int pidfd)
 {
     if (pidfd >= 0) syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 }
+
+void bl_silence_begin(struct bl_silence *s, uint64_t now_ns) { *s = (struct bl_silence){.looked_ns = now_ns}; }
+
+bool bl_silence_is_long(struct bl_silence *s, uint64_t now_ns, uint64_t most_ns)
+{
+    const uint64_t passed_ns = now_ns > s->looked_ns ? now_ns - s->looked_ns : 0;
+    s->looked_ns = now_ns;
+    s->ns += passed_ns < most_ns / 2 ? passed_ns : most_ns / 2;
+    return s->ns > most_ns;
+}

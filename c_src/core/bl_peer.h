@@ -29,4 +29,13 @@ int bl_peer_open(uint64_t pid);
 /* SIGKILL. -1 is harmless. */
 void bl_peer_kill(int pidfd);
 
+/* How long it has said nothing, as far as that was watched: when the whole machine has stood still, or only this process, it
+ * still gets to answer. */
+struct bl_silence {
+    uint64_t ns, looked_ns;
+};
+void bl_silence_begin(struct bl_silence *s, uint64_t now_ns);
+/* A look, of about four in `most_ns`. True: it has been silent for longer than that. */
+bool bl_silence_is_long(struct bl_silence *s, uint64_t now_ns, uint64_t most_ns);
+
 #endif

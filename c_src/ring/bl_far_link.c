@@ -147,7 +147,7 @@ static uint64_t tick(struct bl_far *d, uint64_t now_ns)
 {
     const uint64_t step = d->config.heartbeat_ns / 4;
     if (d->state != BL_FAR_STATE_UP) return now_ns + step;
-    if (now_ns > d->pong_ns + d->config.heartbeat_ns) {
+    if (bl_silence_is_long(&d->silence, now_ns, d->config.heartbeat_ns)) {
         bl_far_break(d, "it missed its heartbeat");
         return now_ns + step;
     }
@@ -309,7 +309,7 @@ static bool listen_to_socket(struct bl_far *d)
     if (n < 0) return errno == EAGAIN || errno == EINTR;
     if (n > 0 && memchr(said, BL_FAR_PONG, (size_t)n)) {
         pthread_mutex_lock(&d->lock);
-        d->pong_ns = bl_now_ns();
+        d->silence.ns = 0;
         pthread_mutex_unlock(&d->lock);
     }
     return n > 0;

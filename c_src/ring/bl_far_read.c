@@ -259,7 +259,7 @@ static bool on_up(struct bl_far *d)
     if (wanted) {
         d->state = BL_FAR_STATE_UP;
         d->starts++;
-        d->pong_ns = bl_now_ns();
+        bl_silence_begin(&d->silence, bl_now_ns());
         d->look_ns = 0;
         bl_far_again(d);
         pthread_cond_broadcast(&d->changed);

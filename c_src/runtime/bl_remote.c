@@ -277,21 +277,12 @@ static void cancel_again(struct bl_remote *r, uint64_t now_ns)
         if (s->task && s->abandoned && !s->cancelled) cancel_slot(r, s);
 }
 
-/* Silence is what was watched of it: when the whole machine has stood still, or only the VM, the host gets to answer. */
-static bool is_silent(struct bl_remote *r, uint64_t now_ns, uint64_t most_ns)
-{
-    const uint64_t passed_ns = now_ns > r->looked_ns ? now_ns - r->looked_ns : 0;
-    r->looked_ns = now_ns;
-    r->silent_ns += passed_ns < most_ns ? passed_ns : most_ns;
-    return r->silent_ns > r->heartbeat_ns;
-}
-
 uint64_t bl_remote_tick(struct bl_remote *r, uint64_t now_ns)
 {
     const uint64_t step = r->heartbeat_ns / 4;
     pthread_mutex_lock(&r->lock);
     const bool up = r->state == BL_REMOTE_UP;
-    if (up && is_silent(r, now_ns, 2 * step)) {
+    if (up && bl_silence_is_long(&r->silence, now_ns, r->heartbeat_ns)) {
         bl_remote_break(r, "it missed its heartbeat");
     } else if (up) {
         const struct bl_frame ping = {.type = BL_FRAME_PING, .id = r->ping + 1};

@@ -9,7 +9,6 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "bl_peer.h"
 #include "bl_sync.h"
 
 enum {
@@ -167,7 +166,7 @@ static bool on_control_socket(struct bl_remote *r)
     pthread_mutex_lock(&r->lock);
     if (pong.frame.id > r->pong && pong.frame.id <= r->ping) {
         r->pong = pong.frame.id;
-        r->silent_ns = 0;
+        r->silence.ns = 0;
     }
     r->host = pong.body;
     pthread_mutex_unlock(&r->lock);
@@ -269,8 +268,8 @@ static bool greet(struct bl_remote *r)
     r->operations = body;
     r->operations_len = frame.length;
     r->window = frame.id < 1 ? 1 : frame.id > BL_FRAME_WINDOW ? BL_FRAME_WINDOW : (unsigned)frame.id;
-    r->looked_ns = bl_now_ns();
-    r->silent_ns = r->ping = r->pong = 0;
+    bl_silence_begin(&r->silence, bl_now_ns());
+    r->ping = r->pong = 0;
     const bool up = r->state == BL_REMOTE_LISTENING;
     if (up) {
         r->state = BL_REMOTE_UP;

@@ -8,6 +8,7 @@
 #ifndef BL_REMOTE_LINK_H
 #define BL_REMOTE_LINK_H
 
+#include "bl_peer.h"
 #include "bl_remote.h"
 
 enum { BL_REMOTE_LOOK_MS = 20 }; /* who waits looks this often whether it is still of use */
@@ -35,7 +36,7 @@ struct bl_remote {
     struct bl_slot slot[BL_FRAME_WINDOW];
     unsigned window, in_host, abandoned; /* abandoned: in the host, but nobody waits for them */
     uint64_t in_host_bytes, starts, pid, ping, pong, cancelled_ns;
-    uint64_t silent_ns, looked_ns; /* watched without a PONG; up to when */
+    struct bl_silence silence; /* without a PONG */
     struct bl_frame_pong host;
     char why[160];    /* the last end, for people */
     char exited[128]; /* what the Erlang side said about this one; empty: nothing yet */
