@@ -227,11 +227,6 @@ ERL_NIF_TERM ring_far_ask(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
         ring_handle_leave(h);
         return ok(env, map);
     }
-    if (actor && has_failed(object)) {
-        const ERL_NIF_TERM map = failed_map(env, object);
-        ring_handle_leave(h);
-        return map;
-    }
     const uint64_t id = ring_request_new(env, actor ? ACTOR_INFO_REQUEST : load ? COUNT_REQUEST : DEVICE_INFO_REQUEST, argv[2], &err);
     enum bl_status status = id == 0 ? err.status : BL_OK;
     if (id != 0)
@@ -239,8 +234,7 @@ ERL_NIF_TERM ring_far_ask(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
                  : load ? load_path(object, &path, id, &err)
                         : bl_far_ask(object, BL_FAR_STATS, id, &err);
     if (id != 0 && status != BL_OK) ring_request_drop(id);
-    /* It may have failed since it was looked at. */
-    const ERL_NIF_TERM map = status == BL_CLOSED && actor && has_failed(object) ? failed_map(env, object) : 0;
+    const ERL_NIF_TERM map = status != BL_OK && actor && has_failed(object) ? failed_map(env, object) : 0;
     ring_handle_leave(h);
     if (map) return map;
     return status == BL_OK ? enif_make_uint64(env, id) : ring_error(env, &err);

@@ -89,6 +89,13 @@ static struct owner *unused(struct rt_owners *o)
     return NULL;
 }
 
+/* Until rt_owners_done. Lock held. */
+static void enter(struct owner *owner)
+{
+    __atomic_store_n(&owner->entering, true, __ATOMIC_RELAXED); /* relaxed: read under the lock */
+    enif_keep_resource(owner);
+}
+
 struct bl_owner *rt_owners_get(struct rt_owners *o, ErlNifEnv *env, const ErlNifPid *pid)
 {
     pthread_mutex_lock(&o->lock);
@@ -96,8 +103,7 @@ struct bl_owner *rt_owners_get(struct rt_owners *o, ErlNifEnv *env, const ErlNif
     struct owner *old = owner ? NULL : unused(o);
     if (owner) {
         touch(o, owner);
-        __atomic_store_n(&owner->entering, true, __ATOMIC_RELAXED); /* relaxed: read under the lock */
-        enif_keep_resource(owner);
+        enter(owner);
     }
     pthread_mutex_unlock(&o->lock);
     if (owner) return &owner->tasks;
@@ -110,15 +116,14 @@ struct bl_owner *rt_owners_get(struct rt_owners *o, ErlNifEnv *env, const ErlNif
     bl_owner_init(&owner->tasks, free_owner);
     owner->table = o;
     owner->pid = *pid;
-    owner->entering = true;
     bl_source_ref(o->source);
     if (enif_monitor_process(env, owner, pid, &owner->monitor) != 0) {
         enif_release_resource(owner);
         return NULL;
     }
-    enif_keep_resource(owner);
     pthread_mutex_lock(&o->lock);
     put(o, owner);
+    enter(owner);
     pthread_mutex_unlock(&o->lock);
     return &owner->tasks;
 }

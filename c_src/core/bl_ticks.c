@@ -2,7 +2,6 @@
 #include "bl_ticks.h"
 
 #include <pthread.h>
-#include <stdbool.h>
 #include <time.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -86,19 +85,19 @@ void bl_ticks_start(void)
 uint64_t bl_stopwatch_start(struct bl_stopwatch *w)
 {
     w->trusted = is_steady();
-    if (!w->trusted) return w->last_ns = bl_now_ns();
+    if (!w->trusted) return w->now_ns = bl_now_ns();
     const struct moment now = moment(ticks.doubt, 4);
     w->begin_ticks = now.ticks;
-    return w->begin_ns = w->last_ns = now.ns;
+    return w->begin_ns = w->now_ns = now.ns;
 }
 
 uint64_t bl_stopwatch_now(struct bl_stopwatch *w)
 {
-    const uint64_t last_ns = w->last_ns, ns = w->trusted ? bl_ticks_ns(counter() - w->begin_ticks) : TRUSTED_NS;
+    const uint64_t last_ns = w->now_ns, ns = w->trusted ? bl_ticks_ns(counter() - w->begin_ticks) : TRUSTED_NS;
     if (ns < TRUSTED_NS)
-        w->last_ns = w->begin_ns + ns;
+        w->now_ns = w->begin_ns + ns;
     else
         bl_stopwatch_start(w);
-    if (w->last_ns < last_ns) w->last_ns = last_ns; /* the two clocks differ a little */
-    return w->last_ns;
+    if (w->now_ns < last_ns) w->now_ns = last_ns; /* the two clocks differ a little */
+    return w->now_ns;
 }

@@ -18,7 +18,7 @@ BL_API void bl_ticks_start(void);
 /* The time of bl_now_ns, to less than a microsecond, and never back. A thread's own. */
 struct bl_stopwatch {
     bool trusted; /* the counter is; else each reading is the system's clock's */
-    uint64_t begin_ns, begin_ticks, last_ns;
+    uint64_t begin_ns, begin_ticks, now_ns; /* now_ns: the last reading */
 };
 uint64_t bl_stopwatch_start(struct bl_stopwatch *w);
 uint64_t bl_stopwatch_now(struct bl_stopwatch *w);

@@ -331,14 +331,14 @@ static bool linger(struct bl_turn *t)
 {
     struct bl_actor *a = t->actor;
     const struct bl_threads *threads = bl_device_threads(a->device, a->aside);
-    const uint64_t begin = t->now_ns;
+    const uint64_t begin = t->clock.now_ns;
     bool came = false;
-    while (!came && t->now_ns - begin < LINGER_NS && bl_threads_waiting(threads) == 0) {
+    while (!came && t->clock.now_ns - begin < LINGER_NS && bl_threads_waiting(threads) == 0) {
         bl_spin_hint();
         came = bl_ring_peek(&a->ring) != NULL;
-        t->now_ns = bl_stopwatch_now(&t->clock);
+        bl_stopwatch_now(&t->clock);
     }
-    a->deficit_ns -= (int64_t)(t->now_ns - begin);
+    a->deficit_ns -= (int64_t)(t->clock.now_ns - begin);
     return came;
 }
 
@@ -351,7 +351,7 @@ static enum turn_end turn(struct bl_turn *t)
             bl_message_flush(t);
             bl_controls_run(a);
             room = bl_sinks_admit(a);
-            t->now_ns = bl_stopwatch_now(&t->clock); /* who was answered may have sent since: his deadline counts */
+            bl_stopwatch_now(&t->clock); /* who was answered may have sent since: his deadline counts */
         }
         const enum bl_phase phase = bl_actor_phase(a);
         if (phase >= BL_STOPPED) {
@@ -378,10 +378,10 @@ static enum turn_end turn(struct bl_turn *t)
             continue;
         }
         if (phase == BL_CREATED) bl_actor_move(a, BL_LIVE);
-        const uint64_t before = t->now_ns;
+        const uint64_t before = t->clock.now_ns;
         if (bl_message_handle(t, slot) == BL_HANDLED_LOST) return TURN_LOST;
-        t->now_ns = bl_stopwatch_now(&t->clock);
-        const uint64_t spent_ns = t->now_ns - before;
+        bl_stopwatch_now(&t->clock);
+        const uint64_t spent_ns = t->clock.now_ns - before;
         a->deficit_ns -= (int64_t)spent_ns;
         bl_count_own(&a->run_ns, spent_ns);
         if (find_place(a, spent_ns)) return TURN_MORE;
@@ -406,7 +406,7 @@ static void run(struct bl_job *job)
     bl_keeper_touch(d);
     t.actor = a;
     t.result_count = 0;
-    t.now_ns = bl_stopwatch_start(&t.clock);
+    bl_stopwatch_start(&t.clock);
     t.watch = bl_watch_take(d, threads, &t);
     if (!t.watch) t.watch = &unwatched; /* more threads than watches: not given up, for once */
     count_targets(&t);
@@ -419,5 +419,5 @@ static void run(struct bl_job *job)
     if (how == TURN_LOST)
         bl_actor_unref(a); /* the housekeeper has done the rest */
     else
-        leave(a, how == TURN_MORE, t.now_ns);
+        leave(a, how == TURN_MORE, t.clock.now_ns);
 }

@@ -207,7 +207,6 @@ struct bl_turn {
     struct bl_watch *watch;
     struct bl_routes *routes;
     struct bl_stopwatch clock;
-    uint64_t now_ns;
     uint32_t targets[BL_RING_PORTS];
     size_t result_count;
     struct bl_result result[BL_RESULTS_MOST];

@@ -263,26 +263,26 @@ static void send_route(struct bl_far_actor *from, uint32_t port, const struct bl
 
 enum { ROUTES_AT_ONCE = 64 };
 
-static bool is_such(const struct bl_far_route *r, const struct bl_far_route *such)
-{
-    return r->port == such->port && (!such->to || r->to == such->to);
-}
+/* Which routes go. */
+struct parting {
+    bool ended; /* those to actors that have ended; else those of: */
+    uint32_t port;
+    const struct bl_far_actor *to; /* NULL: to any */
+};
 
-static bool has_ended(const struct bl_far_route *r, const struct bl_far_route *such)
+static bool goes(const struct bl_far_route *r, const struct parting *p)
 {
-    (void)such;
-    return r->to->phase >= BL_STOPPED;
+    return p->ended ? r->to->phase >= BL_STOPPED : r->port == p->port && (!p->to || r->to == p->to);
 }
 
 /* Takes some of those that go off; the references are the caller's. Lock held. */
-static uint32_t take_routes(struct bl_far_actor *from, bool (*goes)(const struct bl_far_route *r, const struct bl_far_route *such),
-                            const struct bl_far_route *such, struct bl_far_actor *gone[ROUTES_AT_ONCE])
+static uint32_t take_routes(struct bl_far_actor *from, const struct parting *p, struct bl_far_actor *gone[ROUTES_AT_ONCE])
 {
     uint32_t some = 0;
     size_t kept = 0;
     for (size_t i = 0; i < from->route_count; i++) {
         const struct bl_far_route r = from->route[i];
-        if (some < ROUTES_AT_ONCE && goes(&r, such))
+        if (some < ROUTES_AT_ONCE && goes(&r, p))
             gone[some++] = r.to;
         else
             from->route[kept++] = r;
@@ -298,7 +298,7 @@ enum bl_status bl_far_actor_connect(struct bl_far_actor *from, uint32_t port, st
     if (d != to->device) return bl_fail_invalid(err, "to", "an actor of another device");
     enum bl_status status = BL_OK;
     pthread_mutex_lock(&d->lock);
-    const uint32_t ended = take_routes(from, has_ended, &(struct bl_far_route){.port = 0}, gone); /* as the process does it */
+    const uint32_t ended = take_routes(from, &(struct parting){.ended = true}, gone); /* as the process does it */
     if (from->phase >= BL_STOPPED || to->phase >= BL_STOPPED) {
         status = bl_fail(err, BL_CLOSED);
     } else if (d->flight_count >= BL_FAR_FLIGHTS_MOST) {
@@ -330,7 +330,7 @@ uint32_t bl_far_actor_disconnect(struct bl_far_actor *from, uint32_t port, const
     uint32_t count = 0, some;
     do { /* references are given up without the lock; one pass for each handful of them */
         pthread_mutex_lock(&d->lock);
-        some = take_routes(from, is_such, &(struct bl_far_route){.port = port, .to = (struct bl_far_actor *)(uintptr_t)to}, gone);
+        some = take_routes(from, &(struct parting){.port = port, .to = to}, gone);
         if (count == 0 && some > 0) send_route(from, port, to, false);
         pthread_mutex_unlock(&d->lock);
         for (uint32_t i = 0; i < some; i++) bl_far_actor_unref(gone[i]);

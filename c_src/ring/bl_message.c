@@ -120,12 +120,12 @@ static int32_t call_send(struct bl_ring_outbox *out, uint32_t port, uint32_t fun
         }
         slot->reply_to = 0;
         slot->deadline_ns = c->message->deadline_ns;
-        slot->stamp = bl_clock_send(&from->clock, c->turn->now_ns);
+        slot->stamp = bl_clock_send(&from->clock, c->turn->clock.now_ns);
         slot->function = function;
         slot->flags = BL_MESSAGE_ACTOR;
         slot->size = (uint16_t)size;
         memcpy(slot->payload.bytes, data, (size_t)size);
-        bl_message_send(to, position, c->turn->now_ns);
+        bl_message_send(to, position, c->turn->clock.now_ns);
         taken++;
     }
     return busy ? BL_RING_SEND_BUSY : taken;
@@ -218,7 +218,7 @@ enum bl_handled bl_message_handle(struct bl_turn *t, struct bl_slot *slot)
     struct bl_device *d = a->device;
     struct bl_slot s = *slot; /* a copy, so that its place is free, and stays ours if the actor is taken from us */
     bl_ring_release(&a->ring);
-    if (s.deadline_ns <= t->now_ns) {
+    if (s.deadline_ns <= t->clock.now_ns) {
         expire(a, &s);
         return BL_HANDLED;
     }
@@ -237,7 +237,7 @@ enum bl_handled bl_message_handle(struct bl_turn *t, struct bl_slot *slot)
     c.turn = t;
     c.message = &s;
     c.owner = NULL;
-    bl_watch_enter(t->watch, t->now_ns, &s);
+    bl_watch_enter(t->watch, t->clock.now_ns, &s);
     struct bl_error err;
     const enum bl_status status = call_handler(a, &s, &message, &c, &err);
     const unsigned meanwhile = bl_watch_leave(d, t->watch);
