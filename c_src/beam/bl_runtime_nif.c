@@ -8,6 +8,7 @@
 #include "bl_nif_version.h"
 #include "bl_rt.h"
 #include "bl_rt_entry.h"
+#include "bl_ticks.h"
 
 static ERL_NIF_TERM am_ok, am_error, am_large, am_true, am_false, am_unsupported;
 
@@ -102,21 +103,27 @@ static ERL_NIF_TERM submit(ErlNifEnv *env, const ERL_NIF_TERM argv[], start_fn *
     return status == BL_LIMIT && err.status == BL_OK ? am_large : make_error(env, &err);
 }
 
-/* An entry takes one to five microseconds, and the VM counts one reduction, a quarter of one: the rest is paid by every
- * fourth entry, a hundredth of a slice of a millisecond. */
-static void charge(ErlNifEnv *env)
+enum { NS_PER_PERCENT = 10000 }; /* of a time slice, which is 1 ms */
+
+/* An entry takes one to five microseconds, many times that where threads and processes compete, and the VM counts one
+ * reduction, a quarter of one. What it took by the clock is charged, as soon as it is a hundredth of a slice. */
+static void charge(ErlNifEnv *env, uint64_t begin_ticks)
 {
-    static __thread unsigned entries;
-    if (++entries % 4 == 0) enif_consume_timeslice(env, 1);
+    static __thread uint64_t owed_ns;
+    owed_ns += bl_ticks_ns(bl_ticks() - begin_ticks);
+    if (owed_ns < NS_PER_PERCENT) return;
+    enif_consume_timeslice(env, owed_ns < 100 * NS_PER_PERCENT ? (int)(owed_ns / NS_PER_PERCENT) : 100);
+    owed_ns = 0;
 }
 
 static ERL_NIF_TERM submit_small(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
     RT_ENTER();
+    const uint64_t begin = bl_ticks();
     const ERL_NIF_TERM answer = submit(env, argv, start_small);
     RT_LEAVE("submit");
-    charge(env);
+    charge(env, begin);
     return answer;
 }
 
@@ -124,9 +131,10 @@ static ERL_NIF_TERM submit_pieces(ErlNifEnv *env, int argc, const ERL_NIF_TERM a
 {
     (void)argc;
     RT_ENTER();
+    const uint64_t begin = bl_ticks();
     const ERL_NIF_TERM answer = submit(env, argv, start_pieces);
     RT_LEAVE("submit_pieces");
-    charge(env);
+    charge(env, begin);
     return answer;
 }
 
@@ -148,9 +156,10 @@ static ERL_NIF_TERM cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     (void)argc;
     RT_ENTER();
+    const uint64_t begin = bl_ticks();
     const ERL_NIF_TERM answer = cancel_task(env, argv);
     RT_LEAVE("cancel");
-    charge(env);
+    charge(env, begin);
     return answer;
 }
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "bl_engine.h"
 #include "bl_remote.h"
 #include "bl_sync.h"
+#include "bl_ticks.h"
 #include "bl_warm.h"
 
 void bl_pool_config_init(struct bl_pool_config *config) { *config = (struct bl_pool_config){.threads = 0}; }
@@ -118,9 +120,13 @@ static void add_stand_ins(struct bl_pool *pool)
     }
 }
 
-/* Lock held on entry and return. */
+/* Lock held on entry and return. Whoever asked for the end may have lost his processor to this thread when he woke it. He
+ * is in the middle of a callback: he gets it back before the many answers. */
 static void end(struct bl_pool *pool)
 {
+    pthread_mutex_unlock(&pool->lock);
+    sched_yield();
+    pthread_mutex_lock(&pool->lock);
     while (!bl_link_is_alone(&pool->sources)) {
         struct bl_source *source = BL_CONTAINER(pool->sources.next, struct bl_source, link);
         pthread_mutex_unlock(&pool->lock);
@@ -140,6 +146,7 @@ static void *housekeeper_main(void *arg)
     struct bl_pool *pool = arg;
     bl_thread_name(pool->config.name);
     bl_threads_fill(pool->threads);
+    bl_ticks_start();
     pthread_mutex_lock(&pool->lock);
     while (!pool->closing) {
         if (pool->ending) {

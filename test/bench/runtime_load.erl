@@ -14,7 +14,16 @@
 run() ->
     _ = ets:whereis(?MODULE) =/= undefined orelse ets:new(?MODULE, [named_table, public]),
     ets:delete_all_objects(?MODULE),
-    together([Work || Isolation <- [vm, os_process], Work <- works(Isolation)]).
+    together(works(vm) ++ works(os_process)).
+
+%% The same with processes of Erlang in place of pools, again and again for so long.
+-spec erlang_only(Ms :: non_neg_integer()) -> ok.
+erlang_only(Ms) -> erlang_until(erlang:monotonic_time(millisecond) + Ms).
+
+erlang_until(Until) ->
+    ok = together(works(erlang) ++ works(erlang)),
+    erlang:monotonic_time(millisecond) < Until andalso erlang_until(Until),
+    ok.
 
 works(Isolation) ->
     [fun() -> with_pool(Isolation, fun callers/1) end,
@@ -43,8 +52,8 @@ large_arguments(Pool) ->
 flood(Pool) ->
     Owner = owner(fun() -> [submit(Pool) || _ <- lists:seq(1, ?QUEUE)] end),
     Refs = [submit(Pool) || _ <- lists:seq(1, ?QUEUE)],
-    [beamline_runtime:cancel(Ref) || Ref <- Refs],
-    [{error, _} = beamline_runtime:await(Ref) || Ref <- Refs],
+    [cancel(Pool, Ref) || Ref <- Refs],
+    [{error, _} = await(Pool, Ref) || Ref <- Refs],
     exit(Owner, kill).
 
 killed_owners(Pool) ->
@@ -52,50 +61,11 @@ killed_owners(Pool) ->
     [exit(Owner, kill) || Owner <- Owners].
 
 killed_pool(Isolation) ->
-    Pool = start(Isolation),
-    unlink(Pool),
+    {_, Pid} = Pool = start(Isolation),
+    unlink(Pid),
     Refs = [submit(Pool) || _ <- lists:seq(1, ?QUEUE)],
-    exit(Pool, kill),
-    [{error, _} = beamline_runtime:await(Ref) || Ref <- Refs].
-
-%% ---- the same without us ----
-
-%% As many processes that compute and exchange messages for so long; some of them as our floods do, with as many
-%% messages in flight and in the mailbox.
--spec erlang_only(Ms :: non_neg_integer()) -> ok.
-erlang_only(Ms) ->
-    Until = erlang:monotonic_time(millisecond) + Ms,
-    Floods = lists:duplicate(4, fun() -> erlang_flood(Until) end),
-    together(Floods ++ lists:duplicate(2 * (?CALLERS + 4), fun() ->
-        Partner = spawn_link(fun echo/0),
-        exchange(Partner, lists:seq(1, 100), Until),
-        unlink(Partner),
-        exit(Partner, kill)
-    end)).
-
-erlang_flood(Until) ->
-    Server = spawn_link(fun() -> keep(#{}) end),
-    Refs = [begin Ref = make_ref(), Server ! {submit, self(), Ref}, Ref end || _ <- lists:seq(1, ?QUEUE)],
-    [Server ! {cancel, Ref} || Ref <- Refs],
-    [receive {beamline, Ref, {error, cancelled}} -> ok end || Ref <- Refs],
-    unlink(Server),
-    exit(Server, kill),
-    erlang:monotonic_time(millisecond) < Until andalso erlang_flood(Until).
-
-keep(Tasks) ->
-    receive
-        {submit, From, Ref} -> keep(Tasks#{Ref => From});
-        {cancel, Ref} -> {From, Rest} = maps:take(Ref, Tasks), From ! {beamline, Ref, {error, cancelled}}, keep(Rest)
-    end.
-
-exchange(Partner, Term, Until) ->
-    Partner ! {self(), Term},
-    receive {Partner, Same} -> true = lists:sum(Same) > 0 end,
-    erlang:monotonic_time(millisecond) < Until andalso exchange(Partner, Term, Until).
-
-echo() ->
-    receive {From, Term} -> From ! {self(), lists:reverse(Term)} end,
-    echo().
+    exit(Pid, kill),
+    [{error, _} = await(Pool, Ref) || Ref <- Refs].
 
 %% ---- tools ----
 
@@ -107,22 +77,69 @@ together(Works) ->
 with_pool(Isolation, Work) ->
     Pool = start(Isolation),
     _ = Work(Pool),
-    gen_server:stop(Pool).
-
-start(Isolation) ->
-    Probes = beamline_test:built_file("runtime/probe_operations.so"),
-    {ok, Pool} = beamline_runtime:start_link(#{name => undefined, threads => 2, isolation => Isolation, operations => [Probes]}),
-    ets:insert(?MODULE, {beamline_runtime_pool:port(Pool)}),
-    Pool.
-
-call(Pool, Term) -> beamline_runtime:call(Pool, echo, Term, #{}).
-
-%% A task that ends when it is told to.
-submit(Pool) ->
-    {ok, Ref} = beamline_runtime:submit(Pool, probe_wait, 60_000, #{}),
-    Ref.
+    stop(Pool).
 
 owner(Submit) ->
     Self = self(),
     Pid = spawn(fun() -> Submit(), Self ! {ready, self()}, receive after infinity -> ok end end),
     receive {ready, Pid} -> Pid end.
+
+%% ---- pools, of ours and of Erlang ----
+
+start(erlang) ->
+    {erlang, spawn_link(fun() -> serve(#{}, #{}) end)};
+start(Isolation) ->
+    Probes = beamline_test:built_file("runtime/probe_operations.so"),
+    {ok, Pid} = beamline_runtime:start_link(#{name => undefined, threads => 2, isolation => Isolation, operations => [Probes]}),
+    ets:insert(?MODULE, {beamline_runtime_pool:port(Pid)}),
+    {Isolation, Pid}.
+
+stop({erlang, Pid}) -> Pid ! stop;
+stop({_, Pid}) -> gen_server:stop(Pid).
+
+call({erlang, _} = Pool, Term) -> await(Pool, request(Pool, {echo, Term}));
+call({_, Pid}, Term) -> beamline_runtime:call(Pid, echo, Term, #{}).
+
+%% A task that ends when it is told to.
+submit({erlang, _} = Pool) ->
+    request(Pool, wait);
+submit({_, Pid}) ->
+    {ok, Ref} = beamline_runtime:submit(Pid, probe_wait, 60_000, #{}),
+    Ref.
+
+cancel({erlang, Pid}, Ref) -> Pid ! {cancel, Ref};
+cancel(_, Ref) -> beamline_runtime:cancel(Ref).
+
+%% As gen_server's requests do it.
+request({erlang, Pid}, What) ->
+    Ref = monitor(process, Pid),
+    Pid ! {request, self(), Ref, What},
+    Ref.
+
+await({erlang, _}, Ref) ->
+    receive
+        {answer, Ref, Result} -> demonitor(Ref, [flush]), Result;
+        {'DOWN', Ref, process, _, _} -> {error, closed}
+    end;
+await(_, Ref) ->
+    beamline_runtime:await(Ref).
+
+%% Tasks that wait, by their references, and who watches whose end.
+serve(Tasks, Owners) ->
+    receive
+        {request, From, Ref, {echo, Term}} ->
+            From ! {answer, Ref, {ok, Term}},
+            serve(Tasks, Owners);
+        {request, From, Ref, wait} when is_map_key(From, Owners) ->
+            serve(Tasks#{Ref => From}, Owners);
+        {request, From, Ref, wait} ->
+            serve(Tasks#{Ref => From}, Owners#{From => monitor(process, From)});
+        {cancel, Ref} ->
+            {From, Rest} = maps:take(Ref, Tasks),
+            From ! {answer, Ref, {error, cancelled}},
+            serve(Rest, Owners);
+        {'DOWN', _, process, Owner, _} ->
+            serve(maps:filter(fun(_, From) -> From =/= Owner end, Tasks), maps:remove(Owner, Owners));
+        stop ->
+            ok
+    end.
