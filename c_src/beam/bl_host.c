@@ -51,6 +51,7 @@ struct host_task {
     uint64_t have;
     struct bl_task_options options;
     uint64_t id, fail_nth;
+    bool each; /* with each element of a list */
     uint8_t bytes[];
 };
 
@@ -107,7 +108,7 @@ static void run(struct bl_task *task)
     bl_etf_writer_init(&w, &task->quota, false);
     bl_etf_writer_share(&w, shared, SHARED);
     bl_reader_init(&args, &t->args, 1, NULL, &task->quota, &err);
-    enum bl_status status = bl_op_set_run(host.ops, t->op, &task->ctx, &args, &w.base, &err);
+    enum bl_status status = (t->each ? bl_op_set_run_each : bl_op_set_run)(host.ops, t->op, &task->ctx, &args, &w.base, &err);
     bl_reader_clear(&args);
     if (status == BL_OK) status = bl_writer_status(&w.base, &err);
     if (status == BL_OK && !bl_writer_done(&w.base)) status = bl_fail_invalid(&err, "result", "the operation wrote no whole term");
@@ -204,7 +205,7 @@ static struct host_task *new_task(const struct bl_frame *frame, const struct bl_
     }
     struct host_task *t = bl_alloc(NULL, sizeof *t + frame->total, err);
     if (!t) return NULL;
-    *t = (struct host_task){.op = op, .id = frame->id, .fail_nth = head->fail_nth};
+    *t = (struct host_task){.op = op, .id = frame->id, .fail_nth = head->fail_nth, .each = head->each != 0};
     t->args = (struct bl_span){.data = t->bytes, .len = frame->total, .owner = t}; /* shared with the answer */
     bl_task_options_init(&t->options);
     t->options.priority = frame->class < BL_PRIORITY_COUNT ? (enum bl_priority)frame->class : BL_NORMAL;

@@ -9,6 +9,8 @@ enum {
     RAW_ON_STACK = 512,
     RAW_UNCHECKED = 256,  /* too short for a map that the VM cannot build here */
     TUPLE_MOST = (1 << 24) - 1,
+    ATOMS_KNOWN = 32,     /* of a thread */
+    ATOM_KNOWN = 23,      /* the longest of them */
 };
 
 static struct bl_nif_writer *self(struct bl_writer *w) { return (struct bl_nif_writer *)w; }
@@ -78,10 +80,36 @@ static bool may_make_atom(struct bl_nif_writer *w, const char *name, size_t len)
     return false;
 }
 
+/* The VM finds an atom by its name under a lock that all threads share; what a thread wrote lately it knows. Atoms stay what
+ * they are as long as the VM runs. */
+struct known_atom {
+    ERL_NIF_TERM term;
+    uint8_t len; /* 0: none */
+    char name[ATOM_KNOWN];
+};
+
+static struct known_atom *known_atom(const char *name, size_t len)
+{
+    static __thread struct known_atom known[ATOMS_KNOWN];
+    return &known[((uint8_t)name[0] * 7u + (uint8_t)name[len - 1] * 3u + len) % ATOMS_KNOWN];
+}
+
 static void write_atom(struct bl_writer *base, const char *name, size_t len)
 {
     struct bl_nif_writer *w = self(base);
-    if (may_make_atom(w, name, len)) push(w, enif_make_atom_len(w->env, name, len), 0);
+    struct known_atom *known = len > 0 && len <= ATOM_KNOWN ? known_atom(name, len) : NULL;
+    if (known && known->len == len && memcmp(known->name, name, len) == 0) {
+        push(w, known->term, 0);
+        return;
+    }
+    if (!may_make_atom(w, name, len)) return;
+    const ERL_NIF_TERM atom = enif_make_atom_len(w->env, name, len);
+    if (known) {
+        known->term = atom;
+        known->len = (uint8_t)len;
+        memcpy(known->name, name, len);
+    }
+    push(w, atom, 0);
 }
 
 static void write_integer(struct bl_writer *base, int64_t value)
@@ -231,6 +259,14 @@ static void write_end(struct bl_writer *base, enum bl_term_type type, size_t cou
     push(w, term, is_tuple ? 1 + count : 2 * count);
 }
 
+static size_t mark(const struct bl_writer *base) { return ((const struct bl_nif_writer *)base)->count; }
+
+static void rewind_to(struct bl_writer *base, size_t count)
+{
+    self(base)->count = count;
+    self(base)->untidy = true;
+}
+
 static const struct bl_writer_ops nif_ops = {
     .atom = write_atom,
     .integer = write_integer,
@@ -241,6 +277,8 @@ static const struct bl_writer_ops nif_ops = {
     .raw = write_raw,
     .begin = write_begin,
     .end = write_end,
+    .mark = mark,
+    .rewind = rewind_to,
 };
 
 /* ---- the surface --------------------------------------------------------------------- */

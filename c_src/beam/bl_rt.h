@@ -80,6 +80,7 @@ struct rt_request {
     const struct bl_op *op; /* NULL in a pool with a remote, which alone knows its operations */
     struct bl_task_options options;
     uint64_t fail_nth;
+    bool each; /* the argument is a list of arguments */
 };
 /* `args`: a small term. BL_LIMIT with nothing in err: not small enough, give it as pieces. Otherwise BL_OK, or
  * refused with the reason in err. */

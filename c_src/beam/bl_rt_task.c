@@ -31,6 +31,7 @@ struct rt_task {
     ErlNifPid caller;
     ERL_NIF_TERM ref; /* in env */
     const struct bl_op *op;    /* NULL: it runs in an OS process */
+    bool each;                 /* with each element of a list */
     ERL_NIF_TERM result;       /* in env */
     bool untidy;               /* there is garbage beside it */
     struct bl_frame_task head; /* for the OS process */
@@ -147,7 +148,7 @@ static void task_run(struct bl_task *task)
     struct bl_reader args;
     bl_nif_writer_init(&w, t->env, &task->quota);
     bl_reader_init(&args, t->spans, t->span_count, NULL, &task->quota, &err);
-    enum bl_status status = bl_op_set_run(pool->ops, t->op, &task->ctx, &args, &w.base, &err);
+    enum bl_status status = (t->each ? bl_op_set_run_each : bl_op_set_run)(pool->ops, t->op, &task->ctx, &args, &w.base, &err);
     bl_reader_clear(&args);
     if (status == BL_OK) status = bl_writer_status(&w.base, &err);
     if (status == BL_OK && !bl_writer_done(&w.base)) status = bl_fail_invalid(&err, "result", "the operation wrote no whole term");
@@ -173,6 +174,25 @@ static uint8_t *answer_space(struct bl_task *task, size_t bytes, struct bl_error
     return NULL;
 }
 
+/* Of a task with many arguments. A result that the VM cannot be given is an error in its place. */
+static enum bl_status copy_results(struct bl_reader *r, struct bl_writer *w)
+{
+    size_t count = 0;
+    enum bl_status status = bl_read_list(r, &count);
+    if (status == BL_OK) bl_write_list(w, count);
+    for (size_t i = 0; i < count && status == BL_OK; i++) {
+        const struct bl_writer_mark mark = bl_writer_mark(w);
+        if (bl_copy_term(r, w) == BL_OK) continue;
+        const struct bl_error err = *r->err;
+        bl_writer_rewind(w, &mark);
+        bl_write_error(w, &err);
+        status = bl_read_skip(r);
+    }
+    if (status == BL_OK) status = bl_read_list_end(r);
+    if (status == BL_OK) bl_write_end(w);
+    return status;
+}
+
 /* Large binaries in it are shared, not copied. */
 static enum bl_status decode_answer(struct rt_task *t, struct bl_nif_writer *w, struct bl_error *err)
 {
@@ -183,8 +203,9 @@ static enum bl_status decode_answer(struct rt_task *t, struct bl_nif_writer *w, 
     struct bl_reader r;
     w->new_atoms = &pool->new_atoms;
     bl_reader_init(&r, &span, 1, NULL, &t->task.quota, err);
-    enum bl_status status = bl_copy_term(&r, &w->base);
+    enum bl_status status = t->each ? copy_results(&r, &w->base) : bl_copy_term(&r, &w->base);
     if (status == BL_OK) status = bl_read_end(&r);
+    if (status == BL_OK) status = bl_writer_status(&w->base, err);
     bl_reader_clear(&r);
     return status;
 }
@@ -324,7 +345,8 @@ static void fill_head(struct bl_frame_task *head, const struct rt_request *reque
 {
     *head = (struct bl_frame_task){.memory_limit = request->options.memory_limit,
                                    .fail_nth = request->fail_nth,
-                                   .progress_ms = request->options.progress_ms};
+                                   .progress_ms = request->options.progress_ms,
+                                   .each = request->each};
     memcpy(head->op, request->op_name, strnlen(request->op_name, sizeof head->op - 1));
 }
 
@@ -339,6 +361,7 @@ static enum bl_status start(struct rt_task *t, struct rt_request *request, uint6
     t->caller = request->caller;
     t->ref = enif_make_copy(t->env, request->ref);
     t->op = request->op;
+    t->each = request->each;
     t->answer.size = 0;
     if (!t->op) fill_head(&t->head, request);
     t->task.key = key_of(request->ref);

@@ -14,25 +14,27 @@ static ERL_NIF_TERM am_ok, am_error, am_large, am_true, am_false, am_unsupported
 
 /* ---- what Erlang gives -------------------------------------------------------------- */
 
-/* 0 (all defaults) or {Priority 0..3, TimeoutMs | -1, MemoryLimit | 0, ProgressMs | 0, FailNth | 0}. */
+/* 0 (all defaults) or {Priority 0..3, TimeoutMs | -1, MemoryLimit | 0, ProgressMs | 0, FailNth | 0, Each 0 | 1}. */
 static bool get_options(ErlNifEnv *env, ERL_NIF_TERM term, struct rt_request *request)
 {
     struct bl_task_options *o = &request->options;
     const ERL_NIF_TERM *e;
-    int arity, priority;
+    int arity, priority, each;
     ErlNifSInt64 timeout;
     ErlNifUInt64 memory, fail;
     bl_task_options_init(o);
     request->fail_nth = 0;
+    request->each = false;
     if (!enif_get_tuple(env, term, &arity, &e)) return enif_is_number(env, term);
-    if (arity != 5 || !enif_get_int(env, e[0], &priority) || !enif_get_int64(env, e[1], &timeout) ||
-        !enif_get_uint64(env, e[2], &memory) || !enif_get_uint(env, e[3], &o->progress_ms) || !enif_get_uint64(env, e[4], &fail))
+    if (arity != 6 || !enif_get_int(env, e[0], &priority) || !enif_get_int64(env, e[1], &timeout) ||
+        !enif_get_uint64(env, e[2], &memory) || !enif_get_uint(env, e[3], &o->progress_ms) || !enif_get_uint64(env, e[4], &fail) || !enif_get_int(env, e[5], &each))
         return false;
     if (priority < 0 || priority >= BL_PRIORITY_COUNT) return false;
     o->priority = (enum bl_priority)priority;
     o->timeout_ms = timeout < 0 ? BL_NO_TIMEOUT : (uint64_t)timeout;
     o->memory_limit = memory;
     request->fail_nth = fail;
+    request->each = each != 0;
     return true;
 }
 

@@ -166,6 +166,16 @@ static void write_end(struct bl_writer *w, enum bl_term_type type, size_t count)
     if (p) *p = ETF_NIL;
 }
 
+static size_t mark(const struct bl_writer *w) { return ((const struct bl_etf_writer *)w)->len; }
+
+static void rewind_to(struct bl_writer *w, size_t len)
+{
+    struct bl_etf_writer *e = etf(w);
+    e->len = len;
+    /* Those from before the mark end at it, or before; the head of any other stood behind it. */
+    while (e->shared_count > 0 && e->shared[e->shared_count - 1].at > len) e->shared_count--;
+}
+
 static const struct bl_writer_ops etf_ops = {
     .atom = write_atom,
     .integer = write_integer,
@@ -176,6 +186,8 @@ static const struct bl_writer_ops etf_ops = {
     .raw = write_raw,
     .begin = write_begin,
     .end = write_end,
+    .mark = mark,
+    .rewind = rewind_to,
 };
 
 void bl_etf_writer_init(struct bl_etf_writer *w, struct bl_quota *quota, bool with_version)

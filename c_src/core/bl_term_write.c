@@ -12,7 +12,7 @@ void bl_writer_init(struct bl_writer *w, const struct bl_writer_ops *ops)
     w->ops = ops;
     w->error = (struct bl_error){.status = BL_OK};
     w->begun = false;
-    w->depth = 0; /* `open` is written before it is read */
+    w->depth = w->floor = 0; /* `open` is written before it is read */
 }
 
 void bl_writer_fail(struct bl_writer *w, const struct bl_error *err)
@@ -46,6 +46,23 @@ static bool admit(struct bl_writer *w)
     if (w->depth > 0) w->open[w->depth - 1].left--;
     w->begun = true;
     return true;
+}
+
+/* ---- marks ---------------------------------------------------------------- */
+
+struct bl_writer_mark bl_writer_mark(const struct bl_writer *w)
+{
+    return (struct bl_writer_mark){
+        .depth = w->depth, .begun = w->begun, .left = w->depth > 0 ? w->open[w->depth - 1].left : 0, .at = w->ops->mark(w)};
+}
+
+void bl_writer_rewind(struct bl_writer *w, const struct bl_writer_mark *mark)
+{
+    w->error.status = BL_OK;
+    w->depth = mark->depth;
+    w->begun = mark->begun;
+    if (w->depth > 0) w->open[w->depth - 1].left = mark->left;
+    w->ops->rewind(w, mark->at);
 }
 
 /* ---- simple terms --------------------------------------------------------- */
@@ -188,7 +205,7 @@ void bl_write_keyed_text(struct bl_writer *w, const char *key, const char *value
 void bl_write_end(struct bl_writer *w)
 {
     if (w->error.status != BL_OK) return;
-    if (w->depth == 0) {
+    if (w->depth == w->floor) {
         fail_invalid(w, "more ends than containers");
     } else if (w->open[w->depth - 1].left > 0) {
         fail_invalid(w, "fewer terms than announced");
@@ -359,6 +376,14 @@ static void write_details(struct bl_writer *w, const struct bl_error *err)
     case BL_UNSUPPORTED: write_name(w, err->subject); return;
     default: bl_write_text(w, err->text);
     }
+}
+
+void bl_write_error(struct bl_writer *w, const struct bl_error *err)
+{
+    bl_write_tuple(w, 2);
+    bl_write_atom(w, "error");
+    bl_write_reason(w, err);
+    bl_write_end(w);
 }
 
 void bl_write_reason(struct bl_writer *w, const struct bl_error *err)

@@ -49,7 +49,7 @@ enum {
 struct bl_frame_task {
     char op[BL_FRAME_OP_NAME];
     uint64_t memory_limit, fail_nth;
-    uint32_t progress_ms, reserved;
+    uint32_t progress_ms, each; /* not 0: the argument is a list of arguments */
 };
 
 struct bl_frame_field {

@@ -129,6 +129,56 @@ enum bl_status bl_op_set_run(struct bl_op_set *ops, const struct bl_op *op, stru
     return op == &load_op ? load(ops, args, result, err) : op->run(ctx, args, result, err);
 }
 
+/* {ok, Value} */
+static enum bl_status run_one(struct bl_op_set *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *arg,
+                              struct bl_writer *result, struct bl_error *err)
+{
+    const unsigned floor = result->floor;
+    bl_write_tuple(result, 2);
+    bl_write_atom(result, "ok");
+    const unsigned inside = result->floor = result->depth;
+    enum bl_status status = bl_op_set_run(ops, op, ctx, arg, result, err);
+    result->floor = floor;
+    if (status == BL_OK) status = bl_writer_status(result, err);
+    if (status == BL_OK && result->depth != inside) status = bl_fail_invalid(err, "result", "a container is not ended");
+    if (status != BL_OK) return status;
+    bl_write_end(result);
+    return bl_writer_status(result, err);
+}
+
+/* Whatever an operation has read and written, the next one begins behind this argument, and behind its result. */
+static enum bl_status run_next(struct bl_op_set *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
+                               struct bl_writer *result, struct bl_error *err)
+{
+    struct bl_error own; /* filled by who fails */
+    struct bl_reader arg = *args;
+    arg.scratch = NULL;
+    arg.err = &own;
+    enum bl_status status = bl_ctx_check(ctx, err);
+    if (status == BL_OK) status = bl_read_skip(args);
+    if (status != BL_OK) return status;
+    const struct bl_writer_mark mark = bl_writer_mark(result);
+    status = run_one(ops, op, ctx, &arg, result, &own);
+    bl_reader_clear(&arg);
+    if (status == BL_OK) return BL_OK;
+    bl_writer_rewind(result, &mark);
+    bl_write_error(result, &own);
+    return bl_ctx_check(ctx, err); /* it may have failed because it was stopped */
+}
+
+enum bl_status bl_op_set_run_each(struct bl_op_set *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
+                                  struct bl_writer *result, struct bl_error *err)
+{
+    size_t count = 0;
+    bl_reader_at(args, "arguments");
+    enum bl_status status = bl_read_list(args, &count);
+    if (status == BL_OK) bl_write_list(result, count);
+    for (size_t i = 0; i < count && status == BL_OK; i++) status = run_next(ops, op, ctx, args, result, err);
+    if (status == BL_OK) status = bl_read_list_end(args);
+    if (status == BL_OK) bl_write_end(result);
+    return status;
+}
+
 void bl_op_set_list(struct bl_op_set *ops, struct bl_writer *w)
 {
     const struct version *set = __atomic_load_n(&ops->newest, __ATOMIC_ACQUIRE);

@@ -174,6 +174,8 @@ BL_API enum bl_status bl_copy_term(struct bl_reader *r, struct bl_writer *w);
 /* The Reason of {error, Reason} (doc/design.md, Failures). Names of fields and things become
  * atoms where they look like one, so they must come from a bounded set, not from input. */
 BL_API void bl_write_reason(struct bl_writer *w, const struct bl_error *err);
+/* {error, Reason} */
+BL_API void bl_write_error(struct bl_writer *w, const struct bl_error *err);
 
 /* ---- back ends ---------------------------------------------------------- */
 
@@ -189,6 +191,9 @@ struct bl_writer_ops {
     void (*raw)(struct bl_writer *w, const struct bl_span *encoded);
     void (*begin)(struct bl_writer *w, enum bl_term_type type, size_t count); /* tuple, list, map (count of pairs) */
     void (*end)(struct bl_writer *w, enum bl_term_type type, size_t count);   /* the same, when all its terms have come */
+    /* How much was written, and back to there: what came since is forgotten. */
+    size_t (*mark)(const struct bl_writer *w);
+    void (*rewind)(struct bl_writer *w, size_t mark);
 };
 
 enum { BL_WRITER_DEPTH = 64 };
@@ -199,12 +204,22 @@ struct bl_writer {
     struct bl_error error; /* status BL_OK while nothing failed */
     bool begun;            /* the term, at least */
     unsigned depth;
+    unsigned floor; /* containers that bl_write_end must leave open: they are somebody else's */
     struct {
         uint8_t type;
         size_t count, left; /* announced; terms still to come */
     } open[BL_WRITER_DEPTH + 1]; /* the last only for an empty one, which is no nesting */
 };
 BL_API void bl_writer_init(struct bl_writer *w, const struct bl_writer_ops *ops);
+/* A place to come back to: bl_writer_rewind forgets all that was written since, a failure and open containers, too. Containers
+ * that were open at the mark must not have been ended. What a quota paid for meanwhile stays paid. */
+struct bl_writer_mark {
+    unsigned depth;
+    bool begun;
+    size_t left, at;
+};
+BL_API struct bl_writer_mark bl_writer_mark(const struct bl_writer *w);
+BL_API void bl_writer_rewind(struct bl_writer *w, const struct bl_writer_mark *mark);
 /* For back ends: make the writer fail. */
 BL_API void bl_writer_fail(struct bl_writer *w, const struct bl_error *err);
 

@@ -28,11 +28,12 @@
 -export([submit/2, submit/3, submit/4]).
 -export([await/1, await/2]).
 -export([call/2, call/3, call/4]).
+-export([map/2, map/3, map/4]).
 -export([cancel/1]).
 -export([info/0, info/1, trace/1, operations/0, operations/1]).
 -export([start_link/1, child_spec/1]).
 
--export_type([op/0, pool/0, task_options/0, pool_options/0, result/0, reason/0]).
+-export_type([op/0, pool/0, task_options/0, map_options/0, pool_options/0, result/0, reason/0]).
 
 -type op() :: atom().
 %% The name of an operation, see {@link operations/0}.
@@ -47,6 +48,16 @@
     %% bytes that the operation may allocate; default: only the pool's limit
     memory_limit => pos_integer(),
     %% least milliseconds between progress messages, 10 at least; default `none'
+    progress => pos_integer() | none
+}.
+
+-type map_options() :: #{
+    %% elements of a task
+    piece => pos_integer(),
+    %% the others as in task_options()
+    priority => low | normal | high | critical,
+    timeout => non_neg_integer() | infinity,
+    memory_limit => pos_integer(),
     progress => pos_integer() | none
 }.
 
@@ -104,6 +115,8 @@
 -define(LARGE, 1024). % bytes of a binary that cannot be a small argument (ROOM in bl_rt_task.c)
 -define(MAX_WAIT, 16#FFFFFFFF). % of a receive
 -define(GRACE, 5_000).
+-define(UNDER_WAY, 4). % pieces of a map, for each scheduler
+-define(PIECE_MOST, 1024).
 -define(HOLDERS, 20).
 
 %% @equiv submit(beamline_runtime, Op, Args, #{})
@@ -120,18 +133,20 @@ submit(Op, Args, Opts) -> submit(?DEFAULT_POOL, Op, Args, Opts).
 %% a wrong type.
 -spec submit(pool(), op(), term(), task_options()) -> {ok, reference()}.
 submit(Pool, Op, Args, Opts) when is_atom(Op), (is_atom(Pool) orelse is_pid(Pool)) ->
-    Options = beamline_runtime_opts:task(Opts),
+    {ok, submit_as(Pool, Op, Args, beamline_runtime_opts:task(Opts))};
+submit(_, _, _, _) ->
+    error(badarg).
+
+submit_as(Pool, Op, Args, Options) ->
     Ref = make_ref(),
     case start(beamline_runtime_pool:id(Pool), Ref, Op, Options, Args) of
         ok ->
-            {ok, Ref};
+            ok;
         {error, Reason} = Error ->
             self() ! {beamline, Ref, Error},
-            beamline_runtime_log:refused(Pool, Reason),
-            {ok, Ref}
-    end;
-submit(_, _, _, _) ->
-    error(badarg).
+            beamline_runtime_log:refused(Pool, Reason)
+    end,
+    Ref.
 
 start({error, _} = Error, _Ref, _Op, _Options, _Args) ->
     Error;
@@ -177,7 +192,7 @@ await_until(Ref, Left, Until) ->
         if Left =< ?MAX_WAIT -> give_up(Ref); true -> await_on(Ref, Until) end
     end.
 
-await_on(Ref, Until) -> await_until(Ref, max(0, Until - erlang:monotonic_time(millisecond)), Until).
+await_on(Ref, Until) -> await_until(Ref, left(Until), Until).
 
 %% If cancel came too late the answer is on its way, for it is sent exactly once. The bound is
 %% for a reference that is not the caller's.
@@ -211,6 +226,79 @@ call(Pool, Op, Args, Opts) ->
 
 with_grace(infinity) -> infinity;
 with_grace(Ms) -> Ms + ?GRACE.
+
+%% @equiv map(beamline_runtime, Op, List, #{})
+-spec map(op(), [term()]) -> [result()].
+map(Op, List) -> map(?DEFAULT_POOL, Op, List, #{}).
+
+%% @equiv map(beamline_runtime, Op, List, Opts)
+-spec map(op(), [term()], map_options()) -> [result()].
+map(Op, List, Opts) -> map(?DEFAULT_POOL, Op, List, Opts).
+
+%% @doc Runs an operation with each element of a list, on all threads of the pool; the results are in the list's order.
+%%
+%% For many small arguments: they travel together, so that one costs a fraction of a task. A task takes
+%% a piece of the list, and few pieces are under way at a time, so the pool's other callers come in between. How many elements
+%% are a piece says `piece'; by default it is a quarter of a scheduler's share, 1,024 at most: good for work of any length,
+%% while elements that take microseconds are the faster the larger their pieces are.
+%%
+%% `timeout' bounds the whole, `memory_limit' each piece. An element that fails is `{error, Reason}' in its place; so is each
+%% element of a piece that was refused, cancelled or came to its deadline.
+%%
+%% ```
+%% 1> beamline_runtime:map(echo, [<<"one">>, two]).
+%% [{ok, <<"one">>}, {ok, two}]
+%% '''
+-spec map(pool(), op(), [term()], map_options()) -> [result()].
+map(Pool, Op, List, #{} = Opts) when is_atom(Op), (is_atom(Pool) orelse is_pid(Pool)), length(List) >= 0 ->
+    Most = ?UNDER_WAY * erlang:system_info(schedulers_online),
+    Size = maps:get(piece, Opts, min(length(List) div Most + 1, ?PIECE_MOST)),
+    is_integer(Size) andalso Size > 0 orelse error(badarg),
+    Options = beamline_runtime_opts:task(maps:remove(piece, Opts)),
+    Until = until(beamline_runtime_opts:timeout(Opts)),
+    Start = fun(Piece) ->
+        Left = left(Until),
+        {submit_as(Pool, Op, Piece, beamline_runtime_opts:each(Options, Left)), with_grace(Left), Piece}
+    end,
+    {First, Later} = split(Most, pieces(Size, length(List), List)),
+    map_on(Start, queue:from_list(lists:map(Start, First)), Later);
+map(_, _, _, _) ->
+    error(badarg).
+
+pieces(_, 0, []) ->
+    [];
+pieces(Size, Length, List) when Length =< Size ->
+    [List];
+pieces(Size, Length, List) ->
+    {Piece, Rest} = split(Size, List),
+    [Piece | pieces(Size, Length - Size, Rest)].
+
+split(N, List) -> split(N, List, []).
+
+split(N, [Head | Tail], Front) when N > 0 -> split(N - 1, Tail, [Head | Front]);
+split(_, Rest, Front) -> {lists:reverse(Front), Rest}.
+
+%% For each piece that is done the next one starts.
+map_on(Start, UnderWay, Later) ->
+    case queue:out(UnderWay) of
+        {empty, _} ->
+            [];
+        {{value, {Ref, Wait, Piece}}, Rest} ->
+            Results = results(await(Ref, Wait), Piece),
+            case Later of
+                [] -> Results ++ map_on(Start, Rest, []);
+                [Next | Others] -> Results ++ map_on(Start, queue:in(Start(Next), Rest), Others)
+            end
+    end.
+
+results({ok, Results}, _) -> Results;
+results({error, _} = Error, Piece) -> [Error || _ <- Piece].
+
+until(infinity) -> infinity;
+until(Timeout) -> erlang:monotonic_time(millisecond) + Timeout.
+
+left(infinity) -> infinity;
+left(Until) -> max(0, Until - erlang:monotonic_time(millisecond)).
 
 %% @doc Cancels a task, from any process. `ok': it was answered with `{error, cancelled}' by this call.
 %% `{error, closed}': it is not in flight (any more); its answer, if it had one, is in the mailbox.

@@ -3,7 +3,7 @@
 %% Options as the driver wants them. Pure; wrong ones raise `badarg'.
 -module(beamline_runtime_opts).
 
--export([task/1, timeout/1, pool/1]).
+-export([task/1, each/2, timeout/1, pool/1]).
 
 -define(DEFAULT_TIMEOUT, 60_000).
 -define(MAX_TIMEOUT, 16#FFFFFFFFFFFF).
@@ -11,14 +11,14 @@
 -define(SENDERS, 2).
 
 -export_type([wire_options/0]).
--type wire_options() :: 0 | {0..3, integer(), non_neg_integer(), non_neg_integer(), non_neg_integer()}.
+-type wire_options() :: 0 | {0..3, integer(), non_neg_integer(), non_neg_integer(), non_neg_integer(), 0..1}.
 
 %% As bl_runtime_nif.c reads them.
 -spec task(beamline_runtime:task_options()) -> wire_options().
 task(Opts) when map_size(Opts) =:= 0 ->
     0;
 task(Opts) when is_map(Opts) ->
-    maps:fold(fun task_option/3, {1, ?DEFAULT_TIMEOUT, 0, 0, 0}, Opts);
+    maps:fold(fun task_option/3, {1, ?DEFAULT_TIMEOUT, 0, 0, 0, 0}, Opts);
 task(_) ->
     error(badarg).
 
@@ -37,6 +37,12 @@ class(normal) -> 1;
 class(high) -> 2;
 class(critical) -> 3;
 class(_) -> error(badarg).
+
+%% The same for a task whose argument is a list of arguments, with so much time.
+-spec each(wire_options(), timeout()) -> wire_options().
+each(0, Timeout) -> each({1, ?DEFAULT_TIMEOUT, 0, 0, 0, 0}, Timeout);
+each(Options, infinity) -> setelement(6, setelement(2, Options, -1), 1);
+each(Options, Timeout) -> setelement(6, setelement(2, Options, Timeout), 1).
 
 -spec timeout(beamline_runtime:task_options()) -> timeout().
 timeout(Opts) -> maps:get(timeout, Opts, ?DEFAULT_TIMEOUT).

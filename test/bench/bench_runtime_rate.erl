@@ -10,39 +10,49 @@
 -define(PROCESSES, 8).
 -define(IN_FLIGHT, 125). % of each process
 -define(JOBS, 20_000).   % of each process
+-define(TOGETHER, 10).   % times as many, to take as long
 
 -spec run() -> ok.
 run() ->
     {ok, Pid} = beamline_runtime:start_link(#{name => ?POOL}),
     ok = floor_nif_dirty:load(),
     ok = beamline_bench:load_floor_driver("floor_port_async"),
-    ok = line("runtime/throughput_vs_dirty", 3, "floor_nif_dirty", fun dirty/0),
-    ok = line("runtime/throughput_vs_async", 5, "floor_port_async", fun async/0),
+    ok = line("runtime/throughput_vs_dirty", #{goal => 3}, "floor_nif_dirty", fun() -> rate(?TOGETHER, fun together/0) end, fun dirty/0),
+    ok = line("runtime/throughput_vs_async", #{goal => 5}, "floor_port_async", fun() -> rate(?TOGETHER, fun together/0) end, fun async/0),
+    ok = line("runtime/throughput_singly_vs_dirty", #{}, "floor_nif_dirty", fun() -> rate(1, fun singly/0) end, fun dirty/0),
+    ok = line("runtime/throughput_singly_vs_async", #{}, "floor_port_async", fun() -> rate(1, fun singly/0) end, fun async/0),
     gen_server:stop(Pid).
 
-line(Name, Goal, Against, Floor) ->
-    beamline_bench:compare(#{
-        name => Name, unit => "tasks/s", better => higher, goal => Goal, against => Against,
-        value => fun() -> rate(fun tasks/0) end,
-        floor => fun() -> rate(Floor) end
+line(Name, Goal, Against, Tasks, Floor) ->
+    beamline_bench:compare(Goal#{
+        name => Name, unit => "tasks/s", better => higher, against => Against,
+        value => Tasks,
+        floor => fun() -> rate(1, Floor) end
     }).
 
-rate(Fun) ->
+rate(Times, Fun) ->
     Begin = erlang:monotonic_time(nanosecond),
     Processes = [spawn_monitor(Fun) || _ <- lists:seq(1, ?PROCESSES)],
     [receive {'DOWN', Monitor, process, Pid, normal} -> ok end || {Pid, Monitor} <- Processes],
-    ?PROCESSES * ?JOBS / (erlang:monotonic_time(nanosecond) - Begin) * 1.0e9.
+    Times * ?PROCESSES * ?JOBS / (erlang:monotonic_time(nanosecond) - Begin) * 1.0e9.
 
-%% A new one for each answer.
-tasks() ->
+%% As many as each process may have in flight, handed over together.
+together() ->
+    Empty = lists:duplicate(?IN_FLIGHT, []),
+    Expected = lists:duplicate(?IN_FLIGHT, {ok, ok}),
+    [Expected = beamline_runtime:map(?POOL, noop, Empty, #{piece => ?IN_FLIGHT}) || _ <- lists:seq(1, ?TOGETHER * ?JOBS div ?IN_FLIGHT)],
+    ok.
+
+%% One by one, a new one for each answer.
+singly() ->
     [submit() || _ <- lists:seq(1, ?IN_FLIGHT)],
-    tasks(?JOBS).
+    singly(?JOBS).
 
-tasks(0) -> ok;
-tasks(Left) ->
+singly(0) -> ok;
+singly(Left) ->
     receive {beamline, _Ref, {ok, ok}} -> ok end,
     Left > ?IN_FLIGHT andalso submit(),
-    tasks(Left - 1).
+    singly(Left - 1).
 
 submit() -> {ok, _Ref} = beamline_runtime:submit(?POOL, noop, [], #{}).
 

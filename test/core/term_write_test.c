@@ -491,6 +491,54 @@ TEST(only_short_plain_names_become_atoms)
     CHECK_REASON("h\x02w\x0bunsupported" "m\0\0\0\x21" "abcdefghijklmnopqrstuvwxyzabcdefg");
 }
 
+TEST(a_writer_comes_back_to_a_mark)
+{
+    static uint8_t large[70000];
+    struct bl_etf_writer plain, marked;
+    struct bl_etf_shared room[3];
+    const struct bl_span owned = {.data = large, .len = sizeof large, .owner = large};
+    bl_etf_writer_init(&plain, NULL, false);
+    bl_etf_writer_init(&marked, NULL, false);
+    bl_etf_writer_share(&marked, room, 3);
+    struct bl_writer *const to = &marked.base;
+    const struct bl_writer_mark empty = bl_writer_mark(to);
+    bl_write_int(to, 7);
+    bl_write_int(to, 8); /* fails */
+    bl_writer_rewind(to, &empty);
+    bl_write_list(to, 2);
+    bl_write_span(to, &owned);
+    const struct bl_writer_mark mark = bl_writer_mark(to);
+    for (int i = 0; i < 3; i++) {
+        bl_write_map(to, 3);
+        bl_write_span(to, &owned);
+        bl_write_atom(to, "\xff"); /* fails */
+        CHECK_INT(bl_writer_status(to, NULL), BL_INVALID);
+        bl_writer_rewind(to, &mark);
+        CHECK_INT(marked.shared_count, 1);
+    }
+    bl_write_span(to, &owned);
+    bl_write_end(to);
+    CHECK(bl_writer_done(to));
+    CHECK_INT(marked.shared_count, 2);
+    bl_write_list(&plain.base, 2);
+    for (int i = 0; i < 2; i++) bl_write_binary(&plain.base, large, sizeof large);
+    bl_write_end(&plain.base);
+    CHECK_INT(marked.len + 2 * sizeof large, plain.len);
+    bl_etf_writer_clear(&plain);
+    bl_etf_writer_clear(&marked);
+}
+
+TEST(a_container_below_the_floor_stays_open)
+{
+    struct bl_etf_writer w;
+    bl_etf_writer_init(&w, NULL, false);
+    bl_write_list(&w.base, 0);
+    w.base.floor = 1;
+    bl_write_end(&w.base);
+    CHECK_INT(bl_writer_status(&w.base, NULL), BL_INVALID);
+    bl_etf_writer_clear(&w);
+}
+
 TEST(shared_binaries_stay_where_they_are)
 {
     static uint8_t large[70000], whole[300000];

@@ -53,6 +53,63 @@ occupy(Pool, N) ->
 
 release(Refs) -> [begin ok = beamline_runtime:cancel(R), {error, cancelled} = beamline_runtime:await(R) end || R <- Refs].
 
+%% ---- many arguments ----
+
+map_gives_what_each_call_gives_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Large = crypto:strong_rand_bytes(300_000),
+        Terms = [1, a, 1.5, -1 bsl 70, {}, [], "bytes", <<>>, <<1:3>>, Large, {Large, binary:part(Large, 7, 100_000)}, #{},
+            maps:from_list([{I, I} || I <- lists:seq(1, 200)]), lists:seq(1, 1000), [1 | 2], make_ref(), self()],
+        Calls = [beamline_runtime:call(Pool, echo, Term, #{}) || Term <- Terms],
+        [?assertEqual(Calls, beamline_runtime:map(Pool, echo, Terms, Opts)) || Opts <- [#{}, #{piece => 1}, #{piece => 3},
+            #{piece => 1000, priority => high, timeout => infinity}]],
+        [?assertEqual([{ok, I} || I <- List], beamline_runtime:map(Pool, echo, List, #{piece => Piece}))
+         || List <- [[], "s", lists:seq(1, 300), lists:seq(1, 5000)], Piece <- [7, 250, 100_000]]
+    end).
+
+an_element_that_fails_leaves_the_others_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Good = {ok, [0, <<0:80>>]},
+        What = [0, 1, 0, 2, 3, 0, 4, 5, x, 0, 5, 0],
+        [begin
+            Results = beamline_runtime:map(Pool, probe_half, What, #{piece => Piece}),
+            ?assertEqual(length(What), length(Results)),
+            [case W of 0 -> ?assertEqual(Good, R); _ -> ?assertMatch({error, {invalid, #{field := _, why := _}}}, R) end
+             || {W, R} <- lists:zip(What, Results)]
+         end || Piece <- [1, 4, 12]],
+        ?assertMatch([{ok, _}, {error, {limit, #{what := memory}}}, {ok, _}],
+            beamline_runtime:map(Pool, probe_allocate, [10, 1_000_000, 10], #{memory_limit => 100_000, piece => 3})),
+        ?assertEqual([{error, {unsupported, no_such}} || _ <- "four"], beamline_runtime:map(Pool, no_such, "four", #{}))
+    end).
+
+a_map_has_one_deadline_test() ->
+    with_pool(#{}, fun(Pool) ->
+        {Ms, Results} = elapsed(fun() -> beamline_runtime:map(Pool, probe_wait, lists:duplicate(40, 60_000), #{timeout => 50, piece => 1}) end),
+        ?assertEqual(lists:duplicate(40, {error, timeout}), Results),
+        ?assert(Ms < 10_000),
+        no_message()
+    end).
+
+a_map_ends_with_its_caller_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Pid = spawn(fun() -> beamline_runtime:map(Pool, probe_wait, lists:duplicate(100, 60_000), #{}) end),
+        eventually(fun() -> maps:get(running, beamline_runtime:info(Pool)) > 0 end),
+        exit(Pid, kill)
+    end). % with_pool looks whether it is empty
+
+a_map_that_is_refused_says_so_for_each_test() ->
+    with_pool(#{max_queue => 1}, fun(Pool) ->
+        Busy = occupy(Pool, 2),
+        {ok, Queued} = beamline_runtime:submit(Pool, noop, x, #{}),
+        ?assertMatch([{error, {busy, _}}, {error, {busy, _}}, {error, {busy, _}}], beamline_runtime:map(Pool, noop, [a, b, c], #{})),
+        release(Busy),
+        ?assertEqual({ok, ok}, beamline_runtime:await(Queued))
+    end),
+    ?assertEqual([{error, closed}, {error, closed}], beamline_runtime:map(no_such_pool, noop, [1, 2], #{})),
+    [?assertError(badarg, beamline_runtime:map(beamline_runtime, Op, List, Opts)) || {Op, List, Opts} <- [
+        {"noop", [], #{}}, {noop, x, #{}}, {noop, [1 | 2], #{}}, {noop, [1], #{piece => 0}}, {noop, [1], #{piece => x}},
+        {noop, [1], []}, {noop, [], #{no_such => 1}}]].
+
 %% ---- one task ----
 
 a_task_is_answered_with_its_value_test() ->
@@ -789,7 +846,8 @@ garbage_for_the_nifs_is_refused_test() ->
         Id = beamline_runtime_pool:id(Pool),
         Ref = make_ref(),
         Good = term_to_binary(lists:seq(1, 200)),
-        Options = [x, {9, 9, 9, 9, 9}, {1, 2, 3}, {4, 1, 0, 0, 0}, {1, -5, -1, 0, 0}, {1, 1, 1, 1 bsl 40, 0}, []],
+        Options = [x, {9, 9, 9, 9, 9, 9}, {1, 2, 3}, {1, 1, 0, 0, 0}, {4, 1, 0, 0, 0, 0}, {1, -5, -1, 0, 0, 0}, {1, 1, 1, 1 bsl 40, 0, 0},
+            {1, 1, 0, 0, 0, x}, []],
         [?assertError(badarg, beamline_runtime_nif:submit(Id, Ref, noop, O, x)) || O <- Options],
         [?assertError(badarg, beamline_runtime_nif:submit(I, R, Op, 0, x)) || {I, R, Op} <- [
             {x, Ref, noop}, {-1, Ref, noop}, {Id, self(), noop}, {Id, Ref, "noop"}

@@ -70,6 +70,25 @@ static enum bl_status op_two(struct bl_ctx *ctx, struct bl_reader *args, struct 
     return status;
 }
 
+/* What -> 0: a value that contains its argument's number; else what an operation must not do, or a failure half-way. */
+static enum bl_status op_half(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    (void)ctx;
+    int64_t what;
+    static const uint8_t bytes[100000];
+    const enum bl_status status = bl_read_int(args, &what);
+    if (status != BL_OK || what == 1) return status; /* 1: writes nothing */
+    bl_write_list(result, 2);
+    bl_write_int(result, what);
+    if (what == 2) return BL_OK;
+    bl_write_binary(result, bytes, what == 0 ? 10 : sizeof bytes);
+    if (what == 3) return bl_fail_invalid(err, "half", "as asked");
+    bl_write_end(result);
+    if (what == 4) bl_write_int(result, what);
+    for (int i = 0; what == 5 && i < 10; i++) bl_write_end(result);
+    return BL_OK;
+}
+
 /* Any term -> infinity and friends, numbers at the ends of their ranges, odd atoms. */
 static enum bl_status op_extremes(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
 {
@@ -160,6 +179,7 @@ const struct bl_op_table *beamline_operations(void)
         {.name = "probe_deaf", .summary = "Waits, not listening.", .flags = BL_OP_OPAQUE, .run = op_deaf},
         {.name = "probe_allocate", .summary = "Allocates.", .run = op_allocate},
         {.name = "probe_two", .summary = "Writes a malformed result.", .run = op_two},
+        {.name = "probe_half", .summary = "Writes half a result.", .run = op_half},
         {.name = "probe_extremes", .summary = "Writes unusual terms.", .run = op_extremes},
         {.name = "probe_crash", .summary = "Ends the process.", .run = op_crash},
         {.name = "probe_malloc", .summary = "Takes memory past the accounts.", .run = op_malloc},
