@@ -105,10 +105,12 @@ static ERL_NIF_TERM submit(ErlNifEnv *env, const ERL_NIF_TERM argv[], start_fn *
     return status == BL_LIMIT && err.status == BL_OK ? am_large : make_error(env, &err);
 }
 
-enum { NS_PER_PERCENT = 10000 }; /* of a time slice, which is 1 ms */
+/* Of a time slice. The VM calls it 1 ms, from which on a schedule is a long one; 4,000 reductions of Erlang code take less than
+ * half of that, and so a process that does nothing but submit shall be no longer on its scheduler than others. */
+enum { NS_PER_PERCENT = 4000 };
 
 /* An entry takes one to five microseconds, many times that where threads and processes compete, and the VM counts one
- * reduction, a quarter of one. What it took by the clock is charged, as soon as it is a hundredth of a slice. */
+ * reduction. What it took by the clock is charged, as soon as it is a hundredth of a slice. */
 static void charge(ErlNifEnv *env, uint64_t begin_ticks)
 {
     static __thread uint64_t owed_ns;
