@@ -66,7 +66,8 @@ long_schedule_lines() ->
         floor => fun() ->
             {Events, Named, Control} = in_another_vm([], long_schedules),
             put(events, Events),
-            put(named, [Named | all_named()]),
+            [io:format("  ~0p~n", [What]) || {_, What} <- Named],
+            put(named, [length(Named) | all_named()]),
             Control + 1
         end
     }),
@@ -79,12 +80,12 @@ all_named() ->
     end.
 
 %% Events longer than 1 ms under load, those of them that name us, and those of as much time without us.
--spec long_schedules() -> {non_neg_integer(), non_neg_integer(), non_neg_integer()}.
+-spec long_schedules() -> {non_neg_integer(), [{pid() | port(), list()}], non_neg_integer()}.
 long_schedules() ->
     Begin = erlang:monotonic_time(millisecond),
     Load = events_of(fun runtime_load:run/0),
     Control = events_of(fun() -> runtime_load:erlang_only(erlang:monotonic_time(millisecond) - Begin) end),
-    {length(Load), length([E || E <- Load, names_us(E)]), length(Control)}.
+    {length(Load), [E || E <- Load, names_us(E)], length(Control)}.
 
 events_of(Fun) ->
     _ = erlang:system_monitor(self(), [{long_schedule, 1}]),
