@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,6 +54,15 @@ bool bl_thread_leave_cpu(void)
     if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return false;
     sched_setaffinity(0, sizeof mine, &mine);
     return true;
+}
+
+/* The times that getrusage tells are those of the last tick. */
+struct bl_effort bl_thread_effort(void)
+{
+    struct rusage used;
+    struct timespec cpu;
+    if (getrusage(RUSAGE_THREAD, &used) != 0 || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu) != 0) return (struct bl_effort){0};
+    return (struct bl_effort){.cpu_ns = (uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec, .sleeps = used.ru_nvcsw};
 }
 
 int bl_thread_start(void *(*thread_main)(void *), void *arg, unsigned long stack_bytes)

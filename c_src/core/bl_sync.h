@@ -35,6 +35,13 @@ int bl_cpu(void);
  * was. False when there is no other one. */
 bool bl_thread_leave_cpu(void);
 
+/* What the calling thread has done so far: its processor time, and how often it went to sleep by itself. Half a microsecond. */
+struct bl_effort {
+    uint64_t cpu_ns;
+    long sleeps;
+};
+BL_API struct bl_effort bl_thread_effort(void);
+
 /* A detached thread with all signals blocked, but those of its own faults, so that they go to the host's own threads.
  * stack_bytes 0: the system's default. Returns 0 or an errno. */
 BL_API int bl_thread_start(void *(*main)(void *), void *arg, unsigned long stack_bytes);

@@ -305,7 +305,7 @@ bool bl_actor_stop_idle(struct bl_actor *a)
 }
 
 /* After a message that took so long: where does the actor belong? True: it moves. One long message may be the system's doing,
- * which took the processor away; the second within QUIET_ENOUGH messages is the handler's. */
+ * which took the processor away; the second within QUIET_ENOUGH messages, where bl_message_handle looks whether it was, is not. */
 static bool find_place(struct bl_actor *a, uint64_t spent_ns)
 {
     if (spent_ns > BL_LONG_NS) {
@@ -384,7 +384,7 @@ static enum turn_end turn(struct bl_turn *t)
         const uint64_t spent_ns = t->clock.now_ns - before;
         a->deficit_ns -= (int64_t)spent_ns;
         bl_count_own(&a->run_ns, spent_ns);
-        if (find_place(a, spent_ns)) return TURN_MORE;
+        if (find_place(a, t->held ? 0 : spent_ns)) return TURN_MORE;
     }
 }
 

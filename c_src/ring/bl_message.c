@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bl_device.h"
+#include "bl_sync.h"
 
 #include <stdio.h>
 
@@ -212,6 +213,15 @@ static void expire(struct bl_actor *a, struct bl_slot *s)
     bl_message_refuse(a, s, bl_fail(&err, BL_TIMEOUT), &err);
 }
 
+/* A handler that neither computed nor slept so long was kept waiting for its processor. */
+static bool was_held(struct bl_turn *t, const struct bl_effort *before)
+{
+    const uint64_t begin_ns = t->clock.now_ns;
+    if (bl_stopwatch_now(&t->clock) - begin_ns <= BL_LONG_NS) return false;
+    const struct bl_effort now = bl_thread_effort();
+    return now.cpu_ns - before->cpu_ns <= BL_LONG_NS && now.sleeps == before->sleeps;
+}
+
 enum bl_handled bl_message_handle(struct bl_turn *t, struct bl_slot *slot)
 {
     struct bl_actor *a = t->actor;
@@ -239,7 +249,9 @@ enum bl_handled bl_message_handle(struct bl_turn *t, struct bl_slot *slot)
     c.owner = NULL;
     bl_watch_enter(t->watch, t->clock.now_ns, &s);
     struct bl_error err;
+    const struct bl_effort before = a->was_long ? bl_thread_effort() : (struct bl_effort){0};
     const enum bl_status status = call_handler(a, &s, &message, &c, &err);
+    t->held = a->was_long && was_held(t, &before);
     const unsigned meanwhile = bl_watch_leave(d, t->watch);
     enum bl_handled handled = BL_HANDLED;
     if (meanwhile & WATCH_ABANDONED) {

@@ -2,6 +2,9 @@
  *
  * Devices and actors through a host that is a C program (device_host.h).
  */
+#define _GNU_SOURCE
+#include <sched.h>
+
 #include "device_host.h"
 
 /* ---- handlers of the tests ---- */
@@ -45,12 +48,28 @@ BL_RING_HANDLER(test_greedy) /* asks for more room than there is, and is content
     return bl_ring_reply_space(out, UINT64_C(1) << 62) ? BL_RING_INVALID : BL_RING_OK;
 }
 
+BL_RING_HANDLER(test_work) /* for so many microseconds of its thread's processor time */
+{
+    uint64_t us;
+    memcpy(&us, message->data, sizeof us);
+    const uint64_t until = bl_thread_effort().cpu_ns + us * 1000;
+    while (bl_thread_effort().cpu_ns < until) continue;
+    return BL_RING_OK;
+}
+
+static void *never_sleep(void *stop)
+{
+    while (!__atomic_load_n((uint32_t *)stop, __ATOMIC_RELAXED)) continue;
+    return NULL;
+}
+
 static const char *const one_port[] = {"out", NULL};
 static const struct bl_ring_handler count_1 = {.name = "count", .version = 1, .state_size = 8, .state_least = 8,
                                                .state_most = 8, .handle = test_count};
 static const struct bl_ring_handler count_2 = {.name = "count", .version = 2, .state_size = 16, .state_least = 8, .state_most = 16,
                                                .handle = test_count, .migrate = thousandfold};
 static const struct bl_ring_handler sleeper = {.name = "sleep", .version = 1, .handle = test_sleep};
+static const struct bl_ring_handler worker = {.name = "work", .version = 1, .handle = test_work};
 static const struct bl_ring_handler coder = {.name = "code", .version = 1, .handle = test_code};
 static const struct bl_ring_handler greedy = {.name = "greedy", .version = 1, .handle = test_greedy};
 static const struct bl_ring_handler total = {.name = "total", .version = 1, .state_size = 128, .state_least = 128, .state_most = 128,
@@ -304,6 +323,34 @@ TEST(a_long_handler_is_moved_aside_and_others_go_on)
     stop(slow);
     stop(quick);
     close_device(d);
+}
+
+/* Beside a thread that never sleeps, on one processor: hundreds of microseconds of work then often last for milliseconds. */
+TEST(an_actor_whose_processor_is_taken_away_stays_where_it_is)
+{
+    enum { ACTORS = 8, EACH = 60 };
+    cpu_set_t all, one;
+    CHECK_INT(sched_getaffinity(0, sizeof all, &all), 0);
+    CPU_ZERO(&one);
+    CPU_SET((size_t)bl_cpu(), &one);
+    CHECK_INT(sched_setaffinity(0, sizeof one, &one), 0);
+    uint32_t stop_it = 0;
+    pthread_t thread;
+    CHECK_INT(pthread_create(&thread, NULL, never_sleep, &stop_it), 0);
+    struct bl_device *d = open_device(1);
+    struct bl_actor *a[ACTORS];
+    for (int i = 0; i < ACTORS; i++) a[i] = start(d, &worker, 64);
+    for (int k = 0; k < EACH; k++)
+        for (int i = 0; i < ACTORS; i++) CHECK_INT(cast(a[i], 200), BL_OK);
+    for (int i = 0; i < ACTORS; i++) CHECK_EVENTUALLY(__atomic_load_n(&a[i]->handled, __ATOMIC_RELAXED) == EACH);
+    struct bl_device_stats stats;
+    bl_device_stats(d, &stats);
+    CHECK(stats.moved_aside <= 1); /* the processor's time is not always its own, either */
+    __atomic_store_n(&stop_it, 1, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    for (int i = 0; i < ACTORS; i++) stop(a[i]);
+    close_device(d);
+    CHECK_INT(sched_setaffinity(0, sizeof all, &all), 0);
 }
 
 TEST(a_handler_that_listens_ends_at_its_deadline_and_the_actor_lives)
