@@ -14,7 +14,7 @@ run() ->
     [ok = alone(Fun) || Fun <- [fun c1/0, fun c1_alone/0, fun lanes/0, fun c2_hot/0, fun c2_parked/0, fun c2_wasm/0, fun c3/0,
                                 fun c3_casts/0, fun c4/0, fun c4_dirty/0, fun far_call/0, fun far_parked/0, fun far_cast/0,
                                 fun far_message/0, fun c5_cache/0, fun c5_memory/0, fun c6_bytes/0, fun c6_rate/0, fun scaling/0,
-                                fun aside/0, fun long_schedules/0, fun long_schedules_same_time/0]],
+                                fun aside/0, fun long_schedules/0]],
     ok.
 
 %% Each in a process of its own: what a closed device still tells must not fill the next one's mailbox.
@@ -344,58 +344,42 @@ p99(Echo) ->
     Times = [beamline_bench:mean_us(1, fun() -> {ok, _} = beamline_ring:call(Echo, <<1>>) end) || _ <- lists:seq(1, 5000)],
     lists:nth(4950, lists:sort(Times)).
 
-%% Events of more than a millisecond while 8 processes call, beside as many that only send messages to each other.
+%% Eight processes call one actor; beside it they call a process of Erlang for as long. (An event is mostly a process that the
+%% system kept off its processor, so there are the more of them the longer a load runs.)
 long_schedules() ->
-    {ok, Device} = beamline_ring:open(#{threads => 1}),
-    {ok, Echo} = beamline_ring:start(Device, echo, #{queue => 64}),
-    Result = beamline_bench:compare(#{
-        name => "ring/long_schedules", unit => "events + 1", better => lower, goal => 1.5, against => "processes only", rounds => 5,
-        value => fun() -> 1 + events(fun() -> _ = beamline_ring:call(Echo, <<1>>) end) end,
-        floor => fun() -> 1 + events(fun() -> self() ! x, receive x -> ok end end) end
-    }),
-    ok = beamline_ring:close(Device),
-    flush(),
-    Result.
-
-%% An event is a process that the system kept off its processor, so it is the more likely the longer a load runs; above, the calls take
-%% some fifty times as long as the messages. Here eight pairs of processes send messages to each other for as long as the calls took.
-long_schedules_same_time() ->
     {ok, Device} = beamline_ring:open(#{threads => 1}),
     {ok, Echo} = beamline_ring:start(Device, echo, #{queue => 64}),
     Self = self(),
     Result = beamline_bench:compare(#{
-        name => "ring/long_schedules_same_time", unit => "events + 1", better => lower, goal => 1.5, against => "processes only",
-        rounds => 5,
+        name => "ring/long_schedules", unit => "events + 1", better => lower, goal => 1.5, against => "a process", rounds => 5,
         value => fun() ->
             receive {took, Us} -> Us after 0 -> ok end,
-            {Took, Events} = timer:tc(fun() -> events(fun() -> _ = beamline_ring:call(Echo, <<1>>) end) end),
+            {Took, Events} = timer:tc(fun() -> events_of(fun() ->
+                beamline_bench:mean_us(20000, fun() -> _ = beamline_ring:call(Echo, <<1>>) end)
+            end) end),
             Self ! {took, Took},
             1 + Events
         end,
         floor => fun() ->
             Took = receive {took, Us} -> Us after 0 -> 1_000_000 end,
-            1 + events_of(fun() -> send_to_each_other(erlang:monotonic_time(microsecond) + Took) end)
+            Server = spawn_link(fun answer/0),
+            Events = events_of(fun() -> ask_until(Server, erlang:monotonic_time(microsecond) + Took) end),
+            unlink(Server),
+            exit(Server, kill),
+            1 + Events
         end
     }),
     ok = beamline_ring:close(Device),
     flush(),
     Result.
 
-send_to_each_other(Until) ->
-    Other = spawn_link(fun answer/0),
-    send_until(Other, Until),
-    unlink(Other),
-    exit(Other, kill).
-
 answer() ->
     receive {Pid, Ref} -> Pid ! Ref end,
     answer().
 
-send_until(Other, Until) ->
-    beamline_bench:mean_us(100, fun() -> Ref = make_ref(), Other ! {self(), Ref}, receive Ref -> ok end end),
-    erlang:monotonic_time(microsecond) < Until andalso send_until(Other, Until).
-
-events(Fun) -> events_of(fun() -> beamline_bench:mean_us(20000, Fun) end).
+ask_until(Server, Until) ->
+    beamline_bench:mean_us(100, fun() -> Ref = make_ref(), Server ! {self(), Ref}, receive Ref -> ok end end),
+    erlang:monotonic_time(microsecond) < Until andalso ask_until(Server, Until).
 
 events_of(Work) ->
     Self = self(),
