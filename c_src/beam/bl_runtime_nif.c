@@ -27,7 +27,8 @@ static bool get_options(ErlNifEnv *env, ERL_NIF_TERM term, struct rt_request *re
     request->each = false;
     if (!enif_get_tuple(env, term, &arity, &e)) return enif_is_number(env, term);
     if (arity != 6 || !enif_get_int(env, e[0], &priority) || !enif_get_int64(env, e[1], &timeout) ||
-        !enif_get_uint64(env, e[2], &memory) || !enif_get_uint(env, e[3], &o->progress_ms) || !enif_get_uint64(env, e[4], &fail) || !enif_get_int(env, e[5], &each))
+        !enif_get_uint64(env, e[2], &memory) || !enif_get_uint(env, e[3], &o->progress_ms) || !enif_get_uint64(env, e[4], &fail) ||
+        !enif_get_int(env, e[5], &each))
         return false;
     if (priority < 0 || priority >= BL_PRIORITY_COUNT) return false;
     o->priority = (enum bl_priority)priority;
