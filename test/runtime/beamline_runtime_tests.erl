@@ -100,7 +100,7 @@ a_map_ends_with_its_caller_test() ->
 
 a_map_that_is_refused_says_so_for_each_test() ->
     with_pool(#{max_queue => 1}, fun(Pool) ->
-        Busy = occupy(Pool, 2),
+        Busy = occupy(Pool, 1) ++ occupy(Pool, 1), % the queue holds one
         {ok, Queued} = beamline_runtime:submit(Pool, noop, x, #{}),
         ?assertMatch([{error, {busy, _}}, {error, {busy, _}}, {error, {busy, _}}], beamline_runtime:map(Pool, noop, [a, b, c], #{})),
         release(Busy),
