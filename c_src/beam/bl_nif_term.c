@@ -28,13 +28,11 @@ static bool charge(struct bl_nif_writer *w, uint64_t bytes)
     return false;
 }
 
+/* What cannot be paid stays owed, also when the writer comes back to a mark: the VM has made the terms. */
 static void owe(struct bl_nif_writer *w, size_t words)
 {
     w->owed += words * sizeof(ERL_NIF_TERM);
-    if (w->owed < CHARGE_STEP) return;
-    const uint64_t bytes = w->owed;
-    w->owed = 0;
-    charge(w, bytes);
+    if (w->owed >= CHARGE_STEP && charge(w, w->owed)) w->owed = 0;
 }
 
 static bool grow(struct bl_nif_writer *w)

@@ -180,6 +180,7 @@ static enum bl_status copy_results(struct bl_reader *r, struct bl_writer *w)
     size_t count = 0;
     enum bl_status status = bl_read_list(r, &count);
     if (status == BL_OK) bl_write_list(w, count);
+    if (status == BL_OK) status = bl_writer_status(w, r->err);
     for (size_t i = 0; i < count && status == BL_OK; i++) {
         const struct bl_writer_mark mark = bl_writer_mark(w);
         if (bl_copy_term(r, w) == BL_OK) continue;
@@ -187,6 +188,7 @@ static enum bl_status copy_results(struct bl_reader *r, struct bl_writer *w)
         bl_writer_rewind(w, &mark);
         bl_write_error(w, &err);
         status = bl_read_skip(r);
+        if (status == BL_OK) status = bl_writer_status(w, r->err); /* no memory for it, either */
     }
     if (status == BL_OK) status = bl_read_list_end(r);
     if (status == BL_OK) bl_write_end(w);

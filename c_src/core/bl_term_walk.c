@@ -231,6 +231,67 @@ static enum bl_status string_element(struct bl_reader *r, struct bl_span *out)
     return status;
 }
 
+/* The spans up to `end`, the last one cut there. */
+static enum bl_status cut_spans(struct bl_reader *part, const struct bl_cursor *end)
+{
+    const size_t first = part->cursor.span, count = end->span - first + 1;
+    uint8_t *room;
+    const enum bl_status status = bl_scratch(part, count * sizeof(struct bl_span), &room);
+    if (status != BL_OK) return status;
+    struct bl_span *spans = (struct bl_span *)room;
+    memcpy(spans, part->spans + first, count * sizeof *spans);
+    spans[count - 1].len = (size_t)(end->at - spans[count - 1].data);
+    part->spans = spans;
+    part->span_count = count;
+    part->cursor.span = 0;
+    return BL_OK;
+}
+
+static enum bl_status string_part(struct bl_reader *r, struct bl_reader *part)
+{
+    struct bl_span *span;
+    uint8_t *room;
+    enum bl_status status = bl_scratch(part, sizeof *span + 2, &room);
+    if (status == BL_OK) status = bl_accept(r, 0);
+    if (status != BL_OK) return status;
+    span = (struct bl_span *)room;
+    *span = (struct bl_span){.data = room + sizeof *span, .len = 2};
+    room[sizeof *span] = ETF_SMALL_INTEGER;
+    room[sizeof *span + 1] = *part->cursor.at;
+    part->cursor = (struct bl_cursor){.at = span->data, .end = span->data + 2, .end_offset = 2, .terms = part->cursor.terms};
+    part->spans = span;
+    part->span_count = 1;
+    part->total = 2;
+    return BL_OK;
+}
+
+/* Its offsets begin at 0, as if it stood alone. */
+enum bl_status bl_read_part(struct bl_reader *r, struct bl_reader *part, struct bl_error *err)
+{
+    *part = *r;
+    part->scratch = NULL;
+    part->field = NULL;
+    if (r->cursor.string_left > 1) {
+        const enum bl_status status = string_part(r, part);
+        part->err = err;
+        return status;
+    }
+    const size_t begin = bl_offset(r);
+    enum bl_status status = bl_read_skip(r);
+    if (status != BL_OK) return status;
+    part->total = bl_offset(r) - begin;
+    part->cursor.end_offset -= begin;
+    if (r->cursor.span != part->cursor.span) {
+        status = cut_spans(part, &r->cursor);
+    } else {
+        part->cursor.end = r->cursor.at;
+        part->cursor.end_offset = part->total;
+        part->span_count = part->cursor.span + 1;
+    }
+    part->err = err;
+    return status;
+}
+
 enum bl_status bl_read_raw(struct bl_reader *r, struct bl_span *out)
 {
     if (r->cursor.string_left > 0) return string_element(r, out);

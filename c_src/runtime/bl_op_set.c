@@ -150,20 +150,24 @@ static enum bl_status run_one(struct bl_op_set *ops, const struct bl_op *op, str
 static enum bl_status run_next(struct bl_op_set *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
                                struct bl_writer *result, struct bl_error *err)
 {
-    struct bl_error own; /* filled by who fails */
-    struct bl_reader arg = *args;
-    arg.scratch = NULL;
-    arg.err = &own;
+    struct bl_error own = {.status = BL_OK};
+    struct bl_reader arg;
     enum bl_status status = bl_ctx_check(ctx, err);
-    if (status == BL_OK) status = bl_read_skip(args);
     if (status != BL_OK) return status;
+    status = bl_read_part(args, &arg, &own);
+    if (status != BL_OK) {
+        bl_reader_clear(&arg);
+        return status;
+    }
     const struct bl_writer_mark mark = bl_writer_mark(result);
     status = run_one(ops, op, ctx, &arg, result, &own);
     bl_reader_clear(&arg);
     if (status == BL_OK) return BL_OK;
+    if (own.status != status) bl_fail(&own, status); /* it did not say why */
     bl_writer_rewind(result, &mark);
     bl_write_error(result, &own);
-    return bl_ctx_check(ctx, err); /* it may have failed because it was stopped */
+    status = bl_ctx_check(ctx, err); /* it may have failed because it was stopped */
+    return status == BL_OK ? bl_writer_status(result, err) : status;
 }
 
 enum bl_status bl_op_set_run_each(struct bl_op_set *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
@@ -173,6 +177,7 @@ enum bl_status bl_op_set_run_each(struct bl_op_set *ops, const struct bl_op *op,
     bl_reader_at(args, "arguments");
     enum bl_status status = bl_read_list(args, &count);
     if (status == BL_OK) bl_write_list(result, count);
+    if (status == BL_OK) status = bl_writer_status(result, err); /* what fails later may be forgotten, but not this */
     for (size_t i = 0; i < count && status == BL_OK; i++) status = run_next(ops, op, ctx, args, result, err);
     if (status == BL_OK) status = bl_read_list_end(args);
     if (status == BL_OK) bl_write_end(result);

@@ -113,6 +113,8 @@ BL_API enum bl_status bl_read_list_end(struct bl_reader *r); /* an improper tail
  * What it accepts a VM decodes, but for what only the VM can know: that the keys of a map
  * differ, and the range of the numbers in pids, ports and references. */
 BL_API enum bl_status bl_read_skip(struct bl_reader *r);
+/* Steps over one whole term and gives a reader of it alone, whose own reads fill `err`. To be cleared, also after a failure. */
+BL_API enum bl_status bl_read_part(struct bl_reader *r, struct bl_reader *part, struct bl_error *err);
 /* Steps over one whole term and gives its encoded bytes (without version byte),
  * contiguous and owned as those of bl_read_binary. */
 BL_API enum bl_status bl_read_raw(struct bl_reader *r, struct bl_span *out);

@@ -243,7 +243,8 @@ map(Op, List, Opts) -> map(?DEFAULT_POOL, Op, List, Opts).
 %% while elements that take microseconds are the faster the larger their pieces are.
 %%
 %% `timeout' bounds the whole, `memory_limit' each piece. An element that fails is `{error, Reason}' in its place; so is each
-%% element of a piece that was refused, cancelled or came to its deadline.
+%% element of a piece that was refused, cancelled or came to its deadline, that has no memory left for its results, or that no
+%% task could take because an element is nested too deeply. List and result tuple count: 62 levels are left to an element.
 %%
 %% ```
 %% 1> beamline_runtime:map(echo, [<<"one">>, two]).
@@ -256,12 +257,9 @@ map(Pool, Op, List, #{} = Opts) when is_atom(Op), (is_atom(Pool) orelse is_pid(P
     is_integer(Size) andalso Size > 0 orelse error(badarg),
     Options = beamline_runtime_opts:task(maps:remove(piece, Opts)),
     Until = until(beamline_runtime_opts:timeout(Opts)),
-    Start = fun(Piece) ->
-        Left = left(Until),
-        {submit_as(Pool, Op, Piece, beamline_runtime_opts:each(Options, Left)), with_grace(Left), Piece}
-    end,
+    Start = fun(Piece) -> {submit_as(Pool, Op, Piece, beamline_runtime_opts:each(Options, left(Until))), Piece} end,
     {First, Later} = split(Most, pieces(Size, length(List), List)),
-    map_on(Start, queue:from_list(lists:map(Start, First)), Later);
+    map_on(Start, Until, queue:from_list(lists:map(Start, First)), Later);
 map(_, _, _, _) ->
     error(badarg).
 
@@ -278,20 +276,21 @@ split(N, List) -> split(N, List, []).
 split(N, [Head | Tail], Front) when N > 0 -> split(N - 1, Tail, [Head | Front]);
 split(_, Rest, Front) -> {lists:reverse(Front), Rest}.
 
-%% For each piece that is done the next one starts.
-map_on(Start, UnderWay, Later) ->
+%% For each piece that is done the next one starts, up to the deadline.
+map_on(Start, Until, UnderWay, Later) ->
     case queue:out(UnderWay) of
         {empty, _} ->
-            [];
-        {{value, {Ref, Wait, Piece}}, Rest} ->
-            Results = results(await(Ref, Wait), Piece),
-            case Later of
-                [] -> Results ++ map_on(Start, Rest, []);
-                [Next | Others] -> Results ++ map_on(Start, queue:in(Start(Next), Rest), Others)
+            results({error, timeout}, lists:append(Later));
+        {{value, {Ref, Piece}}, Rest} ->
+            Results = results(await(Ref, with_grace(left(Until))), Piece),
+            case Later =/= [] andalso left(Until) =/= 0 of
+                true -> Results ++ map_on(Start, Until, queue:in(Start(hd(Later)), Rest), tl(Later));
+                false -> Results ++ map_on(Start, Until, Rest, Later)
             end
     end.
 
-results({ok, Results}, _) -> Results;
+results({ok, Results}, Piece) when length(Results) =:= length(Piece) -> Results;
+results({ok, _}, Piece) -> results({error, {invalid, #{field => result, why => <<"not one for each element">>}}}, Piece);
 results({error, _} = Error, Piece) -> [Error || _ <- Piece].
 
 until(infinity) -> infinity;

@@ -618,6 +618,73 @@ TEST(every_kind_of_term_is_skipped_and_given_raw_wherever_it_is_cut)
     }
 }
 
+/* Of [Sample, 1]: as if the sample were all there is. */
+static void check_part(struct bl_reader *r, const struct sample *s)
+{
+    struct bl_error err;
+    struct bl_reader part;
+    size_t length;
+    int64_t i = 0;
+    CHECK_INT(bl_read_list(r, &length), BL_OK);
+    REQUIRE(bl_read_part(r, &part, &err) == BL_OK);
+    check_skip_and_raw(&part, s);
+    CHECK_INT(bl_read_type(&part), BL_TERM_NONE);
+    CHECK_INT(bl_read_int(&part, &i), BL_SYNTAX);
+    CHECK_INT(err.status, BL_SYNTAX);
+    CHECK_INT(err.offset, s->len);
+    CHECK_INT(bl_read_end(&part), BL_SYNTAX);
+    bl_reader_clear(&part);
+    CHECK_INT(bl_read_int(r, &i), BL_OK);
+    CHECK_INT(i, 1);
+    CHECK_INT(bl_read_list_end(r), BL_OK);
+    CHECK_INT(bl_read_end(r), BL_OK);
+}
+
+TEST(a_part_ends_where_its_term_ends_wherever_it_is_cut)
+{
+    char bytes[512];
+    for (size_t i = 0; i < SAMPLE_COUNT; i++) {
+        const struct sample *s = &samples[i];
+        const size_t len = 5 + s->len + 3;
+        REQUIRE(len <= sizeof bytes);
+        memcpy(bytes, "l\0\0\0\x02", 5);
+        memcpy(bytes + 5, s->bytes, s->len);
+        memcpy(bytes + 5 + s->len, "a\x01j", 3);
+        for (size_t at = 0; at <= len; at++) {
+            check_part(cut_at(bytes, len, at), s);
+            done();
+        }
+        check_part(crumbs(bytes, len), s);
+        done();
+    }
+}
+
+TEST(a_part_of_a_string_is_an_integer)
+{
+    struct bl_reader *const r = whole("k\0\x02\x07\x08", 5);
+    struct bl_reader part;
+    struct bl_error err;
+    struct bl_span raw;
+    size_t length;
+    int64_t i = 0;
+    CHECK_INT(bl_read_list(r, &length), BL_OK);
+    CHECK_INT(bl_read_part(r, &part, &err), BL_OK);
+    CHECK_INT(bl_read_raw(&part, &raw), BL_OK);
+    CHECK_BYTES(raw.data, raw.len, "a\x07", 2);
+    CHECK_INT(bl_read_end(&part), BL_OK);
+    bl_reader_clear(&part);
+    CHECK_INT(bl_read_part(r, &part, &err), BL_OK);
+    CHECK_INT(bl_read_int(&part, &i), BL_OK);
+    CHECK_INT(i, 8);
+    CHECK_INT(bl_read_end(&part), BL_OK);
+    bl_reader_clear(&part);
+    CHECK_INT(bl_read_part(r, &part, &err), BL_OK); /* its end: an empty list */
+    CHECK_INT(bl_read_list(&part, &length), BL_OK);
+    CHECK_INT(length, 0);
+    bl_reader_clear(&part);
+    done();
+}
+
 TEST(every_truncation_is_malformed)
 {
     for (size_t i = 0; i < SAMPLE_COUNT; i++) {

@@ -77,9 +77,33 @@ an_element_that_fails_leaves_the_others_test() ->
             [case W of 0 -> ?assertEqual(Good, R); _ -> ?assertMatch({error, {invalid, #{field := _, why := _}}}, R) end
              || {W, R} <- lists:zip(What, Results)]
          end || Piece <- [1, 4, 12]],
+        ?assertMatch([{ok, _}, {error, {unsupported, _}}, {ok, _}], beamline_runtime:map(Pool, probe_half, [0, 6, 0], #{piece => 3})),
         ?assertMatch([{ok, _}, {error, {limit, #{what := memory}}}, {ok, _}],
             beamline_runtime:map(Pool, probe_allocate, [10, 1_000_000, 10], #{memory_limit => 100_000, piece => 3})),
         ?assertEqual([{error, {unsupported, no_such}} || _ <- "four"], beamline_runtime:map(Pool, no_such, "four", #{}))
+    end).
+
+an_operation_sees_the_end_of_its_element_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Large = fun(I) -> binary:copy(<<I:32>>, 100 * (I rem 3 + 1)) end,
+        [begin
+            Expected = [beamline_runtime:call(Pool, probe_half, Element, #{}) || Element <- List],
+            [?assertEqual(Expected, beamline_runtime:map(Pool, probe_half, List, #{piece => Piece})) || Piece <- [1, 7, 1000]]
+         end || List <- [lists:duplicate(300, 0), [{0, I} || I <- lists:seq(1, 300)], [{0, Large(I)} || I <- lists:seq(1, 50)],
+            [{0, {Large(I), I, Large(I + 1)}} || I <- lists:seq(1, 50)], [{0}, 0, {0, 1, 2}, x, {0, "s"}, {0, [1 | 2]}, 0]]]
+    end).
+
+a_piece_without_memory_for_its_results_says_so_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Small = [[I, I + 1] || I <- lists:seq(1000, 4000)],
+        [[?assertMatch({error, {limit, #{what := memory}}}, R)
+          || R <- beamline_runtime:map(Pool, Op, List, #{piece => 5000, memory_limit => Limit})]
+         || {Op, List} <- [{echo, Small}, {probe_half, Small}, {echo, lists:duplicate(3000, $x)}], Limit <- [500, 5000, 20_000]],
+        [begin
+            Results = beamline_runtime:map(Pool, echo, Small, #{piece => 5000, fail_allocation => N}),
+            ?assertEqual(length(Small), length(Results)),
+            [?assert(R =:= {ok, E} orelse R =:= {error, no_memory}) || {E, R} <- lists:zip(Small, Results)]
+         end || N <- lists:seq(1, 20)]
     end).
 
 a_map_has_one_deadline_test() ->
@@ -88,6 +112,10 @@ a_map_has_one_deadline_test() ->
         {Ms, Results} = elapsed(fun() -> beamline_runtime:map(Pool, probe_wait, Waits, #{timeout => 50, piece => 1}) end),
         ?assertEqual(lists:duplicate(40, {error, timeout}), Results),
         ?assert(Ms < 10_000),
+        Numbers = lists:seq(1, 500_000),
+        {Late, Rest} = elapsed(fun() -> beamline_runtime:map(Pool, noop, Numbers, #{timeout => 20, piece => 1}) end),
+        ?assertEqual({500_000, {error, timeout}}, {length(Rest), lists:last(Rest)}),
+        ?assert(Late < 1_000),
         no_message()
     end).
 

@@ -70,14 +70,20 @@ static enum bl_status op_two(struct bl_ctx *ctx, struct bl_reader *args, struct 
     return status;
 }
 
-/* What -> 0: a value that contains its argument's number; else what an operation must not do, or a failure half-way. */
+/* What, or {What, any term} and nothing behind it -> 0: a value that contains What; else what an operation must not do, or a
+ * failure half-way. */
 static enum bl_status op_half(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
 {
     (void)ctx;
     int64_t what;
+    size_t arity = 1;
     static const uint8_t bytes[100000];
-    const enum bl_status status = bl_read_int(args, &what);
+    enum bl_status status = bl_read_type(args) == BL_TERM_TUPLE ? bl_read_tuple(args, &arity) : BL_OK;
+    if (status == BL_OK) status = bl_read_int(args, &what);
+    if (status == BL_OK && arity == 2) status = bl_read_skip(args);
+    if (status == BL_OK) status = bl_read_end(args);
     if (status != BL_OK || what == 1) return status; /* 1: writes nothing */
+    if (what == 6) return BL_UNSUPPORTED;            /* and does not say what */
     bl_write_list(result, 2);
     bl_write_int(result, what);
     if (what == 2) return BL_OK;
