@@ -140,7 +140,8 @@ static enum bl_status run_one(struct bl_op_set *ops, const struct bl_op *op, str
     enum bl_status status = bl_op_set_run(ops, op, ctx, arg, result, err);
     result->floor = floor;
     if (status == BL_OK) status = bl_writer_status(result, err);
-    if (status == BL_OK && result->depth != inside) status = bl_fail_invalid(err, "result", "a container is not ended");
+    if (status == BL_OK && (result->depth != inside || result->open[inside - 1].left > 0))
+        status = bl_fail_invalid(err, "result", "the operation wrote no whole term");
     if (status != BL_OK) return status;
     bl_write_end(result);
     return bl_writer_status(result, err);

@@ -71,6 +71,7 @@ an_element_that_fails_leaves_the_others_test() ->
     with_pool(#{}, fun(Pool) ->
         Good = {ok, [0, <<0:80>>]},
         What = [0, 1, 0, 2, 3, 0, 4, 5, x, 0, 5, 0],
+        ?assertEqual([beamline_runtime:call(Pool, probe_half, W, #{}) || W <- What], beamline_runtime:map(Pool, probe_half, What, #{})),
         [begin
             Results = beamline_runtime:map(Pool, probe_half, What, #{piece => Piece}),
             ?assertEqual(length(What), length(Results)),
