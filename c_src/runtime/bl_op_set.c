@@ -151,8 +151,9 @@ static enum bl_status run_one(struct bl_op_set *ops, const struct bl_op *op, str
 static enum bl_status run_next(struct bl_op_set *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
                                struct bl_writer *result, struct bl_error *err)
 {
-    struct bl_error own = {.status = BL_OK};
+    struct bl_error own; /* large: not emptied for each element */
     struct bl_reader arg;
+    own.status = BL_OK;
     enum bl_status status = bl_ctx_check(ctx, err);
     if (status != BL_OK) return status;
     status = bl_read_part(args, &arg, &own);
