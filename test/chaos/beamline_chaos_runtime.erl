@@ -13,7 +13,10 @@
 quotas() ->
     Bounds = #{max_queue => 20, max_queue_bytes => 200_000, memory_limit => 2_000_000, max_behind => 1, max_per_owner => 10},
     with_pool(Bounds, fun(Pool) ->
+        #{threads := Threads} = beamline_runtime:info(Pool),
+        Held = [element(2, beamline_runtime:submit(Pool, probe_wait, 300, #{})) || _ <- lists:seq(1, Threads)], % so that the queue fills
         at_once(8, fun(I) -> hit_all(Pool, I, size(300, 3000)) end),
+        [?assertMatch({ok, _}, beamline_runtime:await(Ref)) || Ref <- Held],
         Info = beamline_runtime:info(Pool),
         [?assert(maps:get(Key, Info) > 0) || Key <- [refused_queue, refused_bytes, refused_owner]],
         ?assertMatch({error, {limit, #{what := pool_memory}}}, beamline_runtime:call(Pool, probe_allocate, 1_900_000, #{})),
