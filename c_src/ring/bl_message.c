@@ -228,6 +228,7 @@ enum bl_handled bl_message_handle(struct bl_turn *t, struct bl_slot *slot)
     struct bl_device *d = a->device;
     struct bl_slot s = *slot; /* a copy, so that its place is free, and stays ours if the actor is taken from us */
     bl_ring_release(&a->ring);
+    t->held = false;
     if (s.deadline_ns <= t->clock.now_ns) {
         expire(a, &s);
         return BL_HANDLED;
