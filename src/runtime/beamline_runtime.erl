@@ -180,7 +180,7 @@ await(Ref, infinity) when is_reference(Ref) ->
         {beamline, Ref, Result} -> Result
     end;
 await(Ref, Timeout) when is_reference(Ref), is_integer(Timeout), Timeout >= 0 ->
-    await_until(Ref, Timeout, erlang:monotonic_time(millisecond) + Timeout);
+    await_until(Ref, Timeout, until(Timeout));
 await(_, _) ->
     error(badarg).
 
@@ -252,13 +252,14 @@ map(Op, List, Opts) -> map(?DEFAULT_POOL, Op, List, Opts).
 %% '''
 -spec map(pool(), op(), [term()], map_options()) -> [result()].
 map(Pool, Op, List, #{} = Opts) when is_atom(Op), (is_atom(Pool) orelse is_pid(Pool)), length(List) >= 0 ->
+    Length = length(List),
     Most = ?UNDER_WAY * erlang:system_info(schedulers_online),
-    Size = maps:get(piece, Opts, min(length(List) div Most + 1, ?PIECE_MOST)),
+    Size = maps:get(piece, Opts, min(Length div Most + 1, ?PIECE_MOST)),
     is_integer(Size) andalso Size > 0 orelse error(badarg),
     Options = beamline_runtime_opts:task(maps:remove(piece, Opts)),
     Until = until(beamline_runtime_opts:timeout(Opts)),
     Start = fun(Piece) -> {submit_as(Pool, Op, Piece, beamline_runtime_opts:each(Options, left(Until))), Piece} end,
-    {First, Later} = split(Most, pieces(Size, length(List), List)),
+    {First, Later} = split(Most, pieces(Size, Length, List)),
     map_on(Start, Until, queue:from_list(lists:map(Start, First)), Later);
 map(_, _, _, _) ->
     error(badarg).

@@ -6,6 +6,7 @@
 -export([task/1, each/2, timeout/1, pool/1]).
 
 -define(DEFAULT_TIMEOUT, 60_000).
+-define(DEFAULTS, {1, ?DEFAULT_TIMEOUT, 0, 0, 0, 0}).
 -define(MAX_TIMEOUT, 16#FFFFFFFFFFFF).
 -define(HEARTBEAT, 5_000).
 -define(SENDERS, 2).
@@ -18,7 +19,7 @@
 task(Opts) when map_size(Opts) =:= 0 ->
     0;
 task(Opts) when is_map(Opts) ->
-    maps:fold(fun task_option/3, {1, ?DEFAULT_TIMEOUT, 0, 0, 0, 0}, Opts);
+    maps:fold(fun task_option/3, ?DEFAULTS, Opts);
 task(_) ->
     error(badarg).
 
@@ -40,9 +41,8 @@ class(_) -> error(badarg).
 
 %% The same for a task whose argument is a list of arguments, with so much time.
 -spec each(wire_options(), timeout()) -> wire_options().
-each(0, Timeout) -> each({1, ?DEFAULT_TIMEOUT, 0, 0, 0, 0}, Timeout);
-each(Options, infinity) -> setelement(6, setelement(2, Options, -1), 1);
-each(Options, Timeout) -> setelement(6, setelement(2, Options, Timeout), 1).
+each(0, Timeout) -> each(?DEFAULTS, Timeout);
+each(Options, Timeout) -> setelement(6, task_option(timeout, Timeout, Options), 1).
 
 -spec timeout(beamline_runtime:task_options()) -> timeout().
 timeout(Opts) -> maps:get(timeout, Opts, ?DEFAULT_TIMEOUT).
