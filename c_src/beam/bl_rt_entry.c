@@ -4,7 +4,6 @@
 #ifdef BL_COUNT_ENTRIES
 #include <pthread.h>
 #include <stdio.h>
-#include <time.h>
 
 enum { NAMES_MOST = 32 };
 
@@ -15,16 +14,9 @@ static struct entry {
 } seen[NAMES_MOST];
 static size_t seen_count;
 
-uint64_t rt_entry_cpu_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 void rt_entry_left(const char *name, uint64_t entered_ns)
 {
-    const uint64_t spent_ns = rt_entry_cpu_ns() - entered_ns;
+    const uint64_t spent_ns = bl_thread_cpu_ns() - entered_ns;
     size_t i = 0;
     pthread_mutex_lock(&lock);
     while (i < seen_count && seen[i].name != name) i++;

@@ -13,8 +13,8 @@
 
 #ifdef BL_COUNT_ENTRIES
 #include "beamline/term.h"
+#include "bl_sync.h"
 
-uint64_t rt_entry_cpu_ns(void);
 /* Any thread. `name` is a literal. */
 void rt_entry_left(const char *name, uint64_t entered_ns);
 /* [{Name, MostNanoseconds, Times}] since the last call, which forgets them. */
@@ -22,7 +22,7 @@ void rt_entries_write(struct bl_writer *w);
 /* The same as lines "name nanoseconds times" into a new file. */
 void rt_entries_save(const char *path);
 
-#define RT_ENTER() const uint64_t rt_entered_ns = rt_entry_cpu_ns()
+#define RT_ENTER() const uint64_t rt_entered_ns = bl_thread_cpu_ns()
 #define RT_LEAVE(name) rt_entry_left(name, rt_entered_ns)
 #else
 #define RT_ENTER() ((void)0)

@@ -56,13 +56,19 @@ bool bl_thread_leave_cpu(void)
     return true;
 }
 
+uint64_t bl_thread_cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 /* The times that getrusage tells are those of the last tick. */
 struct bl_effort bl_thread_effort(void)
 {
     struct rusage used;
-    struct timespec cpu;
-    if (getrusage(RUSAGE_THREAD, &used) != 0 || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu) != 0) return (struct bl_effort){0};
-    return (struct bl_effort){.cpu_ns = (uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec, .sleeps = used.ru_nvcsw};
+    if (getrusage(RUSAGE_THREAD, &used) != 0) return (struct bl_effort){0};
+    return (struct bl_effort){.cpu_ns = bl_thread_cpu_ns(), .sleeps = used.ru_nvcsw};
 }
 
 int bl_thread_start(void *(*thread_main)(void *), void *arg, unsigned long stack_bytes)

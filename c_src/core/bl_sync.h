@@ -35,6 +35,8 @@ int bl_cpu(void);
  * was. False when there is no other one. */
 bool bl_thread_leave_cpu(void);
 
+/* Processor time of the calling thread. Some 200 ns. */
+BL_API uint64_t bl_thread_cpu_ns(void);
 /* What the calling thread has done so far: its processor time, and how often it went to sleep by itself. Half a microsecond. */
 struct bl_effort {
     uint64_t cpu_ns;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "bl_ctx.h"
+#include "bl_sync.h"
 #include "bl_wasm_cell.h"
 
 enum {
@@ -238,14 +238,6 @@ static enum bl_status serve(struct bl_wasm_cell *c, const struct bl_wasm_run *ru
     return status;
 }
 
-/* Of this thread: on a machine that is overloaded the guest has its grace, too. */
-static uint64_t processor_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* over_ns: when it was told to stop; UINT64_MAX: not yet. */
 static enum bl_status check(struct bl_wasm_cell *c, const struct bl_wasm_run *run, uint64_t *over_ns, struct bl_error *err)
 {
@@ -253,7 +245,7 @@ static enum bl_status check(struct bl_wasm_cell *c, const struct bl_wasm_run *ru
     if (status != BL_OK) return status;
     if (!is_over(run, bl_now_ns())) return BL_OK;
     if (run->grace_ns == 0) return bl_fail(err, BL_TIMEOUT);
-    const uint64_t now_ns = processor_ns();
+    const uint64_t now_ns = bl_thread_cpu_ns(); /* on a machine that is overloaded the guest has its grace, too */
     if (*over_ns == UINT64_MAX) *over_ns = now_ns;
     return now_ns - *over_ns >= run->grace_ns ? bl_fail(err, BL_TIMEOUT) : BL_OK;
 }

@@ -9,8 +9,8 @@
  * Above the line "the scheduler's side" everything runs on the guest's stack: no lock is held over a park(), no
  * large local, nothing of Erlang.
  */
-#include <time.h>
 
+#include "bl_sync.h"
 #include "bl_ticks.h"
 #include "bl_wasm_guest.h"
 
@@ -274,22 +274,14 @@ static bool bulk_comes(struct bl_wasm_guest *g)
     return used > g->interval + BULK_BYTES;
 }
 
-/* Of the calling thread. Some 200 ns: not for each slice. */
-static uint64_t processor_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-/* What this thread had worked when it last looked. */
+/* What this thread had worked when it last looked, which takes too long for each slice. */
 static __thread struct { uint64_t ticks, processor_ns; } looked;
 
 static void look_now_and_then(uint64_t now)
 {
     if (now - looked.ticks < LOOK_TICKS) return;
     looked.ticks = now;
-    looked.processor_ns = processor_ns();
+    looked.processor_ns = bl_thread_cpu_ns();
 }
 
 /* ns: of the longest poll in a slice that began at `begin`. Only the thread's work counts; the rest is the kernel's, who gave
@@ -298,7 +290,7 @@ static void count_slice(struct bl_wasm_guest *g, uint64_t ns, uint64_t begin)
 {
     if (ns >= LONG_NS) {
         /* Since it looked; what came before the slice was work at most. */
-        const uint64_t worked = processor_ns() - looked.processor_ns, before = bl_ticks_ns(begin - looked.ticks);
+        const uint64_t worked = bl_thread_cpu_ns() - looked.processor_ns, before = bl_ticks_ns(begin - looked.ticks);
         const uint64_t inside = worked > before ? worked - before : 0;
         if (inside < ns) ns = inside;
     }
