@@ -108,10 +108,8 @@ static void run(struct bl_task *task)
     bl_etf_writer_init(&w, &task->quota, false);
     bl_etf_writer_share(&w, shared, SHARED);
     bl_reader_init(&args, &t->args, 1, NULL, &task->quota, &err);
-    enum bl_status status = (t->each ? bl_op_set_run_each : bl_op_set_run)(host.ops, t->op, &task->ctx, &args, &w.base, &err);
+    enum bl_status status = bl_op_set_run(host.ops, t->op, t->each, &task->ctx, &args, &w.base, &err);
     bl_reader_clear(&args);
-    if (status == BL_OK) status = bl_writer_status(&w.base, &err);
-    if (status == BL_OK && !bl_writer_done(&w.base)) status = bl_fail_invalid(&err, "result", "the operation wrote no whole term");
     if (status == BL_OK && length(&w) > BL_FRAME_ANSWER_MOST)
         status = bl_fail_limit(&err, "answer_bytes", BL_FRAME_ANSWER_MOST, length(&w));
     if (status != BL_OK) bl_etf_writer_clear(&w);

@@ -148,10 +148,8 @@ static void task_run(struct bl_task *task)
     struct bl_reader args;
     bl_nif_writer_init(&w, t->env, &task->quota);
     bl_reader_init(&args, t->spans, t->span_count, NULL, &task->quota, &err);
-    enum bl_status status = (t->each ? bl_op_set_run_each : bl_op_set_run)(pool->ops, t->op, &task->ctx, &args, &w.base, &err);
+    enum bl_status status = bl_op_set_run(pool->ops, t->op, t->each, &task->ctx, &args, &w.base, &err);
     bl_reader_clear(&args);
-    if (status == BL_OK) status = bl_writer_status(&w.base, &err);
-    if (status == BL_OK && !bl_writer_done(&w.base)) status = bl_fail_invalid(&err, "result", "the operation wrote no whole term");
     finish(t, &w, status, &err);
 }
 

@@ -123,7 +123,7 @@ static enum bl_status load(struct bl_op_set *ops, struct bl_reader *args, struct
     return BL_OK;
 }
 
-enum bl_status bl_op_set_run(struct bl_op_set *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
+static enum bl_status run(struct bl_op_set *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
                           struct bl_writer *result, struct bl_error *err)
 {
     return op == &load_op ? load(ops, args, result, err) : op->run(ctx, args, result, err);
@@ -137,7 +137,7 @@ static enum bl_status run_one(struct bl_op_set *ops, const struct bl_op *op, str
     bl_write_tuple(result, 2);
     bl_write_atom(result, "ok");
     const unsigned inside = result->floor = result->depth;
-    enum bl_status status = bl_op_set_run(ops, op, ctx, arg, result, err);
+    enum bl_status status = run(ops, op, ctx, arg, result, err);
     result->floor = floor;
     if (status == BL_OK) status = bl_writer_status(result, err);
     if (status == BL_OK && (result->depth != inside || result->open[inside - 1].left > 0))
@@ -172,8 +172,8 @@ static enum bl_status run_next(struct bl_op_set *ops, const struct bl_op *op, st
     return status == BL_OK ? bl_writer_status(result, err) : status;
 }
 
-enum bl_status bl_op_set_run_each(struct bl_op_set *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
-                                  struct bl_writer *result, struct bl_error *err)
+static enum bl_status run_each(struct bl_op_set *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
+                               struct bl_writer *result, struct bl_error *err)
 {
     size_t count = 0;
     bl_reader_at(args, "arguments");
@@ -183,6 +183,15 @@ enum bl_status bl_op_set_run_each(struct bl_op_set *ops, const struct bl_op *op,
     for (size_t i = 0; i < count && status == BL_OK; i++) status = run_next(ops, op, ctx, args, result, err);
     if (status == BL_OK) status = bl_read_list_end(args);
     if (status == BL_OK) bl_write_end(result);
+    return status;
+}
+
+enum bl_status bl_op_set_run(struct bl_op_set *ops, const struct bl_op *op, bool each, struct bl_ctx *ctx, struct bl_reader *args,
+                             struct bl_writer *result, struct bl_error *err)
+{
+    enum bl_status status = each ? run_each(ops, op, ctx, args, result, err) : run(ops, op, ctx, args, result, err);
+    if (status == BL_OK) status = bl_writer_status(result, err);
+    if (status == BL_OK && !bl_writer_done(result)) status = bl_fail_invalid(err, "result", "the operation wrote no whole term");
     return status;
 }
 
