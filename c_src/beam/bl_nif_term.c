@@ -2,6 +2,7 @@
 #include "bl_nif_term.h"
 
 #include "bl_etf.h"
+#include "bl_load.h"
 
 enum {
     CHARGE_STEP = 4096,   /* small terms are charged in steps of so many bytes */
@@ -80,23 +81,24 @@ static bool may_make_atom(struct bl_nif_writer *w, const char *name, size_t len)
 
 /* The VM finds an atom by its name under a lock that all threads share; what a thread wrote lately it knows. Atoms stay what
  * they are as long as the VM runs. */
-struct known_atom {
+struct bl_nif_atom {
     ERL_NIF_TERM term;
     uint8_t len; /* 0: none */
     char name[ATOM_KNOWN];
 };
 
-static struct known_atom *known_atom(const char *name, size_t len)
+static __thread struct bl_nif_atom atoms_known[ATOMS_KNOWN];
+
+static struct bl_nif_atom *known_atom(const struct bl_nif_writer *w, const char *name, size_t len)
 {
-    static __thread struct known_atom known[ATOMS_KNOWN];
-    return &known[((uint8_t)name[0] * 7u + (uint8_t)name[len - 1] * 3u + len) % ATOMS_KNOWN];
+    return &w->known[((uint8_t)name[0] * 7u + (uint8_t)name[len - 1] * 3u + len) % ATOMS_KNOWN];
 }
 
 static void write_atom(struct bl_writer *base, const char *name, size_t len)
 {
     struct bl_nif_writer *w = self(base);
-    struct known_atom *known = len > 0 && len <= ATOM_KNOWN ? known_atom(name, len) : NULL;
-    if (known && known->len == len && memcmp(known->name, name, len) == 0) {
+    struct bl_nif_atom *known = len > 0 && len <= ATOM_KNOWN ? known_atom(w, name, len) : NULL;
+    if (known && known->len == len && bl_is_same(known->name, name, len)) {
         push(w, known->term, 0);
         return;
     }
@@ -292,6 +294,7 @@ void bl_nif_writer_init(struct bl_nif_writer *w, ErlNifEnv *env, struct bl_quota
     w->charged = w->owed = 0;
     w->untidy = false;
     w->new_atoms = NULL;
+    w->known = atoms_known;
 }
 
 void bl_nif_writer_clear(struct bl_nif_writer *w)

@@ -65,7 +65,16 @@ static inline size_t bl_offset(const struct bl_reader *r)
 static inline size_t bl_bytes_left(const struct bl_reader *r) { return r->total - bl_offset(r); }
 
 /* Moves over n <= bl_bytes_left bytes. */
-void bl_advance(struct bl_reader *r, size_t n);
+void bl_advance_far(struct bl_reader *r, size_t n);
+
+static inline void bl_advance(struct bl_reader *r, size_t n)
+{
+    if (__builtin_expect(n < (size_t)(r->cursor.end - r->cursor.at), 1))
+        r->cursor.at += n;
+    else
+        bl_advance_far(r, n);
+}
+
 /* Copies the next n bytes, or what is left of them; does not move. Returns how many. */
 size_t bl_gather(const struct bl_reader *r, uint8_t *out, size_t n);
 /* A view of the next n <= bl_bytes_left bytes, put together if need be; moves over them. */
@@ -88,10 +97,7 @@ static inline enum bl_status bl_accept(struct bl_reader *r, size_t size)
     if (__builtin_expect(r->cursor.terms >= r->limits.max_terms, 0)) return bl_too_many(r, 1);
     r->cursor.terms++;
     if (__builtin_expect(r->cursor.string_left > 0, 0)) size = r->cursor.string_left-- > 1 ? 1 : 0;
-    if (__builtin_expect(size < (size_t)(r->cursor.end - r->cursor.at), 1))
-        r->cursor.at += size;
-    else if (size > 0)
-        bl_advance(r, size);
+    if (size > 0) bl_advance(r, size);
     return BL_OK;
 }
 
@@ -110,21 +116,6 @@ static inline struct bl_atom bl_atom_of(struct bl_window w)
 {
     const uint8_t tag = w.p[0], head = bl_tags[tag].head;
     return (struct bl_atom){head, head == 2 ? w.p[1] : etf_get16(w.p + 1), tag == ETF_ATOM || tag == ETF_SMALL_ATOM};
-}
-
-/* Eight bytes at a time, the last ones overlapping: names of options are mostly shorter than 16. */
-static inline bool bl_is_ascii(const uint8_t *p, size_t n)
-{
-    uint64_t all = 0;
-    if (n >= 8) {
-        for (size_t i = 0; i + 8 < n; i += 8) all |= bl_load64(p + i);
-        all |= bl_load64(p + (n - 8));
-    } else if (n >= 4) {
-        all = bl_load32(p) | bl_load32(p + (n - 4));
-    } else if (n > 0) {
-        all = (uint64_t)(p[0] | p[n / 2] | p[n - 1]);
-    }
-    return (all & UINT64_C(0x8080808080808080)) == 0;
 }
 
 /* True for an atom that is as it stands: ASCII, of legal length, all in the window. Most are. */

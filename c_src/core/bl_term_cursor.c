@@ -91,7 +91,7 @@ void bl_reader_at(struct bl_reader *r, const char *field) { r->field = field; }
 
 size_t bl_reader_offset(const struct bl_reader *r) { return bl_offset(r); }
 
-void bl_advance(struct bl_reader *r, size_t n)
+void bl_advance_far(struct bl_reader *r, size_t n)
 {
     for (;;) {
         const size_t here = (size_t)(r->cursor.end - r->cursor.at);
