@@ -43,7 +43,7 @@ ERL_NIF_TERM bl_nif_writer_term(const struct bl_nif_writer *w);
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-enum { BL_NIF_SMALL_NODES = 64, BL_NIF_SMALL_BINARY = 64 };
+enum { BL_NIF_SMALL_NODES = 256, BL_NIF_SMALL_BINARY = 64 };
 
 /* Writes a small term of the calling process: few terms, short binaries, nothing unusual. False: it is not small, or
  * the writer has failed; what was written is of no use then. Bounded time. */
