@@ -247,21 +247,36 @@ static enum bl_status cut_spans(struct bl_reader *part, const struct bl_cursor *
     return BL_OK;
 }
 
+/* An element of a string, or its end, becomes a span of its own. */
 static enum bl_status string_part(struct bl_reader *r, struct bl_reader *part)
 {
+    uint8_t buffer[BL_WINDOW], *room;
+    const struct bl_window w = bl_look(r, buffer);
     struct bl_span *span;
-    uint8_t *room;
-    enum bl_status status = bl_scratch(part, sizeof *span + 2, &room);
+    enum bl_status status = bl_scratch(part, sizeof *span + w.n, &room);
     if (status == BL_OK) status = bl_accept(r, 0);
     if (status != BL_OK) return status;
     span = (struct bl_span *)room;
-    *span = (struct bl_span){.data = room + sizeof *span, .len = 2};
-    room[sizeof *span] = ETF_SMALL_INTEGER;
-    room[sizeof *span + 1] = *part->cursor.at;
-    part->cursor = (struct bl_cursor){.at = span->data, .end = span->data + 2, .end_offset = 2, .terms = part->cursor.terms};
+    *span = (struct bl_span){.data = room + sizeof *span, .len = w.n};
+    memcpy(room + sizeof *span, w.p, w.n);
+    part->cursor = (struct bl_cursor){.at = span->data, .end = span->data + w.n, .end_offset = w.n, .terms = part->cursor.terms};
     part->spans = span;
     part->span_count = 1;
-    part->total = 2;
+    part->total = w.n;
+    return BL_OK;
+}
+
+static enum bl_status plain_part(struct bl_reader *r, struct bl_reader *part)
+{
+    const size_t begin = bl_offset(r);
+    const enum bl_status status = bl_read_skip(r);
+    if (status != BL_OK) return status;
+    part->total = bl_offset(r) - begin;
+    part->cursor.end_offset -= begin;
+    if (r->cursor.span != part->cursor.span) return cut_spans(part, &r->cursor);
+    part->cursor.end = r->cursor.at;
+    part->cursor.end_offset = part->total;
+    part->span_count = part->cursor.span + 1;
     return BL_OK;
 }
 
@@ -271,23 +286,7 @@ enum bl_status bl_read_part(struct bl_reader *r, struct bl_reader *part, struct 
     *part = *r;
     part->scratch = NULL;
     part->field = NULL;
-    if (r->cursor.string_left > 1) {
-        const enum bl_status status = string_part(r, part);
-        part->err = err;
-        return status;
-    }
-    const size_t begin = bl_offset(r);
-    enum bl_status status = bl_read_skip(r);
-    if (status != BL_OK) return status;
-    part->total = bl_offset(r) - begin;
-    part->cursor.end_offset -= begin;
-    if (r->cursor.span != part->cursor.span) {
-        status = cut_spans(part, &r->cursor);
-    } else {
-        part->cursor.end = r->cursor.at;
-        part->cursor.end_offset = part->total;
-        part->span_count = part->cursor.span + 1;
-    }
+    const enum bl_status status = r->cursor.string_left > 0 ? string_part(r, part) : plain_part(r, part);
     part->err = err;
     return status;
 }

@@ -176,6 +176,56 @@ static void check_heads(struct input *in)
     finish(&r, in);
 }
 
+/* ---- terms inside of a term ------------------------------------------------------- */
+
+/* A reader of a term alone passes over as much as a skip, and reads the same bytes as if that were all there is. */
+static void check_part(struct input *in, const struct bl_reader *outer)
+{
+    struct bl_reader r = *outer, skipped = *outer, part;
+    struct bl_error err = {.status = BL_OK};
+    struct bl_etf_writer raw, copy;
+    struct bl_span bytes;
+    r.scratch = skipped.scratch = NULL;
+    const enum bl_status status = bl_read_part(&r, &part, &err);
+    FUZZ_CHECK(bl_read_raw(&skipped, &bytes) == status);
+    FUZZ_CHECK(status == BL_SYNTAX || same_place(&r.cursor, &skipped.cursor));
+    if (status == BL_OK) {
+        bl_etf_writer_init(&raw, NULL, false);
+        bl_etf_writer_init(&copy, NULL, false);
+        struct bl_reader alone;
+        bl_reader_init(&alone, &bytes, 1, &in->limits, NULL, NULL);
+        const enum bl_status copied = bl_copy_term(&alone, &raw.base);
+        FUZZ_CHECK(bl_copy_term(&part, &copy.base) == copied);
+        if (copied == BL_OK) {
+            FUZZ_CHECK(raw.len == copy.len && memcmp(raw.data, copy.data, raw.len) == 0);
+            FUZZ_CHECK(bl_reader_offset(&part) == bytes.len && bl_read_end(&part) == BL_OK);
+            FUZZ_CHECK(bl_read_type(&part) == BL_TERM_NONE && bl_read_skip(&part) == BL_SYNTAX && err.status == BL_SYNTAX);
+        }
+        bl_reader_clear(&alone);
+        bl_etf_writer_clear(&copy);
+        bl_etf_writer_clear(&raw);
+    }
+    bl_reader_clear(&part);
+    bl_reader_clear(&skipped);
+    bl_reader_clear(&r);
+}
+
+static void check_parts(struct input *in)
+{
+    struct bl_reader r;
+    start(&r, in, false, NULL);
+    for (;;) {
+        check_part(in, &r);
+        const enum bl_term_type type = bl_read_type(&r);
+        const struct bl_cursor before = r.cursor;
+        enum bl_status status = read_as(&r, type);
+        if (status == BL_INVALID) status = bl_read_skip(&r);
+        if (status == BL_OK && type == BL_TERM_LIST && same_place(&before, &r.cursor)) status = bl_read_list_end(&r);
+        if (status != BL_OK) break;
+    }
+    finish(&r, in);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct bl_fuzz fuzz = {data, size};
@@ -189,6 +239,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_copy(&in, check_verdicts(&in));
     check_failing_memory(&in);
     check_heads(&in);
+    check_parts(&in);
     uncut(&in);
     return 0;
 }
