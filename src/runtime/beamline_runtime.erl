@@ -244,7 +244,8 @@ map(Op, List, Opts) -> map(?DEFAULT_POOL, Op, List, Opts).
 %%
 %% `timeout' bounds the whole, `memory_limit' each piece. An element that fails is `{error, Reason}' in its place; so is each
 %% element of a piece that was refused, cancelled or came to its deadline, that has no memory left for its results, or that no
-%% task could take because an element is nested too deeply. List and result tuple count: 62 levels are left to an element.
+%% task could take because an element is nested too deeply. A piece that a pool refuses is tried once more when the map's other
+%% pieces are done, so a map is not refused because of itself. List and result tuple count: 62 levels are left to an element.
 %%
 %% ```
 %% 1> beamline_runtime:map(echo, [<<"one">>, two]).
@@ -282,13 +283,31 @@ map_on(Start, Until, UnderWay, Later) ->
     case queue:out(UnderWay) of
         {empty, _} ->
             results({error, timeout}, lists:append(Later));
-        {{value, {Ref, Piece}}, Rest} ->
-            Results = results(await(Ref, with_grace(left(Until))), Piece),
-            case Later =/= [] andalso left(Until) =/= 0 of
-                true -> Results ++ map_on(Start, Until, queue:in(Start(hd(Later)), Rest), tl(Later));
-                false -> Results ++ map_on(Start, Until, Rest, Later)
+        {{value, {_, Piece} = Started}, Rest} ->
+            case {answer(Until, Started), left(Until)} of
+                {{error, {busy, _}} = Refused, Left} when Left =/= 0 ->
+                    map_on_with_fewer(Start, Until, [{Piece, Refused} | answers(Until, Rest)], Later);
+                {Answer, Left} when Later =/= [], Left =/= 0 ->
+                    results(Answer, Piece) ++ map_on(Start, Until, queue:in(Start(hd(Later)), Rest), tl(Later));
+                {Answer, _} ->
+                    results(Answer, Piece) ++ map_on(Start, Until, Rest, Later)
             end
     end.
+
+%% A piece may have been refused because of the others: it is tried again alone, and then there are as many under way as were
+%% not refused.
+map_on_with_fewer(Start, Until, Answers, Later) ->
+    Results = [results(again(Start, Until, Piece, Answer), Piece) || {Piece, Answer} <- Answers],
+    Fewer = [Piece || {Piece, {ok, _}} <- Answers],
+    {Next, Last} = split(max(1, length(Fewer)), Later),
+    lists:append(Results) ++ map_on(Start, Until, queue:from_list(lists:map(Start, Next)), Last).
+
+again(Start, Until, Piece, {error, {busy, _}}) -> answer(Until, Start(Piece));
+again(_, _, _, Answer) -> Answer.
+
+answers(Until, UnderWay) -> [{Piece, answer(Until, Started)} || {_, Piece} = Started <- queue:to_list(UnderWay)].
+
+answer(Until, {Ref, _Piece}) -> await(Ref, with_grace(left(Until))).
 
 results({ok, Results}, Piece) when length(Results) =:= length(Piece) -> Results;
 results({ok, _}, Piece) -> results({error, {invalid, #{field => result, why => <<"not one for each element">>}}}, Piece);

@@ -127,6 +127,12 @@ a_map_ends_with_its_caller_test() ->
         exit(Pid, kill)
     end). % with_pool looks whether it is empty
 
+a_map_is_not_refused_because_of_itself_test() ->
+    List = lists:seq(1, 50),
+    [with_pool(Bound#{threads => 1}, fun(Pool) ->
+        ?assertEqual([{ok, I} || I <- List], beamline_runtime:map(Pool, echo, List, #{piece => 1}))
+    end) || Bound <- [#{max_queue => 1}, #{max_per_owner => 1}]].
+
 a_map_that_is_refused_says_so_for_each_test() ->
     with_pool(#{max_queue => 1}, fun(Pool) ->
         Busy = occupy(Pool, 1) ++ occupy(Pool, 1), % the queue holds one
