@@ -172,6 +172,20 @@ static uint8_t *answer_space(struct bl_task *task, size_t bytes, struct bl_error
     return NULL;
 }
 
+/* {ok, Value} or {error, Reason} comes next. */
+static bool is_result(const struct bl_reader *r)
+{
+    struct bl_reader look = *r;
+    struct bl_span kind = {.len = 0};
+    size_t arity = 0;
+    look.scratch = NULL;
+    look.err = NULL;
+    const bool is = bl_read_tuple(&look, &arity) == BL_OK && arity == 2 && bl_read_atom(&look, &kind) == BL_OK &&
+                    (bl_span_is(&kind, "ok") || bl_span_is(&kind, "error"));
+    bl_reader_clear(&look);
+    return is;
+}
+
 /* Of a task with many arguments. A result that the VM cannot be given is an error in its place. */
 static enum bl_status copy_results(struct bl_reader *r, struct bl_writer *w)
 {
@@ -181,6 +195,7 @@ static enum bl_status copy_results(struct bl_reader *r, struct bl_writer *w)
     if (status == BL_OK) status = bl_writer_status(w, r->err);
     for (size_t i = 0; i < count && status == BL_OK; i++) {
         const struct bl_writer_mark mark = bl_writer_mark(w);
+        if (!is_result(r)) return bl_fail_invalid(r->err, "result", "neither {ok, _} nor {error, _}");
         if (bl_copy_term(r, w) == BL_OK) continue;
         const struct bl_error err = *r->err;
         bl_writer_rewind(w, &mark);

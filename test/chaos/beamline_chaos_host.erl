@@ -4,7 +4,7 @@
 -module(beamline_chaos_host).
 -include_lib("stdlib/include/assert.hrl").
 
--export([killed/0, stopped/0, crashes/0, hostile/1, misdeeds/0, atoms/1, versions/0]).
+-export([killed/0, stopped/0, crashes/0, hostile/1, misdeeds/0, atoms/1, results/0, versions/0]).
 -export([other_priv/1, other_version/1]).
 
 -import(beamline_chaos, [size/2, in_flight/3, answers/1, no_message/0]).
@@ -84,6 +84,13 @@ is_expected(Misdeed, {error, {Why, _}}) when Why =:= invalid; Why =:= syntax; Wh
     lists:member(Misdeed, [malformed_term, garbage]);
 is_expected(_, {error, {host_exited, Why}}) -> is_binary(Why);
 is_expected(_, {error, Why}) -> Why =:= timeout.
+
+%% The results of a map are what their type says.
+results() ->
+    with_liar(odd_result, fun(Pool) ->
+        ?assertEqual({ok, [ok]}, beamline_runtime:call(Pool, noop, [], #{})),
+        ?assertMatch([{error, {invalid, #{field := result}}}], beamline_runtime:map(Pool, noop, [x], #{}))
+    end).
 
 %% Atoms are never collected, so a host may make a thousand and no more, whatever it puts them into.
 atoms(Misdeed) ->

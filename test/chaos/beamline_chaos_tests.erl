@@ -33,6 +33,8 @@ fault(Name, Body) ->
 ?FAULT(names_in_the_errors_of_a_host_do_not_fill_the_atom_table_test_, beamline_chaos_host:atoms(new_atoms_in_errors)).
 ?FAULT(names_in_the_progress_of_a_host_do_not_fill_the_atom_table_test_, beamline_chaos_host:atoms(flood)).
 
+?FAULT(a_host_answers_a_map_with_what_is_no_result_test_, beamline_chaos_host:results()).
+
 a_hostile_host_hurts_nobody_test_() ->
     [fault(atom_to_list(M), fun() -> beamline_chaos_host:hostile(M) end) || M <- beamline_chaos_host:misdeeds()].
 

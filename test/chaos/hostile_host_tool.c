@@ -110,6 +110,13 @@ static void new_atoms_in_errors(uint64_t id)
 /* Says that a gigabyte comes, and sends nothing of it. */
 static void empty_promise(uint64_t id) { say(&(struct bl_frame){.type = BL_FRAME_ANSWER, .id = id, .total = BL_FRAME_ANSWER_MOST}, ""); }
 
+/* A list of one, but not what an operation with each element of a list answers. */
+static void odd_result(uint64_t id)
+{
+    static const uint8_t term[] = {108, 0, 0, 0, 1, 119, 2, 'o', 'k', 106}; /* [ok] */
+    say_term(id, term, sizeof term);
+}
+
 static void answer_twice(uint64_t id) { ok(id), ok(id); }
 
 static void silence(uint64_t id) { (void)id; }
@@ -121,7 +128,7 @@ static const struct {
     {"impossible_length", impossible_length}, {"garbage", garbage},         {"garbage_on_control", garbage_on_control},
     {"malformed_term", malformed_term},       {"flood", flood},             {"new_atoms", new_atoms},
     {"new_atoms_in_errors", new_atoms_in_errors}, {"empty_promise", empty_promise}, {"answer_twice", answer_twice},
-    {"silence", silence},
+    {"silence", silence},                     {"odd_result", odd_result},
 };
 
 /* ---- otherwise a good host ------------------------------------------------------------------- */
