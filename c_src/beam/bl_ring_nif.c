@@ -461,6 +461,10 @@ static ERL_NIF_TERM nif_actor_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM 
     if (!ring_handle_get(env, argv[0], ACTOR_HANDLE, &h)) return enif_make_badarg(env);
     struct bl_actor *a = ring_handle_enter(h);
     if (!a) return closed(env);
+    if (bl_device_check(a->device, NULL) == BL_CLOSED) { /* it ends in a moment, but nothing reaches it any more */
+        ring_handle_leave(h);
+        return closed(env);
+    }
     const struct bl_ring_handler *handler = __atomic_load_n(&a->handler, __ATOMIC_ACQUIRE);
     struct bl_actor_info numbers;
     bl_actor_info(a, &numbers);

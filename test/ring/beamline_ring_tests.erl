@@ -510,6 +510,16 @@ stopping_handles_what_waits_test() ->
         ok = beamline_ring:close(Echo)
     end).
 
+a_device_that_is_closed_says_so_at_once_test() ->
+    with_device(fun(D) ->
+        {ok, Echo} = beamline_ring:start(D, echo),
+        {ok, _} = beamline_ring:info(Echo),
+        ok = beamline_ring:close(D),
+        [?assertEqual({error, closed}, Ask()) || Ask <- [fun() -> beamline_ring:info(Echo) end, fun() -> beamline_ring:info(D) end,
+            fun() -> beamline_ring:call(Echo, <<>>) end, fun() -> beamline_ring:cast(Echo, <<>>) end, fun() -> beamline_ring:stop(Echo) end,
+            fun() -> beamline_ring:suspend(Echo) end, fun() -> beamline_ring:start(D, echo) end]]
+    end).
+
 %%% Owners
 
 everything_ends_with_its_owner_test() ->
