@@ -179,7 +179,8 @@ static enum bl_status call_handler(struct bl_actor *a, const struct bl_slot *s, 
 static void collect(struct bl_turn *t, struct call *c)
 {
     struct bl_result *r = &t->result[t->result_count++];
-    *r = (struct bl_result){.size = c->out.reply_size, .owner = c->owner, .stamp = t->actor->clock, .data = c->out.reply};
+    *r = (struct bl_result){.size = c->out.reply_size, .owner = c->owner, .data = c->out.reply,
+                            .stamp = bl_clock_send(&t->actor->clock, t->clock.now_ns)};
     if (c->out.reply == c->out.small) {
         memcpy(r->small, c->out.small, sizeof r->small);
         r->data = r->small;
@@ -196,7 +197,8 @@ static void answer(struct bl_turn *t, struct call *c, enum bl_status status, con
         bl_count_own(&a->refused_by_handler, 1);
         tell(a, s, status, err);
     } else if (s->flags & BL_MESSAGE_REQUEST) {
-        struct bl_result r = {.data = c->out.reply, .size = c->out.reply_size, .owner = c->owner, .stamp = a->clock};
+        struct bl_result r = {.data = c->out.reply, .size = c->out.reply_size, .owner = c->owner,
+                              .stamp = bl_clock_send(&a->clock, t->clock.now_ns)};
         a->device->host->answer(a, s->reply_to, BL_OK, NULL, c->out.replied ? &r : NULL);
         c->owner = c->out.replied ? r.owner : c->owner;
     } else {
@@ -233,7 +235,7 @@ enum bl_handled bl_message_handle(struct bl_turn *t, struct bl_slot *slot)
         expire(a, &s);
         return BL_HANDLED;
     }
-    bl_clock_receive(&a->clock, s.stamp);
+    bl_clock_receive(&a->clock, s.stamp, t->clock.now_ns);
     struct bl_ring_message message;
     struct call c;
     describe(&message, &s);

@@ -195,10 +195,11 @@ static inline uint64_t bl_clock_send(uint64_t *last, uint64_t now_ns)
     return *last;
 }
 
-/* A message has come. */
-static inline void bl_clock_receive(uint64_t *last, uint64_t stamp)
+/* A message has come, which is an event, too. */
+static inline void bl_clock_receive(uint64_t *last, uint64_t stamp, uint64_t now_ns)
 {
     if (stamp > *last) *last = stamp;
+    bl_clock_send(last, now_ns);
 }
 
 #endif

@@ -98,6 +98,26 @@ TEST(messages_are_handled_once_and_in_order_and_answered)
     close_device(d);
 }
 
+TEST(a_result_is_later_than_its_message_and_than_what_was_handled_before)
+{
+    struct bl_device *d = open_device(1);
+    struct bl_actor *a = start(d, &count_1, 16);
+    const uint64_t far_ahead = bl_now_ns() + UINT64_C(1000000000000), stamps[] = {far_ahead, 5, far_ahead, far_ahead + 10};
+    for (unsigned i = 0; i < 4; i++) {
+        uint64_t position;
+        struct bl_slot *slot;
+        REQUIRE(bl_message_claim(a, &position, &slot, NULL) == BL_OK);
+        *slot = (struct bl_slot){.mark = slot->mark, .reply_to = i, .deadline_ns = UINT64_MAX, .stamp = stamps[i], .flags = BL_MESSAGE_REQUEST};
+        bl_message_send(a, position, bl_now_ns());
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        CHECK(reply(i)->stamp > stamps[i]);
+        CHECK(i == 0 || replies[i].stamp > replies[i - 1].stamp);
+    }
+    stop(a);
+    close_device(d);
+}
+
 TEST(a_full_queue_refuses_and_a_suspended_actor_keeps_its_messages)
 {
     struct bl_device *d = open_device(1);

@@ -159,9 +159,11 @@ TEST(stamps_grow_with_each_cause_and_stay_near_the_clock)
     CHECK_INT(bl_clock_send(&a, 100), 100);
     CHECK_INT(bl_clock_send(&a, 100), 101); /* a clock that stands still */
     CHECK_INT(bl_clock_send(&a, 90), 102);  /* or goes back */
-    bl_clock_receive(&b, 102);
-    CHECK_INT(bl_clock_send(&b, 95), 103);
-    bl_clock_receive(&b, 50);
+    bl_clock_receive(&b, 102, 95);
+    CHECK_INT(b, 103);
+    CHECK_INT(bl_clock_send(&b, 95), 104);
+    bl_clock_receive(&b, 50, 95);
+    CHECK_INT(b, 105); /* after what came before */
     CHECK_INT(bl_clock_send(&b, 200), 200);
 }
 
