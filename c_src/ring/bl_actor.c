@@ -68,7 +68,7 @@ void bl_actor_set_state(struct bl_actor *a, uint8_t *state, uint64_t size)
 {
     if (a->state != inner_state(a)) bl_free(a->state);
     a->state = state;
-    a->state_size = size;
+    __atomic_store_n(&a->state_size, size, __ATOMIC_RELAXED); /* relaxed: bl_actor_info shows it */
 }
 
 static enum bl_status allocate(struct bl_device *d, const struct bl_actor_options *o, uint64_t state_size, struct bl_actor **out,

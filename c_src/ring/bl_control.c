@@ -174,7 +174,9 @@ void bl_controls_run(struct bl_actor *a)
         case BL_CHECKPOINT: checkpoint(a, c); break;
         case BL_UPGRADE: upgrade(a, c); break;
         case BL_STOP:
+            pthread_mutex_lock(&a->lock); /* who has just left may still look for work */
             c->begun = true; /* answered by bl_controls_end */
+            pthread_mutex_unlock(&a->lock);
             bl_actor_move(a, BL_DRAINING);
             bl_ring_close(&a->ring);
             return;

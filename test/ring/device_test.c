@@ -107,7 +107,8 @@ TEST(a_result_is_later_than_its_message_and_than_what_was_handled_before)
         uint64_t position;
         struct bl_slot *slot;
         REQUIRE(bl_message_claim(a, &position, &slot, NULL) == BL_OK);
-        *slot = (struct bl_slot){.mark = slot->mark, .reply_to = i, .deadline_ns = UINT64_MAX, .stamp = stamps[i], .flags = BL_MESSAGE_REQUEST};
+        *slot = (struct bl_slot){
+            .mark = slot->mark, .reply_to = i, .deadline_ns = UINT64_MAX, .stamp = stamps[i], .flags = BL_MESSAGE_REQUEST};
         bl_message_send(a, position, bl_now_ns());
     }
     for (unsigned i = 0; i < 4; i++) {
