@@ -410,6 +410,15 @@ static ERL_NIF_TERM nif_cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     return ring_request_cancel(id) ? am_true : am_false;
 }
 
+/* NULL: it has ended; or its device is closed, and it will in a moment. */
+static struct bl_actor *enter_actor(struct handle *h)
+{
+    struct bl_actor *a = ring_handle_enter(h);
+    if (!a || bl_device_check(a->device, NULL) != BL_CLOSED) return a;
+    ring_handle_leave(h);
+    return NULL;
+}
+
 /* (Actor, Kind, Handler, Ref) -> Id | ok (done already) | {error, Reason}; Handler counts for upgrade, the newest of that name */
 static ERL_NIF_TERM nif_control(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
@@ -421,7 +430,7 @@ static ERL_NIF_TERM nif_control(ErlNifEnv *env, int argc, const ERL_NIF_TERM arg
     const int kind = ring_get_control(env, argv[1]);
     if (kind < 0 || enif_get_atom(env, argv[2], handler_name, sizeof handler_name, ERL_NIF_LATIN1) < 1 || !enif_is_ref(env, argv[3]))
         return enif_make_badarg(env);
-    struct bl_actor *a = ring_handle_enter(h);
+    struct bl_actor *a = enter_actor(h);
     if (!a) return closed(env);
     if (kind == BL_STOP && bl_actor_stop_idle(a)) {
         ring_handle_leave(h);
@@ -459,12 +468,8 @@ static ERL_NIF_TERM nif_actor_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM 
     struct handle *h;
     if (ring_handle_get(env, argv[0], FAR_ACTOR_HANDLE, &h)) return am_ask;
     if (!ring_handle_get(env, argv[0], ACTOR_HANDLE, &h)) return enif_make_badarg(env);
-    struct bl_actor *a = ring_handle_enter(h);
+    struct bl_actor *a = enter_actor(h);
     if (!a) return closed(env);
-    if (bl_device_check(a->device, NULL) == BL_CLOSED) { /* it ends in a moment, but nothing reaches it any more */
-        ring_handle_leave(h);
-        return closed(env);
-    }
     const struct bl_ring_handler *handler = __atomic_load_n(&a->handler, __ATOMIC_ACQUIRE);
     struct bl_actor_info numbers;
     bl_actor_info(a, &numbers);
@@ -507,9 +512,9 @@ static ERL_NIF_TERM nif_route(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
     }
     if (!(ring_handle_get(env, argv[3], ACTOR_HANDLE, &to_handle) || (!connect && argv[3] == am_all)))
         return enif_make_badarg(env);
-    struct bl_actor *from = ring_handle_enter(from_handle);
+    struct bl_actor *from = enter_actor(from_handle);
     if (!from) return closed(env);
-    struct bl_actor *to = to_handle ? ring_handle_enter(to_handle) : NULL;
+    struct bl_actor *to = to_handle ? enter_actor(to_handle) : NULL;
     enum bl_status status = to_handle && !to ? bl_fail(&err, BL_CLOSED) : BL_OK;
     uint32_t gone = 0;
     const int port = ring_get_port(env, __atomic_load_n(&from->handler, __ATOMIC_ACQUIRE), argv[2]);
@@ -531,7 +536,7 @@ static ERL_NIF_TERM nif_subscribe(ErlNifEnv *env, int argc, const ERL_NIF_TERM a
     struct bl_error err;
     if (!ring_handle_get(env, argv[0], ACTOR_HANDLE, &h)) return ring_far_subscribe(env, argc, argv);
     if (!enif_get_uint64(env, argv[1], &window)) return enif_make_badarg(env);
-    struct bl_actor *a = ring_handle_enter(h);
+    struct bl_actor *a = enter_actor(h);
     if (!a) return closed(env);
     struct sink *s = ring_sink_new(env, a, NULL);
     ERL_NIF_TERM term = 0;

@@ -517,7 +517,8 @@ a_device_that_is_closed_says_so_at_once_test() ->
         ok = beamline_ring:close(D),
         [?assertEqual({error, closed}, Ask()) || Ask <- [fun() -> beamline_ring:info(Echo) end, fun() -> beamline_ring:info(D) end,
             fun() -> beamline_ring:call(Echo, <<>>) end, fun() -> beamline_ring:cast(Echo, <<>>) end, fun() -> beamline_ring:stop(Echo) end,
-            fun() -> beamline_ring:suspend(Echo) end, fun() -> beamline_ring:start(D, echo) end]]
+            fun() -> beamline_ring:suspend(Echo) end, fun() -> beamline_ring:start(D, echo) end,
+            fun() -> beamline_ring:subscribe(Echo, #{}) end, fun() -> beamline_ring:connect(Echo, 0, Echo) end]]
     end).
 
 %%% Owners
