@@ -106,11 +106,7 @@ uint64_t ring_request_new(ErlNifEnv *env, enum request_kind kind, ERL_NIF_TERM r
     return ((generation & INT32_MAX) + 1) << 32 | r->index;
 }
 
-static bool is_named(const struct request *r, uint64_t id, uint64_t word)
-{
-    (void)r;
-    return (((word / STATES) & INT32_MAX) + 1) == id >> 32;
-}
+static bool is_named(uint64_t word, uint64_t id) { return ((word / STATES) & INT32_MAX) + 1 == id >> 32; }
 
 void ring_request_drop(uint64_t id)
 {
@@ -124,7 +120,7 @@ bool ring_request_cancel(uint64_t id)
     struct request *r = find(id);
     if (!r) return false;
     uint64_t word = __atomic_load_n(&r->word, __ATOMIC_ACQUIRE);
-    if (!is_named(r, id, word) || word % STATES != OPEN) return false;
+    if (!is_named(word, id) || word % STATES != OPEN) return false;
     return __atomic_compare_exchange_n(&r->word, &word, word / STATES * STATES + CANCELLED, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
