@@ -607,7 +607,7 @@ end)).
     Store = beamline_service_sup:process(?NAME, store),
     ok = sys:suspend(Store),
     Socket = open(Port, "/v1/relaxations?timeout=50000&" ?ENDLESS, [?ASYNC], endless()),
-    beamline_test:eventually(fun() -> maps:get(count, beamline_service_gate:info(?NAME)) =:= 1 end),
+    beamline_test:eventually(fun() -> {message_queue_len, 1} =:= process_info(whereis(Store), message_queue_len) end),
     Me = self(),
     spawn_link(fun() -> Me ! {drained, beamline_service:drain(?NAME, 0)} end),
     beamline_test:eventually(fun() -> not maps:get(open, beamline_service_gate:info(?NAME)) end),
