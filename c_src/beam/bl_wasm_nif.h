@@ -49,6 +49,7 @@ struct wasm_guest {
     ErlNifPid watched; /* of whoever has the guest; so below */
     ErlNifMonitor monitor;
     bool watching;
+    bool no_room; /* for the term that was to go in last */
     uint32_t looking; /* processes that are in wasm_info; atomically */
 };
 
@@ -161,8 +162,8 @@ size_t wasm_get_values(ErlNifEnv *env, struct wasm_guest *guest, const struct bl
                        wasmtime_val_raw_t *values);
 ERL_NIF_TERM wasm_make_values(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *types, size_t count,
                               const wasmtime_val_raw_t *values, unsigned flags);
-/* {badarg, Position, Expected} */
-ERL_NIF_TERM wasm_bad_value(ErlNifEnv *env, const struct bl_wasm_type *types, size_t count, size_t position);
+/* {badarg, Position, Expected}, or no_memory: the guest has no room for a term */
+ERL_NIF_TERM wasm_bad_value(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *types, size_t count, size_t position);
 /* The same for what globals and tables hold. */
 bool wasm_get_held(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term, wasmtime_val_t *value);
 ERL_NIF_TERM wasm_make_held(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, const wasmtime_val_t *value,

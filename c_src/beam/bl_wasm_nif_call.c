@@ -274,7 +274,7 @@ static ERL_NIF_TERM begin(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[], s
     const struct bl_wasm_signature *s = r->function.signature;
     const size_t bad = wasm_get_values(env, guest, param_types(&r->function), s->params, r->args, g->values);
     if (bad > 0) {
-        answer = wasm_bad_value(env, s->types, s->params, bad);
+        answer = wasm_bad_value(env, guest, s->types, s->params, bad);
         wasm_leave(guest, entered);
         return answer;
     }
@@ -370,7 +370,7 @@ ERL_NIF_TERM wasm_resume(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     const struct bl_wasm_signature *s = g->import->signature;
     const size_t bad = wasm_get_values(env, in->guest, s->types + s->params, s->results, argv[2], g->values);
     if (bad > 0) {
-        const ERL_NIF_TERM answer = wasm_bad_value(env, s->types + s->params, s->results, bad);
+        const ERL_NIF_TERM answer = wasm_bad_value(env, in->guest, s->types + s->params, s->results, bad);
         bl_wasm_leave(g, BL_WASM_PARKED);
         return answer;
     }

@@ -248,7 +248,7 @@ ERL_NIF_TERM wasm_global_set(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     const struct bl_wasm_global *type = global_type(&v);
     if (!type->mutable) return leave(&v, fail_invalid(env, "name", "the global is constant"));
     if (!wasm_get_held(env, v.in->guest, &type->type, argv[2], &value))
-        return leave(&v, wasm_bad_value(env, &type->type, 1, 1));
+        return leave(&v, wasm_bad_value(env, v.in->guest, &type->type, 1, 1));
     wasmtime_error_t *error = wt.wasmtime_global_set(v.g->context, v.item, &value);
     wt.wasmtime_val_unroot(&value);
     return leave(&v, error ? library_error(env, error) : am.ok_);
@@ -304,7 +304,8 @@ ERL_NIF_TERM wasm_table_set(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (!visit(env, argv, WASMTIME_TABLE, &v, &answer, "table_set", wasm_table_set, argc)) return answer;
     const uint64_t size = wt.wasmtime_table_size(v.g->context, v.item);
     if (index >= size) return leave(&v, no_element(env, size));
-    if (!wasm_get_held(env, v.in->guest, element_type(&v), argv[3], &value)) return leave(&v, wasm_bad_value(env, element_type(&v), 1, 1));
+    if (!wasm_get_held(env, v.in->guest, element_type(&v), argv[3], &value))
+        return leave(&v, wasm_bad_value(env, v.in->guest, element_type(&v), 1, 1));
     wasmtime_error_t *error = wt.wasmtime_table_set(v.g->context, v.item, index, &value);
     wt.wasmtime_val_unroot(&value);
     return leave(&v, error ? library_error(env, error) : am.ok_);
@@ -320,7 +321,8 @@ ERL_NIF_TERM wasm_table_grow(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     if (!get_range(env, argv[2], &more)) return enif_make_badarg(env);
     if (!visit(env, argv, WASMTIME_TABLE, &v, &answer, "table_grow", wasm_table_grow, argc)) return answer;
     const uint64_t now = wt.wasmtime_table_size(v.g->context, v.item);
-    if (!wasm_get_held(env, v.in->guest, element_type(&v), argv[3], &value)) return leave(&v, wasm_bad_value(env, element_type(&v), 1, 1));
+    if (!wasm_get_held(env, v.in->guest, element_type(&v), argv[3], &value))
+        return leave(&v, wasm_bad_value(env, v.in->guest, element_type(&v), 1, 1));
     wasmtime_error_t *error = more > UINT32_MAX ? wt.wasmtime_error_new("more than there can be")
                                                 : wt.wasmtime_table_grow(v.g->context, v.item, more, &value, &before);
     wt.wasmtime_val_unroot(&value);

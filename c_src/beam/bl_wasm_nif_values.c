@@ -144,16 +144,15 @@ static void root_drop(struct root *root)
         wt.wasmtime_anyref_unroot(&root->ref);
 }
 
-static bool box_term(struct bl_wasm_guest *g, ERL_NIF_TERM term, struct root *root)
+static bool box_term(struct wasm_guest *guest, ERL_NIF_TERM term, struct root *root)
 {
     struct term_box *box = bl_alloc(NULL, sizeof *box, NULL);
+    guest->no_room = true;
     if (!box) return false;
     box->env = enif_alloc_env();
     box->term = enif_make_copy(box->env, term);
-    if (!bl_wasm_box_new(g, &box->box, &root->ref)) {
-        free_box(box);
-        return false;
-    }
+    if (!bl_wasm_box_new(guest->core, &box->box, &root->ref)) return false;
+    guest->no_room = false;
     root->kind = WASMTIME_EXTERNREF;
     return root->own = true;
 }
@@ -171,7 +170,7 @@ static bool get_extern(ErlNifEnv *env, struct wasm_guest *guest, const struct bl
 {
     struct wasm_reference *r = wasm_get_reference(env, term);
     if (type->heap != BL_HEAP_EXTERN) return false;
-    if (!r || r->kind != WASMTIME_EXTERNREF || r->guest != guest) return box_term(guest->core, term, root);
+    if (!r || r->kind != WASMTIME_EXTERNREF || r->guest != guest) return box_term(guest, term, root);
     *root = (struct root){.kind = WASMTIME_EXTERNREF, .ref = r->root};
     return true;
 }
@@ -201,7 +200,7 @@ static bool get_any(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wa
         return true;
     }
     if (!enif_get_tuple(env, term, &arity, &e) || arity != 2) return false;
-    if (e[0] == am.host_ && type->heap == BL_HEAP_ANY) return box_term(guest->core, e[1], root);
+    if (e[0] == am.host_ && type->heap == BL_HEAP_ANY) return box_term(guest, e[1], root);
     if (e[0] != am.i31_ || !enif_get_int64(env, e[1], &n) || n < -(1 << 30) || n > INT32_MAX) return false;
     if (type->heap != BL_HEAP_ANY && type->heap != BL_HEAP_EQ && type->heap != BL_HEAP_I31) return false;
     wt.wasmtime_anyref_from_i31(context, (uint32_t)n & 0x7fffffffu, &root->ref);
@@ -364,8 +363,9 @@ ERL_NIF_TERM wasm_make_values(ErlNifEnv *env, struct wasm_guest *guest, const st
     return list;
 }
 
-ERL_NIF_TERM wasm_bad_value(ErlNifEnv *env, const struct bl_wasm_type *types, size_t count, size_t position)
+ERL_NIF_TERM wasm_bad_value(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *types, size_t count, size_t position)
 {
+    if (guest->no_room) return guest->no_room = false, am.no_memory_;
     const ERL_NIF_TERM expected = position <= count ? wasm_type_term(env, &types[position - 1]) : am.none_;
     return enif_make_tuple3(env, am.badarg_, enif_make_uint64(env, position), expected);
 }

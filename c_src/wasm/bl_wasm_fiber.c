@@ -118,7 +118,9 @@ static wasm_trap_t *import(void *env, wasmtime_caller_t *caller, wasmtime_val_ra
         if (request == BL_WASM_RESULTS) return NULL;
         if (request == BL_WASM_REFUSE) return host_trap("an import failed");
         if (request == BL_WASM_BOX) {
-            if (wt.wasmtime_externref_new(context, g->box, bl_wasm_box_drop, g->boxed)) g->boxed = NULL;
+            struct bl_wasm_box *box = g->box;
+            g->box = NULL;
+            if (wt.wasmtime_externref_new(context, box, bl_wasm_box_drop, g->boxed)) g->boxed = NULL;
             g->event = BL_WASM_IMPORT; /* which still waits */
             continue;
         }
@@ -374,6 +376,8 @@ bool bl_wasm_box_new(struct bl_wasm_guest *g, struct bl_wasm_box *box, wasmtime_
     g->boxed = out;
     g->request = BL_WASM_BOX;
     poll_until_event(g);
+    if (g->box) bl_wasm_box_drop(g->box); /* the fiber ended before it took it */
+    g->box = NULL;
     return g->boxed == NULL;
 }
 

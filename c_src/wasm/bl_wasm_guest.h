@@ -89,7 +89,7 @@ struct bl_wasm_guest {
     const struct bl_wasm_import *import; /* the innermost that waits */
     wasmtime_val_raw_t *import_values;
     uint64_t token, next_token; /* of that import */
-    struct bl_wasm_box *box; /* asked for by request BOX */
+    struct bl_wasm_box *box; /* asked for by request BOX; NULL: it was taken */
     wasmtime_ref_t *boxed;   /* where its reference goes; NULL: it is there */
     wasm_trap_t *trap;
     wasmtime_error_t *error;
@@ -195,7 +195,8 @@ BL_API void bl_wasm_call_end(struct bl_wasm_guest *guest, enum bl_status why);
 /* Ends the innermost call, which is nested and waits for its next slice: its RETURN follows here. */
 BL_API void bl_wasm_call_stop_nested(struct bl_wasm_guest *guest);
 /* A reference to something of the host, for which the guest's collector may have to make room. It must see all frames of the guest:
- * while a call waits it runs on the fiber. False: there is no room. */
+ * while a call waits it runs on the fiber. The box is dropped when nothing refers to it: at once where there is no room, which is
+ * false. */
 BL_API bool bl_wasm_box_new(struct bl_wasm_guest *guest, struct bl_wasm_box *box, wasmtime_ref_t *out);
 /* Lets an idle guest's fiber go. */
 void bl_wasm_call_drop_fiber(struct bl_wasm_guest *guest);

@@ -219,8 +219,9 @@ call({?TAG, Ref, _} = Instance, Name, Args) ->
 %%
 %% Raises `badarg' when the arguments do not fit the function's type; the error's `cause' says which and what was expected.
 %% Reasons: `{invalid, #{field := function}}' there is none of that name; `{trap, _}'; `timeout'; `cancelled'; `closed';
-%% `{busy, 0}' another process is calling; `{limit, #{what := fuel}}'; `{import_failed, _}' an import raised, or its
-%% results do not fit. After each of them the instance can be used again (but for `closed').
+%% `{busy, 0}' another process is calling; `{limit, #{what := fuel}}'; `no_memory' the guest has no room for a term;
+%% `{import_failed, _}' an import raised, or its results do not fit. After each of them the instance can be used again (but for
+%% `closed').
 -spec call(instance(), binary() | reference(), [value()], call_options()) ->
     {ok, [value()]} | {ok, [value()], State :: term()} | {error, reason()} | {error, reason(), State :: term()}.
 call({?TAG, Ref, _} = Instance, Name, Args, Options) ->
@@ -259,6 +260,8 @@ more({error, {busy, 0}}, {?TAG, Ref, _} = Instance, Name, Args, #{wait := Wait} 
     end;
 more({error, _} = Error, _, _, _, Options) ->
     {Error, maps:get(state, Options, undefined)};
+more(no_memory, _, _, _, Options) ->
+    {{error, no_memory}, maps:get(state, Options, undefined)};
 more(undefined, _, _, _, Options) ->
     {{error, {invalid, #{field => function, why => <<"no function is exported under this name">>}}}, maps:get(state, Options, undefined)};
 more({badarg, Position, Expected}, Instance, Name, Args, _) ->
@@ -297,6 +300,9 @@ answer(Ref, Token, Results, Import, {_, Flags, _, _} = Ctx) when is_list(Results
         {badarg, Position, Expected} ->
             Why = #{class => error, reason => {bad_results, Results, #{position => Position, expected => Expected}}, stacktrace => [],
                     import => Import},
+            failed(beamline_wasm_nif:refuse(Ref, Token, Flags), Why, Ctx);
+        no_memory ->
+            Why = #{class => error, reason => no_memory, stacktrace => [], import => Import},
             failed(beamline_wasm_nif:refuse(Ref, Token, Flags), Why, Ctx);
         Step ->
             run(Step, Ctx)
@@ -438,6 +444,7 @@ table_grow({?TAG, Ref, _} = Instance, Name, More, Value) ->
     held(beamline_wasm_nif:table_grow(Ref, Name, More, Value), [Instance, Name, More, Value], 4).
 
 held({badarg, _, Expected}, Args, Argument) -> bad_argument(Args, Argument, 0, Expected);
+held(no_memory, _, _) -> {error, no_memory};
 held(Answer, _, _) -> Answer.
 
 %%% Errors

@@ -23,8 +23,8 @@
 -type limit() :: non_neg_integer() | infinity.
 -type link() :: host | {handle(), binary()}.
 -type step() :: {ok, [term()]} | {import, Token :: pos_integer(), Id :: non_neg_integer(), [term()]}
-              | {badarg, pos_integer(), term()} | {error, reason()} | undefined | none.
--type bad() :: {badarg, pos_integer(), term()}.
+              | bad() | {error, reason()} | undefined | none.
+-type bad() :: {badarg, pos_integer(), term()} | no_memory. % the guest has no room for a term
 
 -spec load() -> ok.
 load() -> beamline_native:loaded(?MODULE, erlang:load_nif(beamline_native:nif("beamline_wasm_nif"), beamline_native:version())).

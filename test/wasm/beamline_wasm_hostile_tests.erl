@@ -315,6 +315,35 @@ terms_in_waiting_frames_are_kept_test_() ->
          end || Ask <- Asks]
     end}.
 
+%% A guest whose heap is full of terms takes no more: wherever one comes in it is refused, and freed once.
+a_guest_that_is_full_of_terms_refuses_the_next_one_test_() ->
+    {timeout, 60, fun() ->
+        G = guest(<<"(module (import \"env\" \"ask\" (func $ask (result externref externref)))
+            (table $t (export \"t\") 0 externref) (global (export \"g\") (mut externref) (ref.null extern))
+            (func (export \"keep\") (param externref) (drop (table.grow $t (local.get 0) (i32.const 1))))
+            (func (export \"two\") (param externref externref))
+            (func (export \"ask\") (call $ask) drop drop))">>,
+            #{memory_limit => 65536, table_limit => infinity,
+              imports => imports(fun(_, #{instance := I}) ->
+                  {error, no_memory} = beamline_wasm:call(I, <<"keep">>, [{a, b}]),
+                  [x, y]
+              end)}),
+        Keep = fun Keep(N) -> case beamline_wasm:call(G, <<"keep">>, [{term, N}]) of {ok, []} -> Keep(N + 1); Error -> {Error, N} end end,
+        {Answer, N} = Keep(0),
+        ?assertEqual({error, no_memory}, Answer),
+        [begin
+             ?assertEqual({error, no_memory}, beamline_wasm:call(G, <<"two">>, [{a, b}, {c, d}])),
+             ?assertEqual({error, no_memory}, beamline_wasm:table_set(G, <<"t">>, 0, {a, b})),
+             ?assertEqual({error, no_memory}, beamline_wasm:table_grow(G, <<"t">>, 1, {a, b})),
+             ?assertEqual({error, no_memory}, beamline_wasm:global_set(G, <<"g">>, {a, b})),
+             ?assertMatch({error, {import_failed, #{reason := no_memory}}}, beamline_wasm:call(G, <<"ask">>, []))
+         end || _ <- lists:seq(1, 100)],
+        ?assertError(badarg, beamline_wasm:call(G, <<"two">>, [null])),
+        ?assertEqual({ok, {term, N - 1}}, beamline_wasm:table_get(G, <<"t">>, N - 1)),
+        [ok = beamline_wasm:table_set(G, <<"t">>, I, null) || I <- lists:seq(0, N - 1)],
+        ?assertEqual({ok, []}, beamline_wasm:call(G, <<"two">>, [{a, b}, {c, d}]))
+    end}.
+
 %% A VM that takes each block from malloc (under the sanitizers) does not count it.
 binary_memory() ->
     try erlang:memory(binary) catch error:notsup -> 0 end.
