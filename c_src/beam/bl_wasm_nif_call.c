@@ -101,7 +101,7 @@ static ERL_NIF_TERM ended(ErlNifEnv *env, struct wasm_guest *guest, enum bl_stat
 /* A nested call that ends alone: its own time is over, or its instance was stopped, while that around it goes on. */
 static ERL_NIF_TERM stopped_nested(ErlNifEnv *env, struct bl_wasm_guest *g, enum bl_status why)
 {
-    bl_wasm_call_stop_nested(g);
+    bl_wasm_call_stop_nested(g, why);
     bl_wasm_leave(g, BL_WASM_PARKED);
     return wasm_fail_status(env, why);
 }
@@ -345,13 +345,21 @@ static ERL_NIF_TERM import_is_gone(ErlNifEnv *env, struct bl_wasm_guest *g, enum
     return wasm_fail_status(env, why == BL_OK ? BL_CANCELLED : why);
 }
 
-/* A call that is over its time ends here, whatever the import answers. */
-static bool too_late(const struct wasm_instance *in, enum bl_status *why)
+/* A call that is over its time ends here, whatever the import answers; a nested one alone. */
+static bool too_late(ErlNifEnv *env, const struct wasm_instance *in, ERL_NIF_TERM *answer)
 {
-    const struct bl_wasm_guest *g = in->guest->core;
-    *why = bl_wasm_call_check(g, g->deadline_ns == UINT64_MAX ? 0 : bl_now_ns());
-    if (*why == BL_OK && g->depth == 1 && is_closed(in)) *why = BL_CLOSED;
-    return *why != BL_OK;
+    struct bl_wasm_guest *g = in->guest->core;
+    const bool timed = g->deadline_ns != UINT64_MAX || g->current.deadline_ns != UINT64_MAX, nested = g->depth > 1;
+    const uint64_t now = timed ? bl_now_ns() : 0;
+    const enum bl_status all = bl_wasm_call_check(g, now);
+    const enum bl_status why = all != BL_OK ? all : is_closed(in) ? BL_CLOSED : now >= g->current.deadline_ns ? BL_TIMEOUT : BL_OK;
+    if (why == BL_OK) return false;
+    if (all == BL_OK && nested) {
+        bl_wasm_call_answer(g, BL_WASM_REFUSE);
+        *answer = stopped_nested(env, g, why);
+    } else
+        *answer = ended(env, in->guest, why);
+    return true;
 }
 
 /* (Instance, Token, Results, Flags) -> as call */
@@ -360,17 +368,17 @@ ERL_NIF_TERM wasm_resume(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     struct wasm_instance *in = wasm_get_instance(env, argv[0]);
     ErlNifUInt64 token;
     unsigned flags;
-    enum bl_status why;
+    ERL_NIF_TERM answer;
     if (!in || !enif_get_uint64(env, argv[1], &token) || !enif_get_uint(env, argv[3], &flags)) return enif_make_badarg(env);
     struct bl_wasm_guest *g = in->guest->core;
     const enum wasm_entered entered = enter_import(env, in->guest, token);
     if (entered == WASM_AGAIN) return wasm_not_entered(env, entered, "resume", wasm_resume, argc, argv);
     if (entered != WASM_PARKED) return import_is_gone(env, g, entered);
-    if (too_late(in, &why)) return ended(env, in->guest, why);
+    if (too_late(env, in, &answer)) return answer;
     const struct bl_wasm_signature *s = g->import->signature;
     const size_t bad = wasm_get_values(env, in->guest, s->types + s->params, s->results, argv[2], g->values);
     if (bad > 0) {
-        const ERL_NIF_TERM answer = wasm_bad_value(env, in->guest, s->types + s->params, s->results, bad);
+        answer = wasm_bad_value(env, in->guest, s->types + s->params, s->results, bad);
         bl_wasm_leave(g, BL_WASM_PARKED);
         return answer;
     }
@@ -385,13 +393,13 @@ ERL_NIF_TERM wasm_refuse(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     struct wasm_instance *in = wasm_get_instance(env, argv[0]);
     ErlNifUInt64 token;
     unsigned flags;
-    enum bl_status why;
+    ERL_NIF_TERM answer;
     if (!in || !enif_get_uint64(env, argv[1], &token) || !enif_get_uint(env, argv[2], &flags)) return enif_make_badarg(env);
     struct bl_wasm_guest *g = in->guest->core;
     const enum wasm_entered entered = enter_import(env, in->guest, token);
     if (entered == WASM_AGAIN) return wasm_not_entered(env, entered, "refuse", wasm_refuse, argc, argv);
     if (entered != WASM_PARKED) return import_is_gone(env, g, entered);
-    if (too_late(in, &why)) return ended(env, in->guest, why);
+    if (too_late(env, in, &answer)) return answer;
     bl_wasm_call_answer(g, BL_WASM_REFUSE);
     return run_slice(env, argv[0], in->guest, flags);
 }

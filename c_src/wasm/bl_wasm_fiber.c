@@ -387,12 +387,17 @@ void bl_wasm_call_done(struct bl_wasm_guest *g)
     __atomic_store_n(&g->deadline_ns, UINT64_MAX, __ATOMIC_RELAXED);
 }
 
-void bl_wasm_call_end(struct bl_wasm_guest *g, enum bl_status why)
+static void count_end(struct bl_wasm_guest *g, enum bl_status why)
 {
     if (why == BL_TIMEOUT)
         g->statistics.timed_out++;
     else
         g->statistics.cancelled++;
+}
+
+void bl_wasm_call_end(struct bl_wasm_guest *g, enum bl_status why)
+{
+    count_end(g, why);
     bl_wasm_call_drop_fiber(g);
     drop_outcome(g);
     g->depth = 0;
@@ -403,12 +408,12 @@ void bl_wasm_call_end(struct bl_wasm_guest *g, enum bl_status why)
 }
 
 /* Without fuel it traps at its next loop or call; an import on the way refuses. */
-void bl_wasm_call_stop_nested(struct bl_wasm_guest *g)
+void bl_wasm_call_stop_nested(struct bl_wasm_guest *g, enum bl_status why)
 {
     const uint64_t left = fuel_left(g);
     set_fuel(g, 0);
     g->stopping = true;
-    g->statistics.timed_out++;
+    count_end(g, why);
     poll_until_event(g);
     g->stopping = false;
     set_fuel(g, left);

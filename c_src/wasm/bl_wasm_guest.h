@@ -192,8 +192,8 @@ BL_API enum bl_wasm_event bl_wasm_call_slice(struct bl_wasm_guest *guest, uint64
 BL_API void bl_wasm_call_answer(struct bl_wasm_guest *guest, enum bl_wasm_request request);
 /* Ends all calls under way; nobody runs. They count as ended by `why`. The state stays with the caller of this. */
 BL_API void bl_wasm_call_end(struct bl_wasm_guest *guest, enum bl_status why);
-/* Ends the innermost call, which is nested and waits for its next slice: its RETURN follows here. */
-BL_API void bl_wasm_call_stop_nested(struct bl_wasm_guest *guest);
+/* Ends the innermost call, which is nested and waits for its next slice: its RETURN follows here. It counts as ended by `why`. */
+BL_API void bl_wasm_call_stop_nested(struct bl_wasm_guest *guest, enum bl_status why);
 /* A reference to something of the host, for which the guest's collector may have to make room. It must see all frames of the guest:
  * while a call waits it runs on the fiber. The box is dropped when nothing refers to it: at once where there is no room, which is
  * false. */

@@ -53,6 +53,20 @@ a_nested_call_has_a_deadline_of_its_own_test() ->
         [N] end)),
     ?assertEqual({error, timeout}, in_time(1000, fun() -> beamline_wasm:call(H, <<"ask1">>, [5], #{timeout => 30}) end)).
 
+%% One whose time is over while it waits for an import ends when that answers, alone.
+a_nested_call_that_waits_for_an_import_has_its_deadline_test() ->
+    Self = self(),
+    G = guest(imports(fun([0], #{instance := I}) ->
+                             Calls = [{1, 5}, {2, 5}, {1, 5000}],
+                             Self ! {nested, [beamline_wasm:call(I, <<"ask1">>, [N], #{timeout => Ms}) || {N, Ms} <- Calls]},
+                             [0];
+                         ([1], _) -> receive after 30 -> [1] end;
+                         ([2], _) -> receive after 30 -> error(late) end
+                      end)),
+    ?assertEqual({ok, [1000]}, beamline_wasm:call(G, <<"ask1">>, [0])),
+    ?assertEqual({nested, [{error, timeout}, {error, timeout}, {ok, [1001]}]}, receive Got -> Got after 0 -> none end),
+    ?assertMatch(#{timed_out := 2, cancelled := 0, state := idle}, beamline_wasm:info(G)).
+
 any_process_may_cancel_test() ->
     G = kit(),
     ?assertEqual(false, beamline_wasm:cancel(G)),
