@@ -222,7 +222,7 @@ static void look(struct wasm_instance *in)
     struct bl_wasm_guest *g = in->guest->core;
     const wasmtime_extern_t *item = in->memory < 0 ? NULL : bl_wasm_instance_item(in->core, (size_t)in->memory);
     if (item) g->memory_bytes = wt.wasmtime_memory_data_size(g->context, &item->of.item);
-    g->fuel_seen = bl_wasm_guest_fuel(g);
+    bl_wasm_guest_see_fuel(g);
 }
 
 /* (Instance) -> [{Name, Value}]. Never waits: of a guest at work the numbers are those of its last slice or look. */

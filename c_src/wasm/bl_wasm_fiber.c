@@ -174,7 +174,15 @@ static void set_fuel(struct bl_wasm_guest *g, uint64_t fuel)
     if (error) wt.wasmtime_error_delete(error);
 }
 
-uint64_t bl_wasm_guest_fuel(struct bl_wasm_guest *g) { return g->fuel_used + (g->fuel_given - fuel_left(g)); }
+/* What is left; what was used by now is kept for the totals. */
+static uint64_t look_at_fuel(struct bl_wasm_guest *g)
+{
+    const uint64_t left = fuel_left(g);
+    g->fuel_seen = g->fuel_used + (g->fuel_given - left);
+    return left;
+}
+
+void bl_wasm_guest_see_fuel(struct bl_wasm_guest *g) { look_at_fuel(g); }
 
 static bool has_fuel_limits(const struct bl_wasm_guest *g)
 {
@@ -271,7 +279,7 @@ static void adapt(struct bl_wasm_guest *g, uint64_t ns, bool cut)
  * what comes next. */
 static bool bulk_comes(struct bl_wasm_guest *g)
 {
-    const uint64_t left = fuel_left(g), used = g->fuel_before - left;
+    const uint64_t left = look_at_fuel(g), used = g->fuel_before - left;
     g->fuel_before = left;
     return used > g->interval + BULK_BYTES;
 }
@@ -333,7 +341,7 @@ enum bl_wasm_event bl_wasm_call_slice(struct bl_wasm_guest *g, uint64_t budget_n
     uint64_t from = begin, now, budget = 0, longest = 0;
     g->heavy = false;
     g->event = BL_WASM_NONE;
-    g->fuel_before = fuel_left(g);
+    g->fuel_before = look_at_fuel(g);
     for (;;) {
         g->on_fiber = true;
         const bool ended = wt.wasmtime_call_future_poll(g->future);
@@ -431,7 +439,7 @@ enum bl_status bl_wasm_call_direct(struct bl_wasm_guest *g, const struct bl_wasm
 {
     enum { FUEL_LEAST = 4000 };
     if (has_fuel_limits(g)) return BL_UNSUPPORTED;
-    const uint64_t left = fuel_left(g);
+    const uint64_t left = look_at_fuel(g);
     if (left < FUEL_LEAST) return BL_UNSUPPORTED;
     if (g->interval < FUEL_LEAST) set_interval(g, INTERVAL_FIRST);
     set_fuel(g, left); /* a whole interval lies ahead again: off the fiber its end would be an error with the work half done */

@@ -61,6 +61,7 @@ void bl_wasm_guest_ref(struct bl_wasm_guest *g) { __atomic_add_fetch(&g->refs, 1
 static void free_store(struct bl_wasm_guest *g)
 {
     if (!g->store) return;
+    bl_wasm_guest_see_fuel(g);
     wt.wasmtime_store_delete(g->store);
     g->store = NULL;
     for (size_t i = 0; i < g->linker_count; i++) wt.wasmtime_linker_delete(g->linkers[i]);

@@ -209,8 +209,8 @@ BL_API enum bl_status bl_wasm_call_check(const struct bl_wasm_guest *guest, uint
  * guest->error say. BL_UNSUPPORTED: not now (little fuel is left, or it is limited per call): use the fiber. */
 BL_API enum bl_status bl_wasm_call_direct(struct bl_wasm_guest *guest, const struct bl_wasm_function *function);
 
-/* Fuel used since the guest began. */
-BL_API uint64_t bl_wasm_guest_fuel(struct bl_wasm_guest *guest);
+/* Brings fuel_seen, the fuel used since the guest began, up to date. The guest must be taken. */
+BL_API void bl_wasm_guest_see_fuel(struct bl_wasm_guest *guest);
 
 /* ---- between bl_wasm_guest.c and bl_wasm_fiber.c -------------------------------------------------- */
 

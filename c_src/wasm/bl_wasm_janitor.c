@@ -140,7 +140,7 @@ static void add(struct bl_wasm_totals *sum, const struct bl_wasm_guest *g)
     sum->s.cancelled += s->cancelled;
     sum->s.timed_out += s->timed_out;
     sum->s.migrations += s->migrations;
-    sum->fuel += g->fuel_used;
+    sum->fuel += g->fuel_seen;
     if (s->longest_slice_ns > sum->s.longest_slice_ns) sum->s.longest_slice_ns = s->longest_slice_ns;
 }
 

@@ -50,7 +50,7 @@ families() ->
      {migrations, beamline_wasm_migrations_total, counter, "Calls that went to a dirty scheduler.", 1},
      {cancelled, beamline_wasm_cancelled_total, counter, "Calls ended by cancel, close or a death.", 1},
      {timed_out, beamline_wasm_timed_out_total, counter, "Calls ended by their deadline.", 1},
-     {fuel, beamline_wasm_fuel_total, counter, "Instructions executed, as the library counts them.", 1},
+     {fuel, beamline_wasm_fuel_total, counter, "Instructions executed, as the library counts them and as last seen.", 1},
      {memory_bytes, beamline_wasm_memory_bytes, gauge, "Bytes of the guests' memories, as last seen.", 1}].
 
 family(Name, Type, Help, Value) -> #{name => Name, type => Type, help => Help, samples => [{[], Value}]}.

@@ -373,6 +373,19 @@ numbers_are_counted_test() ->
     [?assert(lists:member(Name, Names)) || Name <- [beamline_wasm_guests, beamline_wasm_calls_total, beamline_wasm_compile_seconds,
         beamline_wasm_traps_total]].
 
+%% Of guests that live, without anybody who asks for info, and of those that are gone.
+fuel_of_all_guests_is_counted_test() ->
+    Before = total(fuel),
+    G = kit(),
+    ?assertEqual({error, timeout}, beamline_wasm:call(G, <<"spin">>, [], #{timeout => 30})),
+    ?assert(total(fuel) - Before > 100_000),
+    {ok, _} = beamline_wasm:call(G, <<"fib">>, [15]),
+    #{fuel := Used} = beamline_wasm:info(G),
+    ok = beamline_wasm:stop(G),
+    ok = beamline_test:eventually(fun() -> total(fuel) - Before >= Used end).
+
+total(Name) -> proplists:get_value(Name, beamline_wasm_nif:totals()).
+
 a_server_owns_an_instance_under_a_supervisor_test() ->
     wasm_fixture:start(),
     Spec = beamline_wasm:child_spec(#{module => wasm_fixture:wat(), name => {local, wasm_kit},
