@@ -61,6 +61,7 @@ struct wasm_instance {
     ErlNifPid owner;
     ErlNifMonitor monitor;
     int64_t memory; /* the export that is meant when none is named; -1: there is none */
+    size_t memory_bytes; /* of it, as last seen */
 };
 
 /* A reference out of a guest. */

@@ -107,6 +107,27 @@ static struct wasm_guest *new_guest(const struct bl_wasm_module *m, const struct
     return guest;
 }
 
+/* Whether another instance of the guest, or a memory that was made for it, has it. */
+static bool is_imported_memory(const struct bl_wasm_binary *b, uint32_t index)
+{
+    uint32_t imported = 0;
+    for (size_t i = 0; i < b->import_count; i++) imported += b->imports[i].kind == WASMTIME_MEMORY;
+    return index < imported;
+}
+
+/* What is told of an instance that others use. The guest must be entered. */
+static void look(struct wasm_instance *in)
+{
+    struct bl_wasm_guest *g = in->guest->core;
+    const struct bl_wasm_binary *b = &in->core->module->binary;
+    const wasmtime_extern_t *item = in->memory < 0 ? NULL : bl_wasm_instance_item(in->core, (size_t)in->memory);
+    bl_wasm_guest_see_fuel(g);
+    if (!item) return;
+    const size_t bytes = wt.wasmtime_memory_data_size(g->context, &item->of.item);
+    if (bytes != in->memory_bytes && !is_imported_memory(b, b->exports[in->memory].index)) g->memory_bytes += bytes - in->memory_bytes;
+    in->memory_bytes = bytes;
+}
+
 /* Takes the reference to `core`. {error, closed}: the owner is dead already. */
 static ERL_NIF_TERM new_handle(ErlNifEnv *env, struct wasm_guest *guest, struct bl_wasm_instance *core, const ErlNifPid *owner)
 {
@@ -118,6 +139,7 @@ static ERL_NIF_TERM new_handle(ErlNifEnv *env, struct wasm_guest *guest, struct 
     in->owner = *owner;
     in->lock = enif_mutex_create((char *)"beamline_wasm_owner");
     in->memory = usual_memory(core->module);
+    look(in);
     ERL_NIF_TERM handle = enif_make_resource(env, in);
     const bool alive = enif_monitor_process(env, in, owner, &in->monitor) == 0;
     const bool has_start = core->module->binary.has_start;
@@ -217,14 +239,6 @@ static ERL_NIF_TERM state_term(const struct wasm_instance *in)
     }
 }
 
-static void look(struct wasm_instance *in)
-{
-    struct bl_wasm_guest *g = in->guest->core;
-    const wasmtime_extern_t *item = in->memory < 0 ? NULL : bl_wasm_instance_item(in->core, (size_t)in->memory);
-    if (item) g->memory_bytes = wt.wasmtime_memory_data_size(g->context, &item->of.item);
-    bl_wasm_guest_see_fuel(g);
-}
-
 /* (Instance) -> [{Name, Value}]. Never waits: of a guest at work the numbers are those of its last slice or look. */
 ERL_NIF_TERM wasm_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
@@ -246,7 +260,7 @@ ERL_NIF_TERM wasm_info(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     owner = in->owner;
     enif_mutex_unlock(in->lock);
     const struct { const char *name; uint64_t value; } numbers[] = {
-        {"memory", g->memory_bytes}, {"fuel", g->fuel_seen}, {"calls", s->calls + s->direct_calls}, {"direct_calls", s->direct_calls},
+        {"memory", in->memory_bytes}, {"fuel", g->fuel_seen}, {"calls", s->calls + s->direct_calls}, {"direct_calls", s->direct_calls},
         {"imports", s->imports}, {"slices", s->slices}, {"slices_over_1ms", s->slices_over_1ms}, {"longest_slice_ns", s->longest_slice_ns},
         {"traps", s->traps}, {"cancelled", s->cancelled}, {"timed_out", s->timed_out}, {"migrations", s->migrations},
     };

@@ -104,7 +104,7 @@ struct bl_wasm_guest {
     struct bl_wasm_statistics statistics;
     uint64_t ticks;        /* work that the caller's time slice has not paid for yet */
     uint32_t next_import;  /* id */
-    size_t memory_bytes;   /* as last seen; so below */
+    size_t memory_bytes;   /* of its instances' usual memories, as last seen; so below */
     uint64_t fuel_seen;
     struct bl_wasm_module **modules; /* kept alive */
     size_t module_count;

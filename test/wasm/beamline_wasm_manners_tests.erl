@@ -384,6 +384,27 @@ fuel_of_all_guests_is_counted_test() ->
     ok = beamline_wasm:stop(G),
     ok = beamline_test:eventually(fun() -> total(fuel) - Before >= Used end).
 
+%% Also of one that nobody has looked at yet; what several have is counted once.
+memory_of_all_guests_is_counted_test() ->
+    wasm_fixture:start(),
+    wasm_fixture:all_gone(),
+    A = guest(<<"(module (memory (export \"m\") 10) (func (export \"spin\") (loop $l (br $l))))">>, #{}),
+    ?assertEqual(10 * 65536, total(memory_bytes)),
+    B = guest(<<"(module (import \"a\" \"m\" (memory 1)) (export \"m\" (memory 0)))">>, #{imports => #{{<<"a">>,
+        <<"m">>} => {export, A, <<"m">>}}}),
+    C = guest(<<"(module (memory (export \"m\") 3))">>, #{with => A}),
+    ?assertEqual(13 * 65536, total(memory_bytes)),
+    {ok, 10} = beamline_wasm:grow(A, 2),
+    Memory = fun() -> [maps:get(memory, beamline_wasm:info(I)) div 65536 || I <- [A, B, C]] end,
+    ?assertEqual([12, 12, 3], Memory()),
+    ?assertEqual(15 * 65536, total(memory_bytes)),
+    %% Each its own, while none can be looked at.
+    Caller = caller(fun() -> beamline_wasm:call(A, <<"spin">>, []) end),
+    busy(A),
+    ?assertEqual([12, 12, 3], Memory()),
+    true = beamline_wasm:cancel(A),
+    ?assertEqual({error, cancelled}, answer(Caller)).
+
 total(Name) -> proplists:get_value(Name, beamline_wasm_nif:totals()).
 
 a_server_owns_an_instance_under_a_supervisor_test() ->
