@@ -96,7 +96,7 @@ call(Instance, Name, Args, ImportFun, State, Opts) when is_list(Args) ->
     try beamline_wasm:call(Instance, iolist_to_binary(Name), Args, Options) of
         {ok, Results, After} -> {ok, Results, state(After, State)};
         {error, {import_failed, #{reason := {junk, Answer}}}, After} ->
-            {error, iolist_to_binary(io_lib:format("the import fun answered ~0tp", [Answer])), state(After, State)};
+            {error, unicode:characters_to_binary(io_lib:format("the import fun answered ~0tp", [Answer])), state(After, State)};
         {error, {import_failed, #{class := Class, reason := Reason, stacktrace := Stack}}, After} -> {error, Class, Reason, Stack,
             state(After, State)};
         {error, Reason, After} -> {error, text(Reason), state(After, State)}
@@ -150,4 +150,4 @@ deserialize(Instance, Snapshot) -> beamline_beamr_snapshot:put(Instance, Snapsho
 
 text({trap, #{code := Code, message := Message}}) -> iolist_to_binary(io_lib:format("Exception: ~s (~s)", [Message, Code]));
 text({Reason, #{why := Why}}) when is_binary(Why) -> iolist_to_binary(io_lib:format("~s: ~s", [Reason, Why]));
-text(Reason) -> iolist_to_binary(io_lib:format("~0tp", [Reason])).
+text(Reason) -> unicode:characters_to_binary(io_lib:format("~0tp", [Reason])).

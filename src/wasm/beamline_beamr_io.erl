@@ -55,5 +55,5 @@ free(Instance, Address) when is_integer(Address) ->
     end.
 
 answer({error, {_, #{why := Why}}}) when is_binary(Why) -> {error, Why};
-answer({error, Reason}) -> {error, iolist_to_binary(io_lib:format("~0tp", [Reason]))};
+answer({error, Reason}) -> {error, unicode:characters_to_binary(io_lib:format("~0tp", [Reason]))};
 answer(Answer) -> Answer.

@@ -86,6 +86,7 @@ imports_that_misbehave_hurt_only_the_call_test_() ->
          ?_assertMatch({error, throw, boo, [_ | _], s}, Call(fun(_, _, _) -> throw(boo) end)),
          ?_assertMatch({error, exit, boo, [_ | _], s}, Call(fun(_, _, _) -> exit(boo) end)),
          ?_assertMatch({error, Text, s} when is_binary(Text), Call(fun(_, _, _) -> junk end)),
+         ?_assertEqual({error, <<"the import fun answered '\x{65e5}\x{e9}'"/utf8>>, s}, Call(fun(_, _, _) -> '\x{65e5}\x{e9}' end)),
          ?_assertMatch({error, error, {bad_results, [], _}, [], _}, Call(fun(S, _, _) -> {ok, [], S} end)),
          ?_assertMatch({error, error, {bad_results, [1.5], _}, [], _}, Call(fun(S, _, _) -> {ok, [1.5], S} end)),
          %% A foreign message that looks like an answer stays in the mailbox.
