@@ -32,9 +32,12 @@ const char *bl_wasm_traps_of(size_t i, uint64_t *count)
     return codes[i];
 }
 
+/* UTF-8; cut before a character that does not fit. */
 static void copy_name(char *to, size_t size, const wasm_byte_vec_t *name)
 {
-    const size_t len = !name || !name->data ? 0 : name->size < size - 1 ? name->size : size - 1;
+    size_t len = !name || !name->data ? 0 : name->size;
+    if (len >= size)
+        for (len = size - 1; len > 0 && (name->data[len] & 0xC0) == 0x80; len--) continue;
     if (len > 0) memcpy(to, name->data, len);
     to[len] = '\0';
 }

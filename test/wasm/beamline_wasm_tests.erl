@@ -257,6 +257,15 @@ frames(Start, Import, Imports) ->
     {error, {trap, #{backtrace := [{<<"m">>, <<"boom">>, Offset}, {<<"m">>, 2, _}]}}} = beamline_wasm:call(G, <<"x">>, []),
     Offset.
 
+long_names_in_a_trap_are_cut_between_characters_test() ->
+    [begin
+         Name = unicode:characters_to_binary([lists:duplicate(N, $a), lists:duplicate(100, 16#65e5)]),
+         G = guest(["(module $\"", Name, "\" (func $\"", Name, "\" (export \"x\") (unreachable)))"], #{}),
+         {error, {trap, #{backtrace := [{Module, Function, _}]}}} = beamline_wasm:call(G, <<"x">>, []),
+         [?assert(byte_size(Cut) > Most - 3 andalso is_list(unicode:characters_to_list(Cut)))
+          || {Cut, Most} <- [{Module, 47}, {Function, 111}]]
+     end || N <- [0, 1, 2]].
+
 an_exception_that_nobody_catches_is_a_trap_test() ->
     G = guest(<<"(module (tag $t (param i32)) (func (export \"x\") (throw $t (i32.const 1)))
         (func (export \"y\") (result i32) (block $h (result i32) (try_table (catch $t $h) (throw $t (i32.const 5)))
