@@ -66,7 +66,8 @@ static ERL_NIF_TERM returned(ErlNifEnv *env, struct wasm_guest *guest, unsigned 
     return answer;
 }
 
-/* Guests that stay in imports end there at their deadline: the janitor comes. One visit is booked for many calls. */
+/* Guests that stay in imports, or whose caller gets no time, end there at their deadline: the janitor comes. One visit is booked for
+ * many calls. */
 static void book_deadline(struct bl_wasm_guest *g)
 {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -134,6 +135,7 @@ static ERL_NIF_TERM go_on(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_guest
     const ERL_NIF_TERM argv[3] = {handle, enif_make_uint64(env, g->call_number), enif_make_uint(env, flags)};
     enif_consume_timeslice(env, 100);
     g->ticks = 0;
+    book_deadline(g);
     bl_wasm_leave(g, BL_WASM_YIELDED); /* from here on it is anybody's */
     return enif_schedule_nif(env, "call", dirty ? ERL_NIF_DIRTY_JOB_CPU_BOUND : 0, dirty ? step_dirty : step_normal, 3, argv);
 }

@@ -67,6 +67,15 @@ a_nested_call_that_waits_for_an_import_has_its_deadline_test() ->
     ?assertEqual({nested, [{error, timeout}, {error, timeout}, {ok, [1001]}]}, receive Got -> Got after 0 -> none end),
     ?assertMatch(#{timed_out := 2, cancelled := 0, state := idle}, beamline_wasm:info(G)).
 
+a_caller_that_is_suspended_does_not_keep_the_instance_test() ->
+    G = kit(),
+    {Pid, _} = Caller = caller(fun() -> beamline_wasm:call(G, <<"spin">>, [], #{timeout => 50}) end),
+    busy(G),
+    true = erlang:suspend_process(Pid),
+    ?assertEqual({ok, [3]}, in_time(2000, fun() -> beamline_wasm:call(G, <<"add">>, [1, 2], #{wait => 5000}) end)),
+    true = erlang:resume_process(Pid),
+    ?assertEqual({error, timeout}, answer(Caller)).
+
 any_process_may_cancel_test() ->
     G = kit(),
     ?assertEqual(false, beamline_wasm:cancel(G)),
