@@ -44,6 +44,7 @@ call(Server, Name, Args) -> call(Server, Name, Args, #{}).
 -spec call(gen_server:server_ref(), binary(), [beamline_wasm:value()], #{timeout => timeout(), floats => numbers | bits}) ->
     {ok, [beamline_wasm:value()]} | {error, beamline_wasm:reason()}.
 call(Server, Name, Args, Options) ->
+    is_map(Options) orelse error(badarg, [Server, Name, Args, Options]),
     Timeout = maps:get(timeout, Options, 60_000),
     Timeout =:= infinity orelse is_integer(Timeout) andalso Timeout >= 0 orelse error(badarg, [Server, Name, Args, Options]),
     Deadline = case Timeout of infinity -> infinity; _ -> erlang:monotonic_time(millisecond) + Timeout end,

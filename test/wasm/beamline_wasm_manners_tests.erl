@@ -443,6 +443,7 @@ a_server_takes_any_time_and_ends_when_its_instance_was_stopped_test() ->
     Call = fun(Options) -> beamline_wasm_server:call(Pid, <<"one">>, [], Options) end,
     [?assertEqual({ok, [1]}, Call(#{timeout => Ms})) || Ms <- [infinity, 1000, 1 bsl 40]],
     [?assertError(badarg, Call(#{timeout => Ms})) || Ms <- [-1, soon, 1.5]],
+    [?assertError(badarg, Call(Options)) || Options <- [none, [{timeout, 5}], #{timout => 5}]],
     ?assertEqual({error, {unsupported, request}}, gen_server:call(Pid, hello)),
     {ok, Instance} = beamline_wasm_server:instance(Pid),
     Monitor = monitor(process, Pid),

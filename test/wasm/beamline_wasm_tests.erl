@@ -100,8 +100,9 @@ what_is_malformed_says_where_test_() ->
          ?_assertError(badarg, beamline_wasm:compile(<<"(module)">>, #{engines => fast})),
          [?_assertError(badarg, beamline_wasm:compile(module, Options)) || Options <- [#{}, #{cache => "cache"}]],
          [?_assertError(badarg, beamline_wasm:compile(<<"(module)">>, Options))
-          || Options <- [#{engine => faster}, #{off => simd}, #{off => [simd, speed]}, #{stack => much}, #{stack => -5000}, #{expose => 1},
-                         #{cache => "a\0b"}, #{cache => 17}, #{cache => [a, 17, -1]}, #{max_bytes => -1}, #{max_imports => many}, []]]]
+          || Options <- [#{engine => faster}, #{off => simd}, #{off => [simd, speed]}, #{off => [simd | gc]}, #{stack => much},
+                         #{stack => -1}, #{stack => -5000}, #{expose => 1}, #{cache => "a\0b"}, #{cache => 17}, #{cache => [a, 17, -1]},
+                         #{max_bytes => -1}, #{max_imports => many}, []]]]
     end}.
 
 proposals_can_be_turned_off_test_() ->
