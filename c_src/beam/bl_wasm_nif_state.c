@@ -29,13 +29,6 @@ static ERL_NIF_TERM fail_invalid(ErlNifEnv *env, const char *field, const char *
     return wasm_fail_error(env, &err);
 }
 
-static ERL_NIF_TERM library_error(ErlNifEnv *env, wasmtime_error_t *error)
-{
-    struct bl_error err;
-    bl_wasm_library_error(error, &err);
-    return wasm_fail_error(env, &err);
-}
-
 /* Enters for an export of that kind; argv[1]: its name, for a memory also undefined. False: *answer says why not. */
 static bool visit(ErlNifEnv *env, const ERL_NIF_TERM argv[], uint8_t kind, struct visit *v, ERL_NIF_TERM *answer, const char *name,
                   wasm_entry *again, int argc)
@@ -216,6 +209,14 @@ ERL_NIF_TERM wasm_grow(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     return leave(&v, wasm_fail_error(env, &err));
 }
 
+/* A value that went in; an error says that its type is another one of the module. */
+static ERL_NIF_TERM went_in(ErlNifEnv *env, struct visit *v, const struct bl_wasm_type *type, wasmtime_error_t *error)
+{
+    if (!error) return leave(v, am.ok_);
+    wt.wasmtime_error_delete(error);
+    return leave(v, wasm_bad_value(env, v->in->guest, type, 1, 1));
+}
+
 /* ---- globals ------------------------------------------------------------------------------------------------- */
 
 static const struct bl_wasm_global *global_type(const struct visit *v)
@@ -251,7 +252,7 @@ ERL_NIF_TERM wasm_global_set(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
         return leave(&v, wasm_bad_value(env, v.in->guest, &type->type, 1, 1));
     wasmtime_error_t *error = wt.wasmtime_global_set(v.g->context, v.item, &value);
     wt.wasmtime_val_unroot(&value);
-    return leave(&v, error ? library_error(env, error) : am.ok_);
+    return went_in(env, &v, &type->type, error);
 }
 
 /* ---- tables --------------------------------------------------------------------------------------------------- */
@@ -308,7 +309,7 @@ ERL_NIF_TERM wasm_table_set(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
         return leave(&v, wasm_bad_value(env, v.in->guest, element_type(&v), 1, 1));
     wasmtime_error_t *error = wt.wasmtime_table_set(v.g->context, v.item, index, &value);
     wt.wasmtime_val_unroot(&value);
-    return leave(&v, error ? library_error(env, error) : am.ok_);
+    return went_in(env, &v, element_type(&v), error);
 }
 
 /* (Instance, Name, Elements, Reference) -> {ok, ElementsBefore} */
@@ -323,8 +324,13 @@ ERL_NIF_TERM wasm_table_grow(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
     const uint64_t now = wt.wasmtime_table_size(v.g->context, v.item);
     if (!wasm_get_held(env, v.in->guest, element_type(&v), argv[3], &value))
         return leave(&v, wasm_bad_value(env, v.in->guest, element_type(&v), 1, 1));
-    wasmtime_error_t *error = more > UINT32_MAX ? wt.wasmtime_error_new("more than there can be")
-                                                : wt.wasmtime_table_grow(v.g->context, v.item, more, &value, &before);
+    wasmtime_error_t *error = wt.wasmtime_table_grow(v.g->context, v.item, 0, &value, &before); /* whether it is of this type */
+    if (error) {
+        wt.wasmtime_val_unroot(&value);
+        return went_in(env, &v, element_type(&v), error);
+    }
+    error = more > UINT32_MAX ? wt.wasmtime_error_new("more than there can be")
+                              : wt.wasmtime_table_grow(v.g->context, v.item, more, &value, &before);
     wt.wasmtime_val_unroot(&value);
     if (!error) return leave(&v, wasm_pair(env, am.ok_, enif_make_uint64(env, before)));
     struct bl_error err;

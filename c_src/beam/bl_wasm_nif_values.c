@@ -370,17 +370,27 @@ ERL_NIF_TERM wasm_bad_value(ErlNifEnv *env, struct wasm_guest *guest, const stru
     return enif_make_tuple3(env, am.badarg_, enif_make_uint64(env, position), expected);
 }
 
+/* Of a type of the module, too: whoever holds it checks that. */
+static bool get_held_function(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term,
+                              wasmtime_val_t *value)
+{
+    if (term == am.null_) return type->nullable;
+    struct wasm_reference *r = wasm_get_reference(env, term);
+    if (!r || r->guest != guest || r->kind != WASMTIME_FUNCREF || type->heap == BL_HEAP_NOFUNC) return false;
+    value->of.func = r->function.handle;
+    return true;
+}
+
 bool wasm_get_held(ErlNifEnv *env, struct wasm_guest *guest, const struct bl_wasm_type *type, ERL_NIF_TERM term, wasmtime_val_t *value)
 {
     wasmtime_val_raw_t raw;
     wasmtime_context_t *context = guest->core->context;
-    if (!wasm_get_value(env, guest, type, term, &raw)) return false;
     memset(value, 0, sizeof *value);
     value->kind = type->kind;
+    if (type->kind == WASMTIME_FUNCREF) return get_held_function(env, guest, type, term, value);
+    if (!wasm_get_value(env, guest, type, term, &raw)) return false;
     if (type->kind <= WASMTIME_V128)
         memcpy(&value->of, &raw, sizeof raw);
-    else if (type->kind == WASMTIME_FUNCREF && raw.func)
-        wt.wasmtime_func_from_raw(context, raw.func, &value->of.func);
     else if (type->kind == WASMTIME_EXTERNREF && raw.ref)
         wt.wasmtime_externref_from_raw(context, raw.ref, &value->of.ref);
     else if (type->kind == WASMTIME_ANYREF && raw.ref)

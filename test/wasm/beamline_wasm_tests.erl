@@ -218,6 +218,24 @@ tables_hold_references_test() ->
     [?assertMatch({error, {limit, _}}, beamline_wasm:table_grow(G, <<"tab">>, N)) || N <- [5, 1 bsl 33]],
     ?assertError(badarg, beamline_wasm:table_set(G, <<"tab">>, 0, 17)).
 
+functions_of_a_type_of_the_module_can_be_held_test() ->
+    G = guest(<<"(module (type $t (func (result i32))) (func $f (export \"f\") (result i32) (i32.const 7)) (func (export \"other\"))
+        (global (export \"g\") (mut (ref null $t)) (ref.null $t)) (table (export \"tab\") 1 (ref null $t))
+        (func (export \"call\") (result i32) (call_ref $t (global.get 0))))">>, #{}),
+    {ok, F} = beamline_wasm:function(G, <<"f">>),
+    {ok, Other} = beamline_wasm:function(G, <<"other">>),
+    ?assertEqual(ok, beamline_wasm:global_set(G, <<"g">>, F)),
+    ?assertEqual({ok, [7]}, beamline_wasm:call(G, <<"call">>, [])),
+    ?assertEqual(ok, beamline_wasm:table_set(G, <<"tab">>, 0, F)),
+    ?assertEqual({ok, 1}, beamline_wasm:table_grow(G, <<"tab">>, 2, F)),
+    {ok, Held} = beamline_wasm:table_get(G, <<"tab">>, 2),
+    ?assertEqual({ok, [7]}, beamline_wasm:call(G, Held, [])),
+    [?assertError(badarg, Set()) || Set <- [fun() -> beamline_wasm:global_set(G, <<"g">>, Other) end,
+                                            fun() -> beamline_wasm:table_set(G, <<"tab">>, 0, Other) end,
+                                            fun() -> beamline_wasm:table_grow(G, <<"tab">>, 1, Other) end]],
+    ?assertMatch({error, {limit, _}}, beamline_wasm:table_grow(G, <<"tab">>, 1 bsl 40, F)),
+    ?assertEqual({ok, 3}, beamline_wasm:table_size(G, <<"tab">>)).
+
 malloc_and_free_are_the_guests_own_test() ->
     G = guest(<<"(module (memory (export \"memory\") 1) (global $at (mut i32) (i32.const 1024))
         (func (export \"malloc\") (param i32) (result i32) (local $p i32) (local.set $p (global.get $at))
