@@ -20,7 +20,7 @@
     A(i32) A(i64) A(f32) A(f64) A(v128) A(funcref) A(externref) A(ref) A(type) A(func) A(extern) A(nofunc) A(noextern) A(any) A(eq) A(i31) \
     A(struct) A(array) A(none) A(exn) A(noexn) A(host) A(global) A(table) A(memory) A(tag) A(const) A(var) A(trap) A(code) A(message) \
     A(backtrace) A(limit) A(what) A(asked) A(fuel) A(invalid) A(field) A(why) A(min) A(max) A(index) A(shared) A(element) A(unsupported) \
-    A(no_memory) A(idle) A(running) A(yielded) A(parked) A(true) A(false) A(beamline_wasm) A(name) A(page_size) A(import_failed)
+    A(no_memory) A(idle) A(running) A(yielded) A(parked) A(true) A(false) A(beamline_wasm) A(name) A(page_size) A(import_failed) A(own)
 struct wasm_atoms {
 #define WASM_ATOM(a) ERL_NIF_TERM a##_;
     WASM_ATOMS(WASM_ATOM)

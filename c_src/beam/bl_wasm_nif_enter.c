@@ -126,27 +126,30 @@ void wasm_waiters_closed(struct wasm_guest *guest)
     enif_mutex_unlock(guest->lock);
 }
 
-/* (Instance, Turn) -> ok | {error, Reason}; then {beamline_wasm_turn, Turn, ok | closed} */
+/* (Instance, Turn) -> ok | own | {error, Reason}; after ok {beamline_wasm_turn, Turn, ok | closed} */
 ERL_NIF_TERM wasm_wait(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     struct wasm_instance *in = wasm_get_instance(env, argv[0]);
     (void)argc;
     if (!in || !enif_is_ref(env, argv[1])) return enif_make_badarg(env);
     struct wasm_guest *guest = in->guest;
+    struct bl_wasm_guest *g = guest->core;
+    if (__atomic_load_n(&g->caller, __ATOMIC_SEQ_CST) == wasm_self(env) && (__atomic_load_n(&g->call_number, __ATOMIC_SEQ_CST) & 1))
+        return am.own_; /* this process has it: in an import */
     struct wasm_waiter *w = enif_alloc(sizeof *w);
     bl_link_init(&w->link);
     enif_self(env, &w->pid);
     w->env = enif_alloc_env();
     w->turn = enif_make_copy(w->env, argv[1]);
     enif_mutex_lock(guest->lock);
-    const bool closed = __atomic_load_n(&guest->core->closing, __ATOMIC_SEQ_CST);
+    const bool closed = __atomic_load_n(&g->closing, __ATOMIC_SEQ_CST);
     if (closed || enif_monitor_process(env, guest, &w->pid, &w->monitor) != 0) {
         enif_mutex_unlock(guest->lock);
         free_waiter(w);
         return wasm_fail(env, am.closed_);
     }
     bl_link_append(&guest->waiters, &w->link);
-    __atomic_add_fetch(&guest->core->waiting, 1, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&g->waiting, 1, __ATOMIC_SEQ_CST);
     next_turn(guest); /* it may have become idle meanwhile */
     enif_mutex_unlock(guest->lock);
     return am.ok_;

@@ -12,7 +12,7 @@
 %% <li>Nothing ends the VM, hangs a scheduler or outlives its owner; a call ends after an hour at the latest.</li>
 %% <li>An import fun that raises gives `{error, Class, Reason, Stack, State}', one that answers junk
 %%     `{error, Text, State}'; the instance can be used again. It may call the instance while it runs.</li>
-%% <li>Two processes on one instance: the second waits for its turn.</li>
+%% <li>Two processes on one instance: the second waits for its turn, with a call or a snapshot.</li>
 %% <li>`call/3' answers 0 for every import, as there; but traps and unknown functions are `{error, Text}', not a crash.</li>
 %% <li>Exports and imports carry the same signature texts; a funcref is `u', not `f'.</li>
 %% <li>A snapshot holds all memories, mutable globals (the stack pointer, too) and tables, exported or not, and {@link deserialize/2}
@@ -141,8 +141,8 @@ wasm_send(_Instance, {command, _}) -> ok.
 -spec serialize(instance()) -> {ok, binary()} | {error, binary()}.
 serialize(Instance) -> beamline_beamr_snapshot:take(Instance).
 
-%% @doc Puts a snapshot back, into an instance of the same module. On `{error, Text}' nothing was changed, but that the memory
-%% may have grown.
+%% @doc Puts a snapshot back, into an instance of the same module. On `{error, Text}' nothing was changed, but that memories and
+%% tables may have grown.
 -spec deserialize(instance(), binary()) -> ok | {error, binary()}.
 deserialize(Instance, Snapshot) -> beamline_beamr_snapshot:put(Instance, Snapshot).
 

@@ -85,8 +85,8 @@ refuse(_Instance, _Token, _Flags) -> missing().
 -spec cancel(handle()) -> boolean().
 cancel(_Instance) -> missing().
 
-%% The caller gets {beamline_wasm_turn, Turn, ok | closed} when it is its turn.
--spec wait(handle(), Turn :: reference()) -> ok | {error, reason()}.
+%% ok: the caller gets {beamline_wasm_turn, Turn, ok | closed} when it is its turn. own: it has the guest, in an import.
+-spec wait(handle(), Turn :: reference()) -> ok | own | {error, reason()}.
 wait(_Instance, _Turn) -> missing().
 -spec unwait(handle(), Turn :: reference()) -> ok.
 unwait(_Instance, _Turn) -> missing().

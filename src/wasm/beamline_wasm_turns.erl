@@ -3,16 +3,26 @@
 %% gives the turn away when it is idle; until the process that has it comes, all others are refused.
 -module(beamline_wasm_turns).
 
--export([wait/2, take/2, done/2]).
+-export([hold/3, wait/2, take/2, done/2]).
 
 -define(LOOK_MS, 20). % a call that was ended by its deadline or by a death tells nobody that the guest is idle
 
-%% The turn, and how much of the time is left.
--spec wait(reference(), timeout()) -> {ok, Turn :: reference(), timeout()} | {error, beamline_wasm:reason()}.
+%% Nobody else uses the guest while Fun runs; each use in it goes through take/2.
+-spec hold(reference(), timeout(), fun(() -> Answer)) -> Answer | {error, beamline_wasm:reason()}.
+hold(Guest, Timeout, Fun) ->
+    case wait(Guest, Timeout) of
+        {ok, Turn, _} -> try Fun() after done(Guest, Turn) end;
+        own -> Fun();
+        {error, _} = Error -> Error
+    end.
+
+%% The turn, and how much of the time is left. own: the process has the guest already, in an import.
+-spec wait(reference(), timeout()) -> {ok, Turn :: reference(), timeout()} | own | {error, beamline_wasm:reason()}.
 wait(Guest, Timeout) ->
     Turn = make_ref(),
     case beamline_wasm_nif:wait(Guest, Turn) of
         ok -> receive_turn(Guest, Turn, Timeout, erlang:monotonic_time(millisecond));
+        own -> own;
         {error, _} = Error -> Error
     end.
 
@@ -36,7 +46,7 @@ left(infinity, _) -> infinity;
 left(Timeout, Begin) -> max(0, Timeout - (erlang:monotonic_time(millisecond) - Begin)).
 
 %% Enters with Call, whose turn it is. Somebody may still be inside, who came in before the turn was given, or who looks whether he may.
--spec take(fun(() -> beamline_wasm_nif:step()), timeout()) -> beamline_wasm_nif:step().
+-spec take(fun(() -> Answer), timeout()) -> Answer.
 take(Call, Timeout) -> take(Call, Timeout, erlang:monotonic_time(millisecond)).
 
 take(Call, Timeout, Begin) ->

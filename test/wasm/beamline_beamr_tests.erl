@@ -174,6 +174,77 @@ a_hostile_snapshot_is_refused_test() ->
                            {memory, 2, b}, {table, []}]]],
     ?assertEqual({ok, [65537]}, beamline_beamr:call(W, "through", [])).
 
+%% One that goes wrong late changes nothing of what comes before.
+a_snapshot_is_put_back_as_a_whole_or_not_at_all_test() ->
+    ok = wasm_fixture:start(),
+    {ok, W, _, _} = beamline_beamr:start(<<"(module (memory (export \"memory\") 1) (global (export \"a\") (mut i32) (i32.const 3))
+        (table (export \"t\") 2 funcref) (func (export \"f\")) (global (export \"z\") (mut i32) (i32.const 4)))">>),
+    {ok, Snapshot} = beamline_beamr:serialize(W),
+    {ok, F} = beamline_wasm:function(W, <<"f">>),
+    ok = beamline_beamr_io:write(W, 0, <<"kept">>),
+    ok = beamline_wasm:table_set(W, <<"t">>, 1, F),
+    ok = beamline_wasm:global_set(W, <<"a">>, 5),
+    {Mark, Exports, Values} = binary_to_term(Snapshot),
+    State = fun() -> [beamline_beamr_io:read(W, 0, 4), beamline_wasm:table_get(W, <<"t">>, 0), beamline_wasm:global_get(W, <<"a">>),
+                      beamline_wasm:global_get(W, <<"z">>), is_reference(element(2, beamline_wasm:table_get(W, <<"t">>, 1)))] end,
+    Before = State(),
+    Memory = fun(Pieces) -> {memory, 1, Pieces} end,
+    [begin
+         Bad = lists:keyreplace(Name, 1, Values, {Name, Value}),
+         ?assertMatch({error, Text} when is_binary(Text), beamline_beamr:deserialize(W, term_to_binary({Mark, Exports, Bad}))),
+         ?assertEqual({Name, Before}, {Name, State()})
+     end || {Name, Value} <- [{<<"memory">>, Memory([{0, <<"evil">>}, Piece])} || Piece <- [{65535, <<1, 2>>}, {-1, <<1>>}, {1, "text"}]] ++
+                [{<<"z">>, {global, Value}} || Value <- [1 bsl 40, {export, <<"f">>}]] ++
+                [{<<"t">>, {table, [{export, <<"f">>} | Rest]}} || Rest <- [[17], [{export, <<"g">>}], [null, null | x]]]],
+    ?assertEqual(ok, beamline_beamr:deserialize(W, Snapshot)),
+    ?assertEqual([{ok, <<0:32>>}, {ok, null}, {ok, 3}, {ok, 4}, false], State()).
+
+%% A table cannot become smaller; what it has beyond the snapshot is empty, as memory is.
+a_table_that_has_grown_is_emptied_test() ->
+    ok = wasm_fixture:start(),
+    {ok, W, _, _} = beamline_beamr:start(<<"(module (func $f (export \"f\")) (table (export \"t\") 1 funcref) (table (export \"u\") 1
+        (ref func) (ref.func $f)))">>),
+    {ok, Snapshot} = beamline_beamr:serialize(W),
+    {ok, F} = beamline_wasm:function(W, <<"f">>),
+    [{ok, 1} = beamline_wasm:table_grow(W, Table, 2, F) || Table <- [<<"t">>, <<"u">>]],
+    ?assertEqual(ok, beamline_beamr:deserialize(W, Snapshot)),
+    ?assertEqual([{ok, null}, {ok, null}], [beamline_wasm:table_get(W, <<"t">>, I) || I <- [1, 2]]).
+
+%% All of one moment, and no call in between: memory far apart, and a global.
+snapshots_take_turns_with_calls_test_() ->
+    {timeout, 60, fun() ->
+        ok = wasm_fixture:start(),
+        {ok, W, _, _} = beamline_beamr:start(<<"(module (memory (export \"memory\") 40) (global $n (export \"n\") (mut i32) (i32.const 0))
+            (func (export \"step\") (loop) (global.set $n (i32.add (global.get $n) (i32.const 1)))
+              (i32.store (i32.const 0) (global.get $n)) (i32.store (i32.const 2600000) (global.get $n))))">>),
+        Caller = spawn_link(fun Again() -> {ok, []} = beamline_beamr:call(W, "step", []), Again() end),
+        [begin
+             {ok, Snapshot} = beamline_beamr:serialize(W),
+             ?assertMatch({N, N, N}, numbers(Snapshot)),
+             ?assertEqual(ok, beamline_beamr:deserialize(W, Snapshot))
+         end || _ <- lists:seq(1, 100)],
+        unlink(Caller),
+        exit(Caller, kill)
+    end}.
+
+numbers(Snapshot) ->
+    {_, _, Values} = binary_to_term(Snapshot),
+    {memory, 40, Pieces} = proplists:get_value(<<"memory">>, Values),
+    {global, N} = proplists:get_value(<<"n">>, Values),
+    At = fun(Offset) ->
+        hd([binary:decode_unsigned(binary:part(Bytes, Offset - From, 4), little) || {From, Bytes} <- Pieces, Offset >= From,
+            Offset < From + byte_size(Bytes)] ++ [0])
+    end,
+    {At(0), At(2600000), N}.
+
+%% In an import the process has the instance already.
+an_import_may_take_a_snapshot_test() ->
+    W = start(),
+    Take = fun(S, #{instance := I}, _) -> {ok, Snapshot} = beamline_beamr:serialize(I), {ok, [0], [Snapshot | S]} end,
+    {ok, [0], [Snapshot]} = beamline_beamr:call(W, "pow_calculator", [1, 2], Take, []),
+    Put = fun(S, #{instance := I}, _) -> ok = beamline_beamr:deserialize(I, Snapshot), {ok, [0], S} end,
+    ?assertEqual({ok, [0], []}, beamline_beamr:call(W, "pow_calculator", [1, 2], Put, [])).
+
 null_references_are_saved_test() ->
     ok = wasm_fixture:start(),
     {ok, W, _, _} = beamline_beamr:start(<<"(module (global (mut externref) (ref.null extern)) (table 2 externref))">>),
@@ -184,4 +255,9 @@ what_cannot_be_saved_is_said_test() ->
     ok = wasm_fixture:start(),
     {ok, W, _, _} = beamline_beamr:start(<<"(module (table 1 funcref) (elem (i32.const 0) $f) (func $f))">>),
     {error, Why} = beamline_beamr:serialize(W),
-    ?assertMatch({_, _}, binary:match(Why, <<"no exported function">>)).
+    ?assertMatch({_, _}, binary:match(Why, <<"no exported function">>)),
+    {ok, T, _, _} = beamline_beamr:start(<<"(module (table (export \"t\") 1 externref) (func (export \"f\")))">>),
+    [begin
+         ok = beamline_wasm:table_set(T, <<"t">>, 0, Term),
+         ?assertMatch({error, Text} when is_binary(Text), beamline_beamr:serialize(T))
+     end || Term <- [make_ref(), {a, term}]].
