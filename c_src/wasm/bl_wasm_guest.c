@@ -209,6 +209,13 @@ static wasmtime_linker_t *new_linker(const struct bl_wasm_engine *engine, struct
     return NULL;
 }
 
+static enum bl_status imports_error(wasmtime_error_t *error, struct bl_error *err)
+{
+    const enum bl_status status = bl_wasm_library_error(error, err);
+    if (err && status == BL_INVALID) memcpy(err->subject, "imports", sizeof "imports");
+    return status;
+}
+
 /* The most usual case, made once for a module: alone in its guest, all imports are functions of the host. */
 static enum bl_status link_alone(struct bl_wasm_module *m, struct bl_error *err)
 {
@@ -224,7 +231,7 @@ static enum bl_status link_alone(struct bl_wasm_module *m, struct bl_error *err)
     }
     wt.wasmtime_linker_delete(linker);
     bl_free(imports);
-    return error ? bl_wasm_library_error(error, err) : BL_NO_MEMORY;
+    return error ? imports_error(error, err) : BL_NO_MEMORY;
 }
 
 static enum bl_status linked_alone(struct bl_wasm_module *m, struct bl_error *err)
@@ -267,21 +274,29 @@ static wasmtime_call_future_t *begin_alone(struct bl_wasm_guest *g, struct bl_wa
     return wt.wasmtime_instance_pre_instantiate_async(m->pre, g->context, &in->handle, &g->trap, &g->error);
 }
 
+/* Imports that do not fit are found before the store knows anything of them. *pre: to be deleted after the future. */
 static wasmtime_call_future_t *begin_linked(struct bl_wasm_guest *g, struct bl_wasm_module *m, const struct bl_wasm_link *links,
-                                            struct bl_wasm_instance *in, struct bl_error *err)
+                                            struct bl_wasm_instance *in, wasmtime_instance_pre_t **pre, struct bl_error *err)
 {
     if (!one_more(&g->linkers, g->linker_count, err) || !one_more(&g->import_sets, g->import_set_count, err)) return NULL;
     struct bl_wasm_import *imports = bl_alloc_zero(NULL, (m->binary.import_count + 1) * sizeof *imports, err);
-    if (!imports) return NULL;
+    wasmtime_linker_t *linker = imports ? new_linker(g->engine, err) : NULL;
+    if (!linker) {
+        bl_free(imports);
+        return NULL;
+    }
+    wasmtime_error_t *error = define_imports(linker, m, links, imports, in->first_import, g);
+    if (!error) error = wt.wasmtime_linker_instantiate_pre(linker, m->module, pre);
+    if (error) {
+        wt.wasmtime_linker_delete(linker);
+        bl_free(imports);
+        imports_error(error, err);
+        return NULL;
+    }
     g->import_sets[g->import_set_count++] = imports;
-    wasmtime_linker_t *linker = new_linker(g->engine, err);
-    if (!linker) return NULL;
     g->linkers[g->linker_count++] = linker;
     bl_wasm_fiber_ready(g, linker);
-    wasmtime_error_t *error = define_imports(linker, m, links, imports, in->first_import, g);
-    if (!error) return wt.wasmtime_linker_instantiate_async(linker, g->context, m->module, &in->handle, &g->trap, &g->error);
-    bl_wasm_library_error(error, err);
-    return NULL;
+    return wt.wasmtime_instance_pre_instantiate_async(*pre, g->context, &in->handle, &g->trap, &g->error);
 }
 
 static enum bl_status finish_instance(struct bl_wasm_guest *g, wasmtime_call_future_t *future, struct bl_error *err)
@@ -319,7 +334,8 @@ static enum bl_status instantiate(struct bl_wasm_guest *g, struct bl_wasm_module
     if (!one_more(&g->modules, g->module_count, err)) return BL_NO_MEMORY;
     const enum bl_status status = room_for_values(g, m, err);
     if (status != BL_OK) return status;
-    wasmtime_call_future_t *future = alone ? begin_alone(g, m, in, &why) : begin_linked(g, m, links, in, &why);
+    wasmtime_instance_pre_t *pre = NULL;
+    wasmtime_call_future_t *future = alone ? begin_alone(g, m, in, &why) : begin_linked(g, m, links, in, &pre, &why);
     if (!future) {
         if (err) *err = why;
         return why.status;
@@ -328,7 +344,9 @@ static enum bl_status instantiate(struct bl_wasm_guest *g, struct bl_wasm_module
     bl_wasm_module_ref(m);
     g->modules[g->module_count++] = m;
     g->next_import += (uint32_t)m->binary.import_count;
-    return finish_instance(g, future, err);
+    const enum bl_status finished = finish_instance(g, future, err);
+    if (pre) wt.wasmtime_instance_pre_delete(pre);
+    return finished;
 }
 
 enum bl_status bl_wasm_instance_new(struct bl_wasm_guest *g, struct bl_wasm_module *m, const struct bl_wasm_link *links,

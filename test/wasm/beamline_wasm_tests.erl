@@ -400,6 +400,28 @@ what_the_host_gives_is_checked_test_() ->
         [?_assertEqual({ok, -1}, Get(i32, 16#FFFFFFFF))]
     end}.
 
+%% A guest that lives long keeps nothing of instances that did not fit.
+imports_that_do_not_fit_leave_nothing_test_() ->
+    {timeout, 60, fun() ->
+        A = guest(<<"(module (func (export \"f\") (result i32) (i32.const 1)))">>, #{}),
+        M = wasm_fixture:module(<<"(module (import \"a\" \"f\" (func (param i64))) (import \"a\" \"g\" (func)))">>),
+        Imports = #{{<<"a">>, <<"f">>} => {export, A, <<"f">>}, {<<"a">>, <<"g">>} => fun(_, _) -> [] end},
+        Fail = fun(Times) ->
+            [?assertMatch({error, {invalid, #{field := imports}}}, beamline_wasm:start(M, #{imports => Imports})) || _ <- lists:seq(1, Times)]
+        end,
+        Fail(2000),
+        Before = resident_kib(),
+        Fail(20_000),
+        %% A sanitizer keeps what was freed.
+        ?assert(os:getenv("ASAN_OPTIONS") =/= false orelse resident_kib() - Before < 8192),
+        ?assertEqual({ok, [1]}, beamline_wasm:call(A, <<"f">>, []))
+    end}.
+
+resident_kib() ->
+    {ok, Status} = file:read_file("/proc/self/status"),
+    {match, [KiB]} = re:run(Status, "VmRSS:\\s+(\\d+)", [{capture, [1], binary}]),
+    binary_to_integer(KiB).
+
 %% What is asked for twice is made twice, however it is described.
 equal_things_of_the_host_are_not_one_thing_test() ->
     M = module(<<"(module (import \"h\" \"a\" (global (mut i32))) (import \"h\" \"b\" (global (mut i32))) (import \"h\" \"m\" (memory 1))
