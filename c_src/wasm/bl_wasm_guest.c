@@ -308,14 +308,14 @@ static enum bl_status finish_instance(struct bl_wasm_guest *g, wasmtime_call_fut
     if (!g->error) return BL_OK;
     wasmtime_error_t *error = g->error;
     g->error = NULL;
-    bl_wasm_library_error(error, err);
-    if (err && err->status == BL_INVALID) {
-        if (strstr(err->text, "exceeds") || strstr(err->text, "limit exceeded")) /* a memory, a table, or an instance too many */
-            memcpy(err->subject, "limits", sizeof "limits");
-        else
-            memcpy(err->subject, "imports", sizeof "imports");
-    }
-    return BL_INVALID;
+    struct bl_error why;
+    bl_wasm_library_error(error, &why);
+    if (strstr(why.text, "exceeds") || strstr(why.text, "limit exceeded")) /* a memory, a table, or an instance too many */
+        memcpy(why.subject, "limits", sizeof "limits");
+    else if (strstr(why.text, "memory") || strstr(why.text, "allocation size")) /* there is not so much, of addresses or at all */
+        return bl_fail(err, BL_NO_MEMORY);
+    if (err) *err = why;
+    return why.status;
 }
 
 static bool all_by_host(const struct bl_wasm_module *m, const struct bl_wasm_link *links)

@@ -160,7 +160,7 @@ start(Module) -> start(Module, #{}).
 %% @doc Makes an instance and calls the module's start function, if it has one.
 %%
 %% Imports that are missing: `{invalid, #{field := imports, missing := [{Module, Name, Type}]}}', all of them at once. Other
-%% reasons: `{invalid, _}' an import does not fit, `{limit, _}', `{trap, _}', and what {@link call/4} answers.
+%% reasons: `{invalid, _}' an import does not fit, `{limit, _}', `no_memory', `{trap, _}', and what {@link call/4} answers.
 -spec start(module_(), start_options()) -> {ok, instance()} | {error, reason()}.
 start(Module, Options) ->
     case beamline_wasm_link:start(Module, Options) of

@@ -400,6 +400,10 @@ what_the_host_gives_is_checked_test_() ->
         [?_assertEqual({ok, -1}, Get(i32, 16#FFFFFFFF))]
     end}.
 
+what_no_machine_has_is_refused_test() ->
+    [?assertEqual({error, no_memory}, beamline_wasm:start(wasm_fixture:module(Wat), #{memory_limit => infinity, table_limit => infinity}))
+     || Wat <- [<<"(module (memory i64 4294967296))">>, <<"(module (table i64 18446744073709551615 funcref))">>]].
+
 %% A guest that lives long keeps nothing of instances that did not fit.
 imports_that_do_not_fit_leave_nothing_test_() ->
     {timeout, 60, fun() ->
