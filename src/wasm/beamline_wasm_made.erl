@@ -43,6 +43,9 @@ constant(Type, N) when Type =:= i32; Type =:= i64 -> io_lib:format("(~s.const ~b
 constant(funcref, null) -> "(ref.null func)";
 constant(externref, null) -> "(ref.null extern)";
 constant(Type, {Type, Bits}) -> io_lib:format("(~s.const ~s)", [Type, float_of(size_of(Type), Bits)]);
+constant(f32, F) when is_float(F) -> % rounded once, as an argument is
+    <<Bits:32>> = <<F:32/float>>,
+    constant(f32, {f32, Bits});
 constant(Type, nan) -> io_lib:format("(~s.const nan)", [Type]);
 constant(Type, infinity) -> io_lib:format("(~s.const inf)", [Type]);
 constant(Type, neg_infinity) -> io_lib:format("(~s.const -inf)", [Type]);
@@ -72,7 +75,8 @@ is_good({Kind, #{min := Min} = Spec}) when Kind =:= memory; Kind =:= table ->
     is_integer(Min) andalso Min >= 0 andalso is_most(maps:get(max, Spec, infinity), Min) andalso
         lists:member(maps:get(index, Spec, i32), [i32, i64]) andalso lists:member(maps:get(element, Spec, funcref), [funcref, externref]);
 is_good({global, #{type := Type} = Spec}) ->
-    lists:member(Type, [i32, i64, f32, f64, funcref, externref]) andalso is_value(Type, maps:get(value, Spec, default(Type)));
+    lists:member(Type, [i32, i64, f32, f64, funcref, externref]) andalso is_boolean(maps:get(mutable, Spec, false)) andalso
+        is_value(Type, maps:get(value, Spec, default(Type)));
 is_good(_) ->
     false.
 

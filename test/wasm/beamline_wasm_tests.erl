@@ -383,7 +383,8 @@ what_the_host_gives_is_checked_test_() ->
           [{"(table 1 funcref)", {table, T}} || T <- [#{}, #{min => 1, element => i32}, #{min => 1, max => -1}]] ++
           [{"(global f32)", {global, G}} || G <- [#{}, #{type => f32, value => 1}, #{type => f32, value => 1.0e300},
               #{type => f32, value => {f32, -1}},
-              #{type => f16}, #{type => i32, value => 1 bsl 32}, #{type => externref, value => term}, #{type => v128}]] ++
+              #{type => f16}, #{type => f32, mutable => yes},
+              #{type => i32, value => 1 bsl 32}, #{type => externref, value => term}, #{type => v128}]] ++
           [{"(tag)", {tag, #{}}}, {"(func)", fun() -> [] end}, {"(memory 1)", {export, nobody, <<"m">>}}],
     Get = fun(Type, Value) ->
         {ok, G} = Start("(global " ++ atom_to_list(Type) ++ ")", {global, #{type => Type, value => Value}}),
@@ -393,6 +394,8 @@ what_the_host_gives_is_checked_test_() ->
         [{lists:flatten(io_lib:format("~0p", [Import])),
           ?_assertMatch({error, {invalid, #{field := imports, wrong := [{<<"h">>, <<"x">>}]}}}, Start(Type, Import))}
          || {Type, Import} <- Bad] ++
+        [?_assertEqual({ok, {f32, 16#3F800000}}, Get(f32, 1.0000000596046448)), % half way between two: to the even one
+         ?_assertEqual({ok, {f32, 16#7F7FFFFF}}, Get(f32, 3.4028235677973362e38))] ++
         [?_assertEqual({ok, Value}, Get(Type, Value)) || {Type, Value} <-
             [{f32, {f32, B}} || B <- [0, 1, 16#80000000, 16#7FC00001, 16#FF800001, 16#7F800000, 16#FF800000, 16#3DCCCCCD, 16#7F7FFFFF]]
             ++ [{f64, {f64, B}} || B <- [1, 1 bsl 63, 16#FFF0000000000001, 16#3FB999999999999A]]
@@ -401,7 +404,7 @@ what_the_host_gives_is_checked_test_() ->
     end}.
 
 what_no_machine_has_is_refused_test() ->
-    [?assertEqual({error, no_memory}, beamline_wasm:start(wasm_fixture:module(Wat), #{memory_limit => infinity, table_limit => infinity}))
+    [?assertEqual({error, no_memory}, beamline_wasm:start(module(Wat), #{memory_limit => infinity, table_limit => infinity}))
      || Wat <- [<<"(module (memory i64 4294967296))">>, <<"(module (table i64 18446744073709551615 funcref))">>]].
 
 %% A guest that lives long keeps nothing of instances that did not fit.
@@ -410,9 +413,8 @@ imports_that_do_not_fit_leave_nothing_test_() ->
         A = guest(<<"(module (func (export \"f\") (result i32) (i32.const 1)))">>, #{}),
         M = wasm_fixture:module(<<"(module (import \"a\" \"f\" (func (param i64))) (import \"a\" \"g\" (func)))">>),
         Imports = #{{<<"a">>, <<"f">>} => {export, A, <<"f">>}, {<<"a">>, <<"g">>} => fun(_, _) -> [] end},
-        Fail = fun(Times) ->
-            [?assertMatch({error, {invalid, #{field := imports}}}, beamline_wasm:start(M, #{imports => Imports})) || _ <- lists:seq(1, Times)]
-        end,
+        Start = fun(_) -> ?assertMatch({error, {invalid, #{field := imports}}}, beamline_wasm:start(M, #{imports => Imports})) end,
+        Fail = fun(Times) -> lists:foreach(Start, lists:seq(1, Times)) end,
         Fail(2000),
         Before = resident_kib(),
         Fail(20_000),
