@@ -188,7 +188,7 @@ wasm_entry wasm_load, wasm_library, wasm_compile, wasm_module_imports, wasm_modu
     wasm_cancel, wasm_wait, wasm_unwait, wasm_next_turn, wasm_size, wasm_grow, wasm_read, wasm_write, wasm_fill, wasm_global_get,
         wasm_global_set, wasm_table_get, wasm_table_set,
     wasm_table_size, wasm_table_grow, wasm_find_string,
-    wasm_module_of, wasm_same_function, wasm_keep_funs, wasm_kept_fun;
+    wasm_module_of, wasm_same_function, wasm_kept_fun;
 
 /* Closes for good: stop, the owner's death, collection. */
 void wasm_instance_close(struct wasm_instance *in);

@@ -82,6 +82,68 @@ static struct bl_wasm_link *get_links(ErlNifEnv *env, struct wasm_guest *guest, 
     return NULL;
 }
 
+/* ---- funs for imports ---------------------------------------------------------------------------------------- */
+
+/* The funs of an instance that joined a guest, for handles that were made before it. */
+struct wasm_funs {
+    struct wasm_funs *next;
+    ErlNifEnv *env;
+    uint64_t first, last;
+    ERL_NIF_TERM funs; /* a tuple */
+};
+
+void wasm_funs_free(struct wasm_guest *guest)
+{
+    while (guest->funs) {
+        struct wasm_funs *f = guest->funs;
+        guest->funs = f->next;
+        enif_free_env(f->env);
+        enif_free(f);
+    }
+}
+
+/* What the imports from `first` on are answered by, before there is code that calls them. */
+static void keep_funs(struct wasm_guest *guest, uint64_t first, uint64_t count, ERL_NIF_TERM funs)
+{
+    struct wasm_funs *f = enif_alloc(sizeof *f);
+    *f = (struct wasm_funs){.env = enif_alloc_env(), .first = first, .last = first + count};
+    f->funs = enif_make_copy(f->env, funs);
+    enif_mutex_lock(guest->lock);
+    f->next = guest->funs;
+    guest->funs = f;
+    enif_mutex_unlock(guest->lock);
+}
+
+/* Those that were kept last: there is no such code. */
+static void forget_funs(struct wasm_guest *guest)
+{
+    enif_mutex_lock(guest->lock);
+    struct wasm_funs *f = guest->funs;
+    guest->funs = f->next;
+    enif_mutex_unlock(guest->lock);
+    enif_free_env(f->env);
+    enif_free(f);
+}
+
+/* (Instance, Id) -> {Import, Fun} | undefined */
+ERL_NIF_TERM wasm_kept_fun(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+{
+    struct wasm_instance *in = wasm_get_instance(env, argv[0]);
+    ErlNifUInt64 id;
+    ERL_NIF_TERM found = am.undefined_;
+    (void)argc;
+    if (!in || !enif_get_uint64(env, argv[1], &id)) return enif_make_badarg(env);
+    enif_mutex_lock(in->guest->lock);
+    for (struct wasm_funs *f = in->guest->funs; f && found == am.undefined_; f = f->next) {
+        const ERL_NIF_TERM *e;
+        int arity;
+        if (id < f->first || id >= f->last || !enif_get_tuple(f->env, f->funs, &arity, &e)) continue;
+        if (id - f->first < (uint64_t)arity) found = enif_make_copy(env, e[id - f->first]);
+    }
+    enif_mutex_unlock(in->guest->lock);
+    return found;
+}
+
 /* ---- start --------------------------------------------------------------------------------------------------- */
 
 static int64_t usual_memory(const struct bl_wasm_module *m)
@@ -163,6 +225,18 @@ static ERL_NIF_TERM instantiate(ErlNifEnv *env, struct wasm_guest *guest, struct
     return status == BL_TRAP ? wasm_fail_trap(env, guest->core) : wasm_fail_error(env, &err);
 }
 
+/* The same in a guest that others have. Its funs stay also where it fails when it was half made: a table may have its functions. */
+static ERL_NIF_TERM instantiate_with(ErlNifEnv *env, struct wasm_guest *guest, struct bl_wasm_module *m, const ERL_NIF_TERM argv[],
+    const ErlNifPid *owner)
+{
+    const uint32_t first = guest->core->next_import;
+    const uint64_t count = m->binary.import_count;
+    if (count > 0) keep_funs(guest, first, count, argv[5]);
+    const ERL_NIF_TERM answer = instantiate(env, guest, m, argv[2], owner);
+    if (count > 0 && guest->core->next_import == first) forget_funs(guest);
+    return answer;
+}
+
 static ERL_NIF_TERM start_alone(ErlNifEnv *env, struct bl_wasm_module *m, const ERL_NIF_TERM argv[], const ErlNifPid *owner)
 {
     struct bl_wasm_guest_limits limits;
@@ -176,12 +250,12 @@ static ERL_NIF_TERM start_alone(ErlNifEnv *env, struct bl_wasm_module *m, const 
     return answer;
 }
 
-/* (Module, Limits, Links, With | undefined, Owner) -> {ok, Instance, FirstImport, HasStart} | {error, Reason} */
+/* (Module, Limits, Links, With | undefined, Owner, Funs) -> {ok, Instance, FirstImport, HasStart} | {error, Reason} */
 ERL_NIF_TERM wasm_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     struct bl_wasm_module *m = wasm_get_module(env, argv[0]);
     ErlNifPid owner;
-    if (!m || !enif_get_local_pid(env, argv[4], &owner)) return enif_make_badarg(env);
+    if (!m || !enif_get_local_pid(env, argv[4], &owner) || !enif_is_tuple(env, argv[5])) return enif_make_badarg(env);
     if (is_large(m) && enif_thread_type() == ERL_NIF_THR_NORMAL_SCHEDULER)
         return enif_schedule_nif(env, "start", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_start, argc, argv);
     enif_consume_timeslice(env, 2);
@@ -193,7 +267,7 @@ ERL_NIF_TERM wasm_start(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (entered == WASM_PARKED) wasm_leave(with->guest, entered);
     if (entered != WASM_IDLE)
         return wasm_not_entered(env, entered == WASM_PARKED ? WASM_BUSY : entered, "start", wasm_start, argc, argv);
-    const ERL_NIF_TERM answer = instantiate(env, with->guest, m, argv[2], &owner);
+    const ERL_NIF_TERM answer = instantiate_with(env, with->guest, m, argv, &owner);
     wasm_leave_idle(with->guest);
     return answer;
 }
@@ -280,61 +354,4 @@ ERL_NIF_TERM wasm_module_of(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (!in) return enif_make_badarg(env);
     bl_wasm_module_ref(in->core->module);
     return wasm_make_module(env, in->core->module);
-}
-
-/* ---- funs for imports ------------------------------------------------------------------------------------------------ */
-
-/* The funs of an instance that joined a guest, for handles that were made before it. */
-struct wasm_funs {
-    struct wasm_funs *next;
-    ErlNifEnv *env;
-    uint64_t first, last;
-    ERL_NIF_TERM funs; /* a tuple */
-};
-
-void wasm_funs_free(struct wasm_guest *guest)
-{
-    while (guest->funs) {
-        struct wasm_funs *f = guest->funs;
-        guest->funs = f->next;
-        enif_free_env(f->env);
-        enif_free(f);
-    }
-}
-
-/* (Instance, First, Last, Funs) -> ok */
-ERL_NIF_TERM wasm_keep_funs(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
-{
-    struct wasm_instance *in = wasm_get_instance(env, argv[0]);
-    ErlNifUInt64 first, last;
-    (void)argc;
-    if (!in || !enif_get_uint64(env, argv[1], &first) || !enif_get_uint64(env, argv[2], &last) || !enif_is_tuple(env, argv[3]))
-        return enif_make_badarg(env);
-    struct wasm_funs *f = enif_alloc(sizeof *f);
-    *f = (struct wasm_funs){.env = enif_alloc_env(), .first = first, .last = last};
-    f->funs = enif_make_copy(f->env, argv[3]);
-    enif_mutex_lock(in->guest->lock);
-    f->next = in->guest->funs;
-    in->guest->funs = f;
-    enif_mutex_unlock(in->guest->lock);
-    return am.ok_;
-}
-
-/* (Instance, Id) -> {Import, Fun} | undefined */
-ERL_NIF_TERM wasm_kept_fun(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
-{
-    struct wasm_instance *in = wasm_get_instance(env, argv[0]);
-    ErlNifUInt64 id;
-    ERL_NIF_TERM found = am.undefined_;
-    (void)argc;
-    if (!in || !enif_get_uint64(env, argv[1], &id)) return enif_make_badarg(env);
-    enif_mutex_lock(in->guest->lock);
-    for (struct wasm_funs *f = in->guest->funs; f && found == am.undefined_; f = f->next) {
-        const ERL_NIF_TERM *e;
-        int arity;
-        if (id < f->first || id >= f->last || !enif_get_tuple(f->env, f->funs, &arity, &e)) continue;
-        if (id - f->first < (uint64_t)arity) found = enif_make_copy(env, e[id - f->first]);
-    }
-    enif_mutex_unlock(in->guest->lock);
-    return found;
 }

@@ -107,11 +107,9 @@ joined({?TAG, _, Funs}, {?TAG, Ref, Known}) -> {?TAG, Ref, lists:usort(Funs ++ K
 instance(Module, Imports, With, Funs, Options) ->
     Links = [case Import of {export, {?TAG, Ref, _}, Name} -> {Ref, Name}; _ -> host end || {_, _, Import} <- Imports],
     Owner = maps:get(owner, Options, self()),
-    try beamline_wasm_nif:start(Module, limits(Module, Options), Links, With, Owner) of
+    Own = list_to_tuple([{Name, Import} || {Name, _, Import} <- Imports]),
+    try beamline_wasm_nif:start(Module, limits(Module, Options), Links, With, Owner, Own) of
         {ok, Ref, First, HasStart} ->
-            Own = list_to_tuple([{Name, Import} || {Name, _, Import} <- Imports]),
-            With =/= undefined andalso tuple_size(Own) > 0 andalso (ok = beamline_wasm_nif:keep_funs(Ref, First, First + tuple_size(Own),
-                Own)),
             {ok, {?TAG, Ref, [{First, First + tuple_size(Own), Own} | Funs]}, HasStart};
         {error, _} = Error ->
             Error

@@ -5,7 +5,7 @@
 -module(beamline_wasm_nif).
 
 -export([load_library/2, library/0, compile/5, module_imports/1, module_exports/2, module_info_/1, module/1, same_function/3]).
--export([start/5, keep_funs/4, kept_fun/2, stop/1, info/1, totals/0, traps/0, controlling_process/2]).
+-export([start/6, kept_fun/2, stop/1, info/1, totals/0, traps/0, controlling_process/2]).
 -export([function/2, call/5, call_start/2, resume/4, refuse/3, cancel/1, wait/2, unwait/2, next_turn/1]).
 -export([size/2, grow/3, read/4, write/4, fill/5, find_zero/4]).
 -export([global_get/3, global_set/3, table_size/2, table_get/3, table_set/4, table_grow/4]).
@@ -52,12 +52,10 @@ same_function(_Instance, _Name, _Function) -> missing().
 -spec module_info_(handle()) -> tuple().
 module_info_(_Module) -> missing().
 
--spec start(handle(), limits(), [link()], handle() | undefined, pid()) ->
+%% Funs: of the module's imports, each {Import, Fun}. Who joins a guest leaves them there, for handles that are older.
+-spec start(handle(), limits(), [link()], handle() | undefined, pid(), Funs :: tuple()) ->
     {ok, handle(), FirstImport :: non_neg_integer(), HasStart :: boolean()} | {error, reason()}.
-start(_Module, _Limits, _Links, _With, _Owner) -> missing().
-%% The funs of an instance that joined a guest: handles that are older do not know them.
--spec keep_funs(handle(), non_neg_integer(), non_neg_integer(), tuple()) -> ok.
-keep_funs(_Instance, _First, _Last, _Funs) -> missing().
+start(_Module, _Limits, _Links, _With, _Owner, _Funs) -> missing().
 -spec kept_fun(handle(), non_neg_integer()) -> {{binary(), binary()}, fun(([term()], map()) -> term())} | undefined.
 kept_fun(_Instance, _Id) -> missing().
 -spec stop(handle()) -> ok.

@@ -466,6 +466,39 @@ imports_of_later_instances_are_found_test() ->
     ?assertEqual(ok, beamline_wasm:stop(Second)),
     ?assertEqual({ok, [42]}, beamline_wasm:call(First, <<"f">>, [])).
 
+%% One that failed when it was half made has left a function in the table: it can be called, and so can its import.
+imports_of_instances_that_failed_are_found_test() ->
+    First = guest(<<"(module (table (export \"t\") 1 funcref) (func (export \"f\") (result i32) (call_indirect (result i32)
+      (i32.const 0))))">>, #{}),
+    Failing = module(<<"(module (import \"a\" \"t\" (table 1 funcref)) (import \"h\" \"n\" (func $n (result i32))) (memory 1)
+        (elem (i32.const 0) $n) (data (i32.const 65536) \"x\"))">>),
+    Imports = #{{<<"a">>, <<"t">>} => {export, First, <<"t">>}, {<<"h">>, <<"n">>} => fun([], _) -> [41] end},
+    ?assertMatch({error, {trap, _}}, beamline_wasm:start(Failing, #{imports => Imports})),
+    ?assertEqual({ok, [41]}, beamline_wasm:call(First, <<"f">>, [])).
+
+%% At once: somebody else may call while the instance is made.
+imports_are_found_while_instances_are_made_test_() ->
+    {timeout, 60, fun() ->
+        First = guest(<<"(module (func $f (result i32) (i32.const 7)) (table (export \"t\") 1 funcref) (elem (i32.const 0) $f)
+            (func (export \"f\") (result i32) (call_indirect (result i32) (i32.const 0))))">>, #{instance_limit => 2000}),
+        M = module(<<"(module (import \"a\" \"t\" (table 1 funcref)) (import \"h\" \"n\" (func $n (result i32)))
+            (elem (i32.const 0) $n))">>),
+        Start = fun Start() ->
+            case beamline_wasm:start(M, #{imports => #{{<<"a">>, <<"t">>} => {export, First, <<"t">>}, {<<"h">>, <<"n">>} => fun([], _) ->
+                [7] end}}) of
+                {ok, _} -> ok;
+                {error, {busy, 0}} -> Start()
+            end
+        end,
+        Caller = spawn_link(fun Again() ->
+            case beamline_wasm:call(First, <<"f">>, []) of {ok, [7]} -> ok; {error, {busy, 0}} -> ok end,
+            Again()
+        end),
+        [Start() || _ <- lists:seq(1, 1000)],
+        unlink(Caller),
+        exit(Caller, kill)
+    end}.
+
 a_start_function_is_a_call_like_others_test() ->
     Wat = <<"(module (import \"env\" \"ask\" (func $ask (param i32) (result i32))) (global $g (export \"g\") (mut i32) (i32.const 0))
         (func $s (global.set $g (call $ask (i32.const 1)))) (start $s))">>,
