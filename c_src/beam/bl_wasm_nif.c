@@ -74,6 +74,7 @@ void wasm_instance_close(struct wasm_instance *in)
     if (__atomic_sub_fetch(&in->core->guest->open_instances, 1, __ATOMIC_SEQ_CST) > 0) return;
     bl_wasm_guest_close(in->core->guest);
     wasm_waiters_closed(in->guest);
+    wasm_funs_free(in->guest);
 }
 
 static void instance_gone(ErlNifEnv *env, void *object)

@@ -92,13 +92,18 @@ struct wasm_funs {
     ERL_NIF_TERM funs; /* a tuple */
 };
 
+/* A fun may refer to the guest that keeps it: they go when it is closed, not with it. */
 void wasm_funs_free(struct wasm_guest *guest)
 {
-    while (guest->funs) {
-        struct wasm_funs *f = guest->funs;
-        guest->funs = f->next;
+    enif_mutex_lock(guest->lock);
+    struct wasm_funs *f = guest->funs;
+    guest->funs = NULL;
+    enif_mutex_unlock(guest->lock);
+    while (f) {
+        struct wasm_funs *next = f->next;
         enif_free_env(f->env);
         enif_free(f);
+        f = next;
     }
 }
 
@@ -118,14 +123,15 @@ static void keep_funs(struct wasm_guest *guest, uint64_t first, uint64_t count, 
 static void forget_funs(struct wasm_guest *guest)
 {
     enif_mutex_lock(guest->lock);
-    struct wasm_funs *f = guest->funs;
-    guest->funs = f->next;
+    struct wasm_funs *f = guest->funs; /* NULL: it was closed meanwhile */
+    if (f) guest->funs = f->next;
     enif_mutex_unlock(guest->lock);
+    if (!f) return;
     enif_free_env(f->env);
     enif_free(f);
 }
 
-/* (Instance, Id) -> {Import, Fun} | undefined */
+/* (Instance, Id) -> {Import, Fun} | undefined: the guest was closed */
 ERL_NIF_TERM wasm_kept_fun(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
     struct wasm_instance *in = wasm_get_instance(env, argv[0]);
@@ -234,6 +240,7 @@ static ERL_NIF_TERM instantiate_with(ErlNifEnv *env, struct wasm_guest *guest, s
     if (count > 0) keep_funs(guest, first, count, argv[5]);
     const ERL_NIF_TERM answer = instantiate(env, guest, m, argv[2], owner);
     if (count > 0 && guest->core->next_import == first) forget_funs(guest);
+    if (__atomic_load_n(&guest->core->closing, __ATOMIC_SEQ_CST)) wasm_funs_free(guest);
     return answer;
 }
 

@@ -280,8 +280,17 @@ context(Timeout, Flags, State, Instance) ->
     {Instance, Flags, State, case Timeout of infinity -> infinity; _ -> erlang:monotonic_time(millisecond) + Timeout end}.
 
 %% The guest waits for an import, or the call is over.
-run({import, Token, Id, Args}, {{?TAG, Ref, Funs} = Instance, Flags, State, Deadline} = Ctx) ->
-    {Import, Fun} = beamline_wasm_link:find(Funs, Ref, Id),
+run({import, Token, Id, Args}, {{?TAG, Ref, Funs}, Flags, _, _} = Ctx) ->
+    case beamline_wasm_link:find(Funs, Ref, Id) of
+        {Import, Fun} -> import(Fun, Args, Token, Import, Ctx);
+        undefined -> run(beamline_wasm_nif:refuse(Ref, Token, Flags), Ctx) % it was closed meanwhile
+    end;
+run({ok, Results}, {_, _, State, _}) ->
+    {ok, Results, State};
+run({error, _} = Error, {_, _, State, _}) ->
+    {Error, State}.
+
+import(Fun, Args, Token, Import, {{?TAG, Ref, _} = Instance, Flags, State, Deadline} = Ctx) ->
     try Fun(Args, #{instance => Instance, import => Import, state => State, deadline => Deadline}) of
         {Results, State1} -> answer(Ref, Token, Results, Import, setelement(3, Ctx, State1));
         Results -> answer(Ref, Token, Results, Import, Ctx)
@@ -289,11 +298,7 @@ run({import, Token, Id, Args}, {{?TAG, Ref, Funs} = Instance, Flags, State, Dead
         Class:Reason:Stack ->
             Why = #{class => Class, reason => Reason, stacktrace => Stack, import => Import},
             failed(beamline_wasm_nif:refuse(Ref, Token, Flags), Why, Ctx)
-    end;
-run({ok, Results}, {_, _, State, _}) ->
-    {ok, Results, State};
-run({error, _} = Error, {_, _, State, _}) ->
-    {Error, State}.
+    end.
 
 answer(Ref, Token, Results, Import, {_, Flags, _, _} = Ctx) when is_list(Results) ->
     case beamline_wasm_nif:resume(Ref, Token, Results, Flags) of

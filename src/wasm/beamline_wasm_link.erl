@@ -119,11 +119,11 @@ instance(Module, Imports, With, Funs, Options) ->
     end.
 
 %% The fun for an import, by its number. A table may hold a function of an instance that came later: the guest knows its funs.
-%% What it answers is not known before it was called.
--spec find(funs(), reference(), non_neg_integer()) -> {{binary(), binary()}, fun(([term()], map()) -> term())}.
+%% What it answers is not known before it was called. undefined: the guest was closed.
+-spec find(funs(), reference(), non_neg_integer()) -> {{binary(), binary()}, fun(([term()], map()) -> term())} | undefined.
 find([{First, Last, Funs} | _], _, Id) when Id >= First, Id < Last -> element(Id - First + 1, Funs);
 find([_ | Rest], Ref, Id) -> find(Rest, Ref, Id);
-find([], Ref, Id) -> {_, _} = beamline_wasm_nif:kept_fun(Ref, Id).
+find([], Ref, Id) -> beamline_wasm_nif:kept_fun(Ref, Id).
 
 %%% Limits
 

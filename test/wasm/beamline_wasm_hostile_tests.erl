@@ -276,6 +276,23 @@ terms_in_a_guest_are_given_back_test_() ->
         beamline_test:eventually(fun() -> erlang:garbage_collect(), binary_memory() - Before < 8 bsl 20 end, 5000)
     end}.
 
+%% So are funs for imports, also those that refer to the guest that keeps them.
+funs_in_a_guest_are_given_back_test_() ->
+    {timeout, 60, fun() ->
+        wasm_fixture:start(),
+        erlang:garbage_collect(),
+        Before = binary_memory(),
+        [begin
+             A = guest(<<"(module (memory (export \"m\") 1))">>, #{}),
+             Big = binary:copy(<<1>>, 1 bsl 20),
+             B = guest(<<"(module (import \"env\" \"ask\" (func $ask (result i32))) (func (export \"f\") (result i32) (call $ask)))">>,
+                 #{with => A, imports => imports(fun(_, _) -> {ok, _} = beamline_wasm:size(A), [byte_size(Big)] end)}),
+             {ok, [1048576]} = beamline_wasm:call(B, <<"f">>, []),
+             [ok = beamline_wasm:stop(I) || I <- [A, B]]
+         end || _ <- lists:seq(1, 30)],
+        beamline_test:eventually(fun() -> erlang:garbage_collect(), binary_memory() - Before < 8 bsl 20 end, 5000)
+    end}.
+
 %% Each term that goes in may begin a collection; those before it must outlive it, on the way in and back.
 many_terms_go_in_and_come_back_at_once_test_() ->
     {timeout, 60, fun() ->
