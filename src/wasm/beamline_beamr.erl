@@ -12,7 +12,7 @@
 %% <li>Nothing ends the VM, hangs a scheduler or outlives its owner; a call ends after an hour at the latest.</li>
 %% <li>An import fun that raises gives `{error, Class, Reason, Stack, State}', one that answers junk
 %%     `{error, Text, State}'; the instance can be used again. It may call the instance while it runs.</li>
-%% <li>Two processes on one instance: the second waits for its turn, with a call or a snapshot.</li>
+%% <li>Two processes on one instance: the second waits for its turn, whatever it asks for.</li>
 %% <li>`call/3' answers 0 for every import, as there; but traps and unknown functions are `{error, Text}', not a crash.</li>
 %% <li>Exports and imports carry the same signature texts; a funcref is `u', not `f'.</li>
 %% <li>A snapshot holds all memories, mutable globals (the stack pointer, too) and tables, exported or not, and {@link deserialize/2}

@@ -118,6 +118,25 @@ two_processes_take_turns_test() ->
 
 %%% Memory
 
+another_process_waits_for_the_memory_test_() ->
+    {timeout, 30, fun() ->
+        W = start(),
+        {ok, P} = beamline_beamr_io:write_string(W, <<"text">>),
+        Self = self(),
+        Uses = [fun() -> beamline_beamr_io:size(W) end, fun() -> beamline_beamr_io:read(W, P, 4) end,
+                fun() -> beamline_beamr_io:write(W, 100, <<"x">>) end, fun() -> beamline_beamr_io:read_string(W, P) end,
+                fun() -> beamline_beamr_io:write_string(W, "more") end, fun() -> beamline_beamr_io:malloc(W, 8) end,
+                fun() -> beamline_beamr_io:malloc(W, 1 bsl 20) end, fun() -> beamline_beamr_io:free(W, P) end],
+        Slow = fun(S, _, _) -> Self ! inside, receive after 30 -> {ok, [0], S} end end,
+        [begin
+             {Pid, Monitor} = spawn_monitor(fun() -> {ok, _, _} = beamline_beamr:call(W, "pow_calculator", [1, 1], Slow, s) end),
+             receive inside -> ok end,
+             Got = Use(),
+             receive {'DOWN', Monitor, process, Pid, normal} -> ok end,
+             ?assert(Got =:= ok orelse Got =:= {error, malloc_failed} orelse element(1, Got) =:= ok orelse Got)
+         end || Use <- Uses]
+    end}.
+
 memory_is_checked_test() ->
     W = start(),
     ?assertEqual({ok, 131072}, beamline_beamr_io:size(W)),
