@@ -74,17 +74,23 @@ static void book_deadline(struct bl_wasm_guest *g)
     if (g->deadline_ns < __atomic_load_n(&g->due_ns, __ATOMIC_RELAXED)) bl_wasm_janitor_look_at(g, g->deadline_ns);
 }
 
-static ERL_NIF_TERM imported(ErlNifEnv *env, struct wasm_guest *guest, unsigned flags)
+/* tell_left: how many milliseconds are left, which whoever called cannot know: the call is nested, or was in other slices before. */
+static ERL_NIF_TERM imported(ErlNifEnv *env, struct wasm_guest *guest, unsigned flags, bool tell_left)
 {
     struct bl_wasm_guest *g = guest->core;
     const struct bl_wasm_signature *s = g->import->signature;
     const ERL_NIF_TERM args = wasm_make_values(env, guest, s->types, s->params, g->import_values, flags);
-    const ERL_NIF_TERM answer =
-        enif_make_tuple4(env, am.import_, enif_make_uint64(env, g->token), enif_make_uint(env, g->import->id), args);
+    const ERL_NIF_TERM token = enif_make_uint64(env, g->token), id = enif_make_uint(env, g->import->id);
     watch_caller(env, guest);
     charge(env, g);
     bl_wasm_call_settle(g, 0);
     book_deadline(g);
+    const uint64_t deadline = g->current.deadline_ns < g->deadline_ns ? g->current.deadline_ns : g->deadline_ns;
+    ERL_NIF_TERM answer = enif_make_tuple4(env, am.import_, token, id, args);
+    if (tell_left && deadline != UINT64_MAX) {
+        const uint64_t now = bl_now_ns(), left = deadline > now ? deadline - now : 0;
+        answer = enif_make_tuple5(env, am.import_, token, id, args, enif_make_uint64(env, left / 1000000));
+    }
     bl_wasm_leave(g, BL_WASM_PARKED);
     return answer;
 }
@@ -143,7 +149,7 @@ static ERL_NIF_TERM go_on(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_guest
 /* Version 45 charges nothing for bulk instructions, so nothing tells that a large one comes. */
 static bool all_may_be_heavy(void) { return bl_wasmtime_loaded()->major == 45; }
 
-static ERL_NIF_TERM run_slice(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_guest *guest, unsigned flags)
+static ERL_NIF_TERM run_slice(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_guest *guest, unsigned flags, bool tell_left)
 {
     struct bl_wasm_guest *g = guest->core;
     if (all_may_be_heavy()) {
@@ -153,7 +159,7 @@ static ERL_NIF_TERM run_slice(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_g
     }
     const enum bl_wasm_event event = bl_wasm_call_slice(g, SLICE_NS);
     if (event == BL_WASM_RETURN) return returned(env, guest, flags);
-    if (event == BL_WASM_IMPORT) return imported(env, guest, flags);
+    if (event == BL_WASM_IMPORT) return imported(env, guest, flags, tell_left);
     const uint64_t now = bl_now_ns();
     bl_wasm_call_settle(g, now);
     ERL_NIF_TERM answer;
@@ -168,7 +174,7 @@ static ERL_NIF_TERM run_dirty(ErlNifEnv *env, ERL_NIF_TERM handle, struct wasm_g
     for (int i = 0; i < DIRTY_SLICES; i++) {
         const enum bl_wasm_event event = bl_wasm_call_slice(g, DIRTY_SLICE_NS);
         if (event == BL_WASM_RETURN) return returned(env, guest, flags);
-        if (event == BL_WASM_IMPORT) return imported(env, guest, flags);
+        if (event == BL_WASM_IMPORT) return imported(env, guest, flags, true);
         const uint64_t now = bl_now_ns();
         const enum bl_status why = enif_is_current_process_alive(env) ? bl_wasm_call_check(g, now) : BL_CANCELLED;
         ERL_NIF_TERM answer;
@@ -187,7 +193,7 @@ static ERL_NIF_TERM step(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[], bo
     struct bl_wasm_guest *g = in->guest->core;
     const bool taken = bl_wasm_take(g, BL_WASM_YIELDED);
     if (taken && g->call_number == number)
-        return dirty ? run_dirty(env, argv[0], in->guest, flags) : run_slice(env, argv[0], in->guest, flags);
+        return dirty ? run_dirty(env, argv[0], in->guest, flags) : run_slice(env, argv[0], in->guest, flags, true);
     if (taken) bl_wasm_leave(g, BL_WASM_YIELDED); /* it is another call's already */
     if (!taken && __atomic_load_n(&g->call_number, __ATOMIC_SEQ_CST) == number) /* somebody is looking in */
         return enif_schedule_nif(env, "call", dirty ? ERL_NIF_DIRTY_JOB_CPU_BOUND : 0, dirty ? step_dirty : step_normal, argc, argv);
@@ -291,10 +297,10 @@ static ERL_NIF_TERM begin(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[], s
         wasm_leave_idle(guest);
         return wasm_fail_error(env, &err);
     }
-    return run_slice(env, argv[0], guest, r->flags);
+    return run_slice(env, argv[0], guest, r->flags, entered == WASM_PARKED);
 }
 
-/* (Instance, Name | Function, Args, Timeout, Flags) -> {ok, Results} | {import, Token, Id, Args} | {badarg, Position, Expected}
+/* (Instance, Name | Function, Args, Timeout, Flags) -> {ok, Results} | {import, Token, Id, Args[, MsLeft]} | {badarg, Position, Expected}
  * | {error, Reason}; undefined: there is no such function */
 ERL_NIF_TERM wasm_call(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
 {
@@ -386,7 +392,7 @@ ERL_NIF_TERM wasm_resume(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     }
     memcpy(g->import_values, g->values, s->results * sizeof g->values[0]);
     bl_wasm_call_answer(g, BL_WASM_RESULTS);
-    return run_slice(env, argv[0], in->guest, flags);
+    return run_slice(env, argv[0], in->guest, flags, false);
 }
 
 /* (Instance, Token, Flags) -> as call: the call around this import fails */
@@ -403,7 +409,7 @@ ERL_NIF_TERM wasm_refuse(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     if (entered != WASM_PARKED) return import_is_gone(env, g, entered);
     if (too_late(env, in, &answer)) return answer;
     bl_wasm_call_answer(g, BL_WASM_REFUSE);
-    return run_slice(env, argv[0], in->guest, flags);
+    return run_slice(env, argv[0], in->guest, flags, false);
 }
 
 /* (Instance) -> boolean(): whether there was a call. Any process. */

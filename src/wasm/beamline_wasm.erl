@@ -72,7 +72,8 @@
                 | {table, #{min := non_neg_integer(), max => non_neg_integer(), index => i32 | i64, element => funcref | externref}}
                 %% Of a global that is a reference: `value' null.
                 | {global, #{type := i32 | i64 | f32 | f64 | funcref | externref, value => value(), mutable => boolean()}}.
-%% What a fun gets beside the arguments. `deadline' is that of the call, on the clock of `erlang:monotonic_time(millisecond)'.
+%% What a fun gets beside the arguments. `deadline' is that of the call, or of one around it that is earlier, on the clock of
+%% `erlang:monotonic_time(millisecond)'.
 -type context() :: #{instance := instance(), import := {binary(), binary()}, state := term(), deadline := integer() | infinity}.
 -type start_options() :: #{
     imports => #{{Module :: binary(), Name :: binary()} => import()},
@@ -251,6 +252,8 @@ flags(_) -> 0.
 %% What is not over with the first slices.
 more({ok, Results}, _, _, _, Options) ->
     {ok, Results, maps:get(state, Options, undefined)};
+more({import, _, _, _, Left} = Step, Instance, _, _, Options) ->
+    run(Step, context(Left, flags(Options), maps:get(state, Options, undefined), Instance));
 more({import, _, _, _} = Step, Instance, _, _, Options) ->
     run(Step, context(maps:get(timeout, Options, ?TIMEOUT_MS), flags(Options), maps:get(state, Options, undefined), Instance));
 more({error, {busy, 0}}, {?TAG, Ref, _} = Instance, Name, Args, #{wait := Wait} = Options) when Wait =/= 0 ->
@@ -280,6 +283,8 @@ context(Timeout, Flags, State, Instance) ->
     {Instance, Flags, State, case Timeout of infinity -> infinity; _ -> erlang:monotonic_time(millisecond) + Timeout end}.
 
 %% The guest waits for an import, or the call is over.
+run({import, Token, Id, Args, _}, Ctx) ->
+    run({import, Token, Id, Args}, Ctx);
 run({import, Token, Id, Args}, {{?TAG, Ref, Funs}, Flags, _, _} = Ctx) ->
     case beamline_wasm_link:find(Funs, Ref, Id) of
         {Import, Fun} -> import(Fun, Args, Token, Import, Ctx);

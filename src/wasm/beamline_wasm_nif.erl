@@ -22,7 +22,9 @@
 -type limits() :: {limit(), limit(), limit(), limit(), limit()}.
 -type limit() :: non_neg_integer() | infinity.
 -type link() :: host | {handle(), binary()}.
+%% MsLeft: until the deadline, where whoever called cannot know.
 -type step() :: {ok, [term()]} | {import, Token :: pos_integer(), Id :: non_neg_integer(), [term()]}
+              | {import, Token :: pos_integer(), Id :: non_neg_integer(), [term()], MsLeft :: non_neg_integer()}
               | bad() | {error, reason()} | undefined | none.
 -type bad() :: {badarg, pos_integer(), term()} | no_memory. % the guest has no room for a term
 

@@ -53,6 +53,30 @@ a_nested_call_has_a_deadline_of_its_own_test() ->
         [N] end)),
     ?assertEqual({error, timeout}, in_time(1000, fun() -> beamline_wasm:call(H, <<"ask1">>, [5], #{timeout => 30}) end)).
 
+%% Also when the guest worked for long before it asked, and in a nested call.
+an_import_is_told_the_deadline_of_the_call_test() ->
+    Self = self(),
+    Left = fun(#{deadline := Deadline}) -> Deadline - erlang:monotonic_time(millisecond) end,
+    G = guest(<<"(module (import \"env\" \"ask\" (func $ask (param i32) (result i32)))
+        (func (export \"ask1\") (param i32) (result i32) (call $ask (local.get 0)))
+        (func (export \"work\") (param $n i32) (result i32)
+          (loop $l (local.set $n (i32.sub (local.get $n) (i32.const 1))) (br_if $l (local.get $n))) (call $ask (i32.const 0))))">>,
+        #{imports => imports(fun([0], Ctx) -> Self ! Left(Ctx), [0];
+                                ([1], #{instance := I}) ->
+                                    [{ok, [0]} = beamline_wasm:call(I, <<"ask1">>, [0], #{timeout => Ms}) || Ms <- [infinity, 60_000, 700]],
+                                    [1]
+                             end)}),
+    Told = fun() -> receive Ms -> Ms after 0 -> none end end,
+    Begin = erlang:monotonic_time(millisecond),
+    ?assertEqual({ok, [0]}, beamline_wasm:call(G, <<"work">>, [300_000_000], #{timeout => 60_000})),
+    Took = erlang:monotonic_time(millisecond) - Begin,
+    First = Told(),
+    ?assert(First =< 60_000 - Took + 20 orelse {First, Took}),
+    ?assertEqual({ok, [1]}, beamline_wasm:call(G, <<"ask1">>, [1], #{timeout => 5000})),
+    ?assertMatch([A, B, C] when A =< 5000 andalso B =< 5000 andalso C =< 700, [Told() || _ <- [1, 2, 3]]),
+    ?assertEqual({ok, [0]}, beamline_wasm:call(G, <<"ask1">>, [0], #{timeout => 5000})),
+    ?assertMatch(Ms when Ms > 3000 andalso Ms =< 5000, Told()).
+
 %% One whose time is over while it waits for an import ends when that answers, alone.
 a_nested_call_that_waits_for_an_import_has_its_deadline_test() ->
     Self = self(),
