@@ -50,15 +50,17 @@ escape_help(Help, Format) ->
     Replaced = escape(unicode:characters_to_binary(Help)),
     case Format of
         text -> Replaced;
-        openmetrics -> string:replace(Replaced, <<"\"">>, <<"\\\"">>, all)
+        openmetrics -> replace(Replaced, <<"\"">>, <<"\\\"">>)
     end.
 
-escape(Text) ->
-    string:replace(string:replace(utf8(Text), <<"\\">>, <<"\\\\">>, all), <<"\n">>, <<"\\n">>, all).
+escape(Text) -> replace(replace(utf8(Text), <<"\\">>, <<"\\\\">>), <<"\n">>, <<"\\n">>).
+
+%% Not string:replace/4: that leaves characters among the bytes.
+replace(Text, Old, New) -> binary:replace(Text, Old, New, [global]).
 
 escape_value(V) when is_atom(V) -> escape_value(atom_to_binary(V));
 escape_value(V) when is_integer(V) -> integer_to_binary(V);
-escape_value(V) -> string:replace(escape(V), <<"\"">>, <<"\\\"">>, all).
+escape_value(V) -> replace(escape(V), <<"\"">>, <<"\\\"">>).
 
 %% Label values may come from outside; the format is UTF-8. Also mends a value cut in a character.
 utf8(Text) ->

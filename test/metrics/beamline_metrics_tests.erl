@@ -9,7 +9,8 @@
 with(Names, Fun) ->
     try Fun() after [beamline_metrics:remove(Name) || Name <- Names] end.
 
-text() -> unicode:characters_to_binary(beamline_metrics:render(text)).
+%% As a socket takes it.
+text() -> iolist_to_binary(beamline_metrics:render(text)).
 
 lines(Prefix) ->
     [Line || Line <- binary:split(text(), <<"\n">>, [global]), string:prefix(Line, Prefix) =/= nomatch].
@@ -156,6 +157,16 @@ values_are_escaped_test() ->
         ok = beamline_metrics:add(t_odd_total, [<<"q\"b\\n\n", 255>>], 1),
         ?assertEqual([<<"t_odd_total{v=\"q\\\"b\\\\n\\n?\"} 1">>], lines(<<"t_odd_total">>)),
         ?assertEqual([<<"# HELP t_odd_total A \\\\ and\\nmore.">>], lines(<<"# HELP t_odd_total">>))
+    end).
+
+characters_beside_escaped_ones_stay_utf8_test() ->
+    with([t_far_total], fun() ->
+        ok = beamline_metrics:counter(t_far_total, #{help => "Größe\n€\\\"", labels => [v]}),
+        ok = beamline_metrics:add(t_far_total, [<<"€\"é\\ß\n"/utf8>>], 1),
+        ?assertEqual([<<"t_far_total{v=\"€\\\"é\\\\ß\\n\"} 1"/utf8>>], lines(<<"t_far_total">>)),
+        ?assertEqual([<<"# HELP t_far_total Größe\\n€\\\\\""/utf8>>], lines(<<"# HELP t_far_total">>)),
+        ?assertNotEqual(nomatch, binary:match(iolist_to_binary(beamline_metrics:render(openmetrics)),
+                                              <<"# HELP t_far Größe\\n€\\\\\\\"\n"/utf8>>))
     end).
 
 %%% Collectors
