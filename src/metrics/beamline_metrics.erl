@@ -425,9 +425,11 @@ collected(Name, {Pid, Monitor}, Deadline) ->
     end.
 
 accept(Name, Families) ->
-    case is_list(Families) andalso lists:all(fun beamline_metrics_text:valid_family/1, Families) of
+    try is_list(Families) andalso lists:all(fun beamline_metrics_text:valid_family/1, Families) of
         true -> Families;
         false -> failed(Name)
+    catch
+        error:_ -> failed(Name) % a list without an end somewhere in it
     end.
 
 failed(Name) ->

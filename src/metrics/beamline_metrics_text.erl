@@ -79,12 +79,14 @@ valid_family(_) -> false.
 valid_sample({Labels, Value}, Type) when is_list(Labels) ->
     lists:all(fun({L, V}) -> valid_label(L, Type) andalso (is_atom(V) orelse is_binary(V) orelse is_integer(V));
                  (_) -> false end, Labels)
+        andalso length(lists:ukeysort(1, Labels)) =:= length(Labels)
         andalso valid_value(Value, Type);
 valid_sample(_, _) -> false.
 
 valid_value(#{buckets := Buckets, sum := Sum, count := Count}, histogram) ->
     is_number(Sum) andalso is_integer(Count) andalso Count >= 0 andalso is_list(Buckets)
-        andalso lists:all(fun({B, N}) -> is_number(B) andalso is_integer(N) andalso N >= 0; (_) -> false end, Buckets);
+        andalso lists:all(fun({B, N}) -> is_number(B) andalso is_integer(N) andalso N >= 0; (_) -> false end, Buckets)
+        andalso lists:ukeysort(1, Buckets) =:= Buckets andalso lists:sum([N || {_, N} <- Buckets]) =< Count;
 valid_value(Value, counter) -> is_number(Value) andalso Value >= 0;
 valid_value(Value, gauge) -> is_number(Value);
 valid_value(_, _) -> false.

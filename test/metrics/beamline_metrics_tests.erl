@@ -184,12 +184,23 @@ collected_metrics_appear_and_merge_test() ->
         ?assertEqual(1, length(lines(<<"# TYPE t_pool_depth gauge">>)))
     end).
 
+odd_families() ->
+    Gauge = #{name => t_v, type => gauge, help => "x", samples => []},
+    Histogram = fun(Buckets) ->
+        #{name => t_v, type => histogram, help => "x", samples => [{[], #{buckets => Buckets, sum => 1, count => 2}}]}
+    end,
+    [[Gauge | no_end], [Gauge#{samples => [{[], 1} | no_end]}], [Gauge#{samples => [{[{a, 1} | no_end], 1}]}],
+     [Gauge#{samples => [{[{a, 1}, {a, 2}], 1}]}],
+     [Histogram([{1, 1} | no_end])], [Histogram([{2, 1}, {1, 1}])], [Histogram([{1, 1}, {1.0, 1}])], [Histogram([{1, 2}, {2, 1}])]].
+
 a_bad_collector_is_counted_and_harms_nobody_test_() ->
     {timeout, 20, fun() ->
         Bad = [{t_crash, {?MODULE, crash, []}}, {t_hang, {?MODULE, hang, []}},
                {t_nonsense, {?MODULE, families, [42]}},
                {t_name, {?MODULE, families, [[#{name => 'a b', type => gauge, help => "x", samples => []}]]}},
-               {t_value, {?MODULE, families, [[#{name => t_v, type => gauge, help => "x", samples => [{[], nan}]}]]}}],
+               {t_value, {?MODULE, families, [[#{name => t_v, type => gauge, help => "x", samples => [{[], nan}]}]]}}
+               | [{list_to_atom("t_odd_" ++ integer_to_list(I)), {?MODULE, families, [Odd]}}
+                  || {I, Odd} <- lists:zip(lists:seq(1, length(odd_families())), odd_families())]],
         with([t_fine | [Name || {Name, _} <- Bad]], fun() ->
             ok = beamline_metrics:gauge(t_fine, #{help => "Fine."}),
             [ok = beamline_metrics:collector(Name, MFA) || {Name, MFA} <- Bad],
