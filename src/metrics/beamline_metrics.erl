@@ -38,7 +38,7 @@
     divisor => pos_integer(),    % rendered value = stored integer / divisor; default: as it is
     buckets => [integer()]       % histogram only, required: rising upper bounds, not divided
 }.
--opaque series() :: {counters:counters_ref(), pos_integer(), tuple()}.
+-opaque series() :: {counters:counters_ref(), pos_integer(), counter | gauge | Bounds :: tuple()}.
 %% One series of a metric, looked up once for the hottest paths.
 -type sample_value() :: number() | #{buckets := [{number(), non_neg_integer()}], sum := number(), count := non_neg_integer()}.
 %% A histogram's buckets are pairs of upper bound and count of this bucket alone; `count'
@@ -171,13 +171,14 @@ check_option(_, _) -> false.
 %% It goes on working after {@link remove/1}, only nobody sees it any more.
 -spec series(name(), [label_value()]) -> series().
 series(Name, Values) ->
-    #metric{ref = Ref, bounds = Bounds} = Metric = metric(Name),
-    {Ref, first(Metric, Values), Bounds}.
+    #metric{type = Type, ref = Ref, bounds = Bounds} = Metric = metric(Name),
+    {Ref, first(Metric, Values), case Type of histogram -> Bounds; _ -> Type end}.
 
 %% @doc Adds to a counter or gauge without labels, or to a series. Raises `badarg' when the
-%% metric is not registered.
+%% metric is not registered, or when a counter would go down.
 -spec add(name() | series(), integer()) -> ok.
-add({Ref, Index, {}}, N) -> counters:add(Ref, Index, N);
+add({Ref, Index, counter}, N) when is_integer(N), N >= 0 -> counters:add(Ref, Index, N);
+add({Ref, Index, gauge}, N) -> counters:add(Ref, Index, N);
 add(Name, N) -> add_first(Name, [], N).
 
 %% @doc Adds to a counter or gauge with these label values, in the order of its label names.
@@ -201,7 +202,7 @@ add_first(Name, Values, N) ->
 
 %% @doc Sets a gauge without labels, or a gauge's series.
 -spec set(name() | series(), integer()) -> ok.
-set({Ref, Index, {}}, N) -> counters:put(Ref, Index, N);
+set({Ref, Index, gauge}, N) -> counters:put(Ref, Index, N);
 set(Name, N) -> set(Name, [], N).
 
 %% @doc Sets a gauge.
@@ -215,8 +216,8 @@ set(Name, Values, N) ->
 %% @doc Counts a value in a histogram without labels, or in a histogram's series.
 -spec observe(name() | series(), integer()) -> ok.
 observe({Ref, First, Bounds}, N) when is_integer(N), is_integer(First), is_tuple(Bounds), Bounds =/= {} ->
-    counters:add(Ref, First + bucket(N, Bounds, 1), 1),
-    counters:add(Ref, First + tuple_size(Bounds) + 1, N);
+    counters:add(Ref, First + tuple_size(Bounds) + 1, N), % first, because it refuses more than 64 bits
+    counters:add(Ref, First + bucket(N, Bounds, 1), 1);
 observe(Name, N) when is_atom(Name) -> observe(Name, [], N);
 observe(Series, N) -> error(badarg, [Series, N]).
 

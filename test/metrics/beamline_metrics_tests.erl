@@ -31,6 +31,10 @@ a_counter_does_not_go_down_test() ->
         ok = beamline_metrics:counter(t_up_total, #{help => "Up."}),
         ?assertError(badarg, beamline_metrics:add(t_up_total, -1)),
         ?assertError(badarg, beamline_metrics:set(t_up_total, 7)),
+        Series = beamline_metrics:series(t_up_total, []),
+        ?assertError(badarg, beamline_metrics:add(Series, -1)),
+        ?assertError(badarg, beamline_metrics:set(Series, 7)),
+        ?assertError(badarg, beamline_metrics:observe(Series, 7)),
         ?assertEqual(0, beamline_metrics:value(t_up_total))
     end).
 
@@ -40,6 +44,9 @@ a_gauge_is_set_and_moved_test() ->
         ok = beamline_metrics:set(t_level, [a], 7),
         ok = beamline_metrics:add(t_level, [a], -10),
         ?assertEqual(-3, beamline_metrics:value(t_level, [a])),
+        Series = beamline_metrics:series(t_level, [a]),
+        ok = beamline_metrics:set(Series, 5),
+        ok = beamline_metrics:add(Series, -8),
         ?assertEqual(0, beamline_metrics:value(t_level, [never_seen])),
         ?assertEqual([<<"t_level{tank=\"a\"} -3">>], lines(<<"t_level">>))
     end).
@@ -48,6 +55,7 @@ a_histogram_has_cumulative_buckets_in_the_scaled_unit_test() ->
     with([t_wait_seconds], fun() ->
         ok = beamline_metrics:histogram(t_wait_seconds, #{help => "Wait.", divisor => 1000000, buckets => [1000, 1000000]}),
         [ok = beamline_metrics:observe(t_wait_seconds, N) || N <- [0, 1000, 1001, 1000000, 5000000]],
+        ?assertError(badarg, beamline_metrics:observe(t_wait_seconds, 1 bsl 64)),
         ?assertEqual([<<"t_wait_seconds_bucket{le=\"0.001\"} 2">>,
                       <<"t_wait_seconds_bucket{le=\"1.0\"} 4">>,
                       <<"t_wait_seconds_bucket{le=\"+Inf\"} 5">>,
