@@ -46,7 +46,7 @@ describe({limit, #{what := body} = M}) -> {413, <<"Body too large">>, limit_text
 describe({limit, M}) -> {422, <<"Limit exceeded">>, limit_text(M), members(M)};
 describe({syntax, M}) -> {400, <<"Malformed input">>, [place(M), expected(M)], members(M)};
 describe({invalid, M}) -> {422, <<"Invalid input">>, invalid_text(M), members(M)};
-describe({unsupported, What}) -> {501, <<"Not available here">>, [text(What), " is not available on this node."], #{what => text(What)}};
+describe({unsupported, What}) -> {501, <<"Not available here">>, [text(What), " is not available on this node."], #{what => member(What)}};
 describe({trap, M}) -> {500, <<"Guest trapped">>, text(M), #{}};
 describe({host_exited, Why}) -> {503, <<"Isolated process ended">>, text(Why), #{}};
 describe({device_failed, Why}) -> {503, <<"Device failed">>, text(Why), #{}};
@@ -60,7 +60,7 @@ describe({unsupported_media_type, {type, T}}) ->
     {415, <<"Unsupported media type">>, [T, " is not a known structure format; use chemical/x-poscar, chemical/x-xyz or "
                                          "text/plain, or name it by ?format="], #{}};
 describe(slow_body) -> {408, <<"Request timeout">>, "The body did not arrive in time.", #{}};
-describe(Other) -> {500, <<"Internal error">>, "The task ended in an unexpected way.", #{what => text(Other)}}.
+describe(Other) -> {500, <<"Internal error">>, "The task ended in an unexpected way.", #{what => member(Other)}}.
 
 members(M) when is_map(M) -> maps:map(fun(_, V) -> member(V) end, M);
 members(_) -> #{}.

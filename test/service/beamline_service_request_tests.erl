@@ -121,7 +121,8 @@ every_reason_has_a_status_and_a_body_that_is_json_test_() ->
         ?assert(is_map(Fields)),
         Decoded = beamline_service_json:decode(iolist_to_binary(beamline_service_json:encode(Body))),
         ?assertMatch(#{<<"type">> := <<"urn:beamline:problem:", _/binary>>, <<"status">> := Expected,
-                       <<"title">> := _, <<"detail">> := _}, Decoded)
+                       <<"title">> := _, <<"detail">> := _}, Decoded),
+        ?assert(is_binary(maps:get(<<"what">>, Decoded, <<>>)))
      end) || {Expected, Reason} <- [
         {503, {busy, 0}}, {504, timeout}, {503, cancelled}, {503, closed}, {503, no_memory},
         {422, {limit, #{what => memory, limit => 10, asked => 11}}}, {413, {limit, #{what => body, limit => 10, asked => 11}}},
