@@ -192,12 +192,18 @@ class(Urgency) when Urgency =< 2 -> high;
 class(Urgency) when Urgency =< 4 -> normal;
 class(_) -> low.
 
-%% `Prefer: respond-async' (RFC 7240); the value may list several preferences, whose values may be quoted.
+%% `Prefer: respond-async' (RFC 7240); the value may list several preferences, whose values may be quoted. An empty
+%% value is none.
 -spec wants_async(binary() | undefined) -> boolean().
 wants_async(undefined) -> false;
 wants_async(Prefer) ->
-    Bare = re:replace(Prefer, "\"(?:[^\"\\\\]|\\\\.)*+\"", "", [global, {return, binary}]),
-    lists:any(fun(P) -> media_type(P) =:= <<"respond-async">> end, binary:split(Bare, <<",">>, [global])).
+    case re:run(Prefer, "(?:[^\",]|\"(?:[^\"\\\\]|\\\\.)*+\")++", [global, {capture, first, binary}]) of
+        {match, Preferences} -> lists:any(fun is_respond_async/1, Preferences);
+        nomatch -> false
+    end.
+
+is_respond_async([Preference]) ->
+    re:run(Preference, "^[ \t]*respond-async[ \t]*(=[ \t]*(\"\")?[ \t]*)?(;|$)", [caseless, {capture, none}]) =:= match.
 
 %% The best of what is offered for a parsed Accept field, the first offer when it says nothing.
 -spec answer_type([{binary(), binary()}], undefined | [{{binary(), binary(), term()}, 0..1000, term()}]) ->

@@ -93,7 +93,9 @@ respond_async_is_found_among_preferences_test_() ->
         {false, undefined}, {true, <<"respond-async">>}, {true, <<"wait=10, Respond-Async; x=1">>},
         {false, <<"respond-asynchronously">>}, {false, <<"wait=10">>},
         {false, <<"a=\"b, respond-async, c\"">>}, {false, <<"a=\"b\\\", respond-async, c\"">>}, {true, <<"a=\"b, c\",\trespond-async">>},
-        {false, <<255>>}, {true, <<255, ", respond-async">>}]].
+        {false, <<255>>}, {true, <<255, ", respond-async">>}, {false, <<>>}, {false, <<"\"">>},
+        {true, <<"respond-async=\"\"">>}, {true, <<"respond-async = ; a=b">>}, {false, <<"respond-async=\"no\"">>},
+        {false, <<"respond-async=1">>}, {false, <<"a=\"\"; respond-async">>}, {true, <<"a=\"\", respond-async, b=\"c\"">>}]].
 
 fields_need_not_be_utf8_test() ->
     ?assertEqual({error, {unsupported_media_type, {type, <<"text/", 255>>}}}, ask("", #{content_type => <<" text/", 255, "; a">>})),
