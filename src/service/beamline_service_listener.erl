@@ -75,8 +75,10 @@ start_sockets(#{name := Name} = Config, Tries) ->
 
 ref(Name) -> {?MODULE, Name}.
 
+%% ranch counts for each acceptor apart.
 transport_options(#{ip := Ip, port := Port, max_connections := Max, send_timeout := SendTimeout} = Config) ->
-    #{max_connections => Max, num_acceptors => 4, handshake_timeout => 5000,
+    Acceptors = hd([N || N <- [4, 3, 2, 1], Max rem N =:= 0]),
+    #{max_connections => Max div Acceptors, num_acceptors => Acceptors, handshake_timeout => 5000,
       socket_opts => [{ip, Ip}, {port, Port}, {nodelay, true}, {backlog, 1024},
                       {send_timeout, SendTimeout}, {send_timeout_close, true}] ++ send_buffer(Config) ++ [inet6 || tuple_size(Ip) =:= 8]}.
 

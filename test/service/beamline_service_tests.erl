@@ -278,6 +278,23 @@ end)).
      end || N <- lists:seq(1, 50)]
 end)).
 
+connections_are_bounded_test_() ->
+    [{timeout, 60, fun() -> with(#{max_connections => Max}, fun(Port) -> connections_are_bounded(Max, Port) end) end} || Max <- [2, 5, 8]].
+
+connections_are_bounded(Max, Port) ->
+    Ask = fun(_) ->
+        Socket = beamline_service_client:open(Port),
+        beamline_service_client:send(Socket, "GET", "/healthz", {[], <<>>}),
+        Socket
+    end,
+    Answered = [begin Socket = Ask(N), {200, _} = beamline_service_client:head(Socket), Socket end || N <- lists:seq(1, Max)],
+    Waiting = Ask(next),
+    ?assertEqual({error, timeout}, gen_tcp:recv(Waiting, 0, 200)),
+    ?assertEqual(Max, beamline_service_listener:connections(?NAME)),
+    [beamline_service_client:close(Socket) || Socket <- Answered],
+    ?assertMatch({200, _}, beamline_service_client:head(Waiting)),
+    beamline_service_client:close(Waiting).
+
 ?TEST(more_bytes_in_flight_than_allowed_is_503_before_they_are_read_test_, with(#{max_in_flight_bytes => 100}, fun(Port) ->
     ?assertMatch(#{<<"reason">> := <<"busy">>}, problem(503, relax(Port, "")))
 end)).
