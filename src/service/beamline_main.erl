@@ -58,11 +58,19 @@ relative(Path) ->
 job({File, Text}) ->
     Url = start(),
     io:format("Beamline ~ts serves at ~ts~nRelaxing ~ts~n~n", [version(), Url, File]),
-    Answer = relax(Url, filename:basename(File), Text),
-    Outcome = report(Answer, File),
-    io:format("~nTry~n  curl -N -H 'Accept: text/event-stream' --data-binary @~ts '~ts" ?QUERY "'~n"
-              "  curl ~ts/metrics~n", [File, Url, Url]),
+    %% Of a file with several structures the first; a warning says so.
+    Relaxation = [Url, ?QUERY "&", uri_string:compose_query([{"name", filename:basename(File)}, {"frame", "1"}])],
+    Outcome = report(relax([Relaxation, "&progress=10"], Text), File),
+    io:format("~nTry~n  curl -N -H 'Accept: text/event-stream' --data-binary @~ts '~ts'~n  curl ~ts/metrics~n",
+              [quoted(File), Relaxation, Url]),
     Outcome.
+
+%% For a shell, where it needs that.
+quoted(Path) ->
+    case re:run(Path, "^[A-Za-z0-9_./+=:,%-]+$", [{capture, none}, dollar_endonly, unicode]) of
+        match -> Path;
+        nomatch -> [$', string:replace(Path, "'", "'\\''", all), $']
+    end.
 
 serve() ->
     io:format("~nServing until interrupted.~n"),
@@ -100,11 +108,9 @@ free_port(Wanted) ->
 
 %%% The client
 
-%% Of a file with several structures the first; a warning says so.
-relax(Url, Name, Text) ->
+relax(Address, Text) ->
     {ok, _} = application:ensure_all_started(inets),
-    File = uri_string:compose_query([{"name", Name}, {"frame", "1"}]),
-    Request = {binary_to_list(Url) ++ ?QUERY "&progress=10&" ++ File, [{"accept", "text/event-stream"}], "text/plain", Text},
+    Request = {unicode:characters_to_list(Address), [{"accept", "text/event-stream"}], "text/plain", Text},
     {ok, Id} = httpc:request(post, Request, [], [{sync, false}, {stream, self}, {body_format, binary}]),
     receive
         {http, {Id, stream_start, _}} ->

@@ -18,6 +18,7 @@ cases() ->
     [
         {"blocks.cif", Cif, 0, ["8 atoms", "structure 1 of 2 (block one) is taken", "block \"bad\" (line 1) is left out", "-relaxed.cif"]},
         {"frames.xyz", [Xyz, Xyz], 0, ["2 atoms", "structure 1 of 2 is taken", "frames-relaxed.extxyz"]},
+        {"today's $2.xyz", Xyz, 0, ["today's $2-relaxed.extxyz", "/today'\\''s $2.xyz' 'http://", "&name=today%27s+%242.xyz&frame=1'"]},
         {"copper.data", Lammps, 0, ["2 atoms", "copper-relaxed.lammps"]},
         {"POSCAR.gz", zlib:gzip(Poscar), 0, ["1 atoms", "POSCAR-relaxed.poscar"]},
         {"salt.vasp", string:replace(Poscar, "Ar", "NaF"), 1, ["Not relaxed", "no potential is built in for", "lennard_jones&epsilon="]},
