@@ -94,9 +94,11 @@ start() ->
     end.
 
 port() ->
-    case string:to_integer(os:getenv("PORT", "")) of
-        {Port, ""} -> Port;
-        _ -> free_port(8080)
+    Given = os:getenv("PORT", ""),
+    case string:to_integer(Given) of
+        _ when Given =:= "" -> free_port(8080);
+        {Port, ""} when Port >= 0, Port =< 65535 -> Port;
+        _ -> throw({stop, io_lib:format("PORT=~ts is not the number of a port", [Given])})
     end.
 
 %% Looking first spares the terminal the reports of a start that failed.

@@ -34,11 +34,22 @@ a_file_of_each_kind_is_relaxed_or_says_why_not_test_() ->
         [?assertNotEqual({nomatch, Part, Said}, {string:find(Said, Part), Part, Said}) || Part <- Says]
     end}} || {File, Text, Exit, Says} <- cases()].
 
-run(Path) ->
+what_is_no_port_is_said_test_() ->
+    [{Given, {timeout, 120, fun() ->
+        Path = filename:join(beamline_test:scratch_dir("main"), "none"),
+        ok = file:write_file(Path, ""),
+        {Code, Said} = run(Path, Given),
+        ?assertEqual({1, Said}, {Code, Said}),
+        ?assertNotEqual({nomatch, Said}, {string:find(Said, "PORT=" ++ Given ++ " is not the number of a port\n"), Said})
+    end}} || Given <- ["http", "65536", "80 80"]].
+
+run(Path) -> run(Path, "0").
+
+run(Path, Number) ->
     Paths = lists:append([["-pa", filename:absname(Dir)] || Dir <- code:get_path(), filename:basename(Dir) =:= "ebin"]),
     Port = open_port({spawn_executable, os:find_executable("erl")},
         [{args, ["-noinput"] ++ Paths ++ ["-s", "beamline_main", "run"]}, {cd, filename:dirname(Path)},
-         {env, [{"FILE", Path}, {"ONCE", "1"}, {"PORT", "0"}, {"XDG_CACHE_HOME", filename:dirname(Path)}]},
+         {env, [{"FILE", Path}, {"ONCE", "1"}, {"PORT", Number}, {"XDG_CACHE_HOME", filename:dirname(Path)}]},
          exit_status, stderr_to_stdout, binary]),
     collect(Port, []).
 
