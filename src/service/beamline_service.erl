@@ -28,6 +28,7 @@
     prefix => binary(),                           % of all paths; default <<>>
     %% Of one request.
     max_body_bytes => pos_integer(),              % default 16 MiB
+    max_inflated_bytes => pos_integer(),          % that a compressed body may grow to; default 128 MiB, at most 1 GiB
     body_timeout => pos_integer(),                % ms for the whole body; default 30_000
     timeout => pos_integer(),                     % ms, where the client gives none; default 60_000
     max_timeout => pos_integer(),                 % ms; default 600_000
@@ -149,8 +150,8 @@ options(Options) ->
 
 defaults() ->
     #{name => ?MODULE, pool => beamline_runtime, listener => true, ip => {127, 0, 0, 1}, port => 8080, allow_remote => false,
-      prefix => <<>>, max_body_bytes => 16 * ?MIB, body_timeout => 30000, timeout => 60000, max_timeout => 600000,
-      max_memory_limit => infinity, max_connections => 1024, max_in_flight => 256, max_in_flight_bytes => 256 * ?MIB,
+      prefix => <<>>, max_body_bytes => 16 * ?MIB, max_inflated_bytes => 128 * ?MIB, body_timeout => 30000, timeout => 60000,
+      max_timeout => 600000, max_memory_limit => infinity, max_connections => 1024, max_in_flight => 256, max_in_flight_bytes => 256 * ?MIB,
       max_tasks => 1000, max_task_bytes => 256 * ?MIB, task_ttl => 600000, max_watchers => 256, heartbeat => 15000,
       send_timeout => 60000, drain_timeout => 30000}.
 
@@ -168,6 +169,7 @@ valid(max_memory_limit, infinity) -> true;
 valid(max_memory_limit, Bytes) -> is_integer(Bytes) andalso Bytes > 0 andalso Bytes < 1 bsl 63;
 valid(Key, Ms) when Key =:= body_timeout; Key =:= timeout; Key =:= max_timeout; Key =:= task_ttl; Key =:= heartbeat;
                     Key =:= send_timeout; Key =:= drain_timeout -> is_integer(Ms) andalso Ms > 0 andalso Ms =< ?MAX_MS;
+valid(max_inflated_bytes, Bytes) -> is_integer(Bytes) andalso Bytes > 0 andalso Bytes =< 1024 * ?MIB;
 valid(send_buffer, Bytes) -> is_integer(Bytes) andalso Bytes > 0 andalso Bytes < 1 bsl 31;
 valid(Key, Value) -> is_map_key(Key, defaults()) andalso is_integer(Value) andalso Value > 0.
 

@@ -15,6 +15,7 @@
     timeout := pos_integer(),                    % milliseconds, where the client gives none
     max_timeout := pos_integer(),
     max_memory_limit := pos_integer() | infinity,
+    max_inflated_bytes => pos_integer(),         % of a compressed body; default: the engine's
     _ => _
 }.
 -type potential() :: auto | #{type := stillinger_weber | lennard_jones | morse | sutton_chen | tersoff, atom() => term()}.
@@ -75,7 +76,8 @@ plan(#{query := Query} = Input, Limits, Unused, Own) ->
         identity = encoding(maps:get(content_encoding, Input, undefined)),
         Params = params(Query),
         unused(Unused, Params),
-        File = #{format => format(Params, maps:get(content_type, Input, undefined)), parse => parse_options(Params)},
+        File = #{format => format(Params, maps:get(content_type, Input, undefined)),
+                 parse => maps:merge(parse_options(Params), inflated(Limits))},
         Task = #{
             priority => one_of(<<"priority">>, Params, [low, normal, high, critical], priority(Input)),
             timeout => bounded(<<"timeout">>, Params, maps:get(timeout, Limits), maps:get(max_timeout, Limits)),
@@ -100,6 +102,9 @@ parse_options(Params) ->
     Texts = [{Key, map_get(Name, Params)} || {Key, Name} <- Names, is_map_key(Name, Params)],
     Species = [{species, binary:split(V, <<",">>, [global])} || #{<<"species">> := V} <- [Params]],
     maps:from_list(Species ++ Texts).
+
+inflated(#{max_inflated_bytes := Max}) -> #{max_inflated => Max};
+inflated(_) -> #{}.
 
 frame(0) -> invalid(<<"frame">>, "frames are numbered from 1");
 frame(N) -> N.

@@ -204,6 +204,15 @@ end)).
     beamline_service_client:close(Socket)
 end)).
 
+?TEST(a_compressed_body_that_grows_too_large_is_422_test_, with(#{max_inflated_bytes => 2000}, fun(Port) ->
+    Paths = ["relaxations", "stability", "structures/inspect", "structures/convert", "structures/symmetry"],
+    [begin
+         Problem = problem(422, post(Port, "/v1/" ++ Path, zlib:gzip([silicon(1), binary:copy(<<"\n">>, 2000)]))),
+         ?assertMatch(#{<<"reason">> := <<"limit">>, <<"what">> := <<"inflated_bytes">>, <<"limit">> := 2000}, Problem)
+     end || Path <- Paths],
+    ?assertEqual(200, status(post(Port, "/v1/relaxations", zlib:gzip(silicon(1)))))
+end)).
+
 ?TEST(a_body_that_does_not_come_is_408_test_, with(#{body_timeout => 100}, fun(Port) ->
     Socket = beamline_service_client:open(Port),
     beamline_service_client:send_raw(Socket, "POST /v1/relaxations HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nab"),
@@ -687,6 +696,7 @@ end).
     [?assertMatch({error, {invalid, #{field := Field}}}, beamline_service:start_link(Options)) || {Field, Options} <- [
         {prot, #{prot => 1}}, {port, #{port => 70000}}, {max_tasks, #{max_tasks => 0}}, {ip, #{ip => "127.0.0.1"}},
         {name, #{name => list_to_atom(lists:duplicate(250, $a))}}, {max_memory_limit, #{max_memory_limit => 1 bsl 63}},
+        {max_inflated_bytes, #{max_inflated_bytes => (1 bsl 30) + 1}},
         {send_buffer, #{send_buffer => 1 bsl 31}} | [{Key, #{Key => 1 bsl 30}} || Key <- times()] ++
         [{prefix, #{prefix => P}}
          || P <- [<<"a">>, <<"/">>, <<"/a/">>, <<"/:a">>, <<"/[a]">>, <<"/[...]">>, <<"/a b">>, <<"/a?b">>, <<"/", 255>>]]]],
