@@ -153,16 +153,10 @@ frames(Begin, Ends, Text, Bytes, Lines) ->
 %% The number of atoms, past blank lines.
 head(_, [], _, _) -> none;
 head(Begin, [End | Left], Text, Blank) ->
-    case string:trim(binary_part(Text, Begin, End - Begin)) of
-        <<>> -> head(End, Left, Text, Blank + 1);
-        Word when byte_size(Word) < 12 ->
-            try {binary_to_integer(Word), Left, Blank} of
-                {Count, _, _} = Head when Count >= 0 -> Head;
-                _ -> none
-            catch
-                error:badarg -> none
-            end;
-        _ -> none
+    case re:run(binary_part(Text, Begin, End - Begin), "^\\s*+(\\+?[0-9]{1,11}|)\\s*+$", [{capture, all_but_first, binary}]) of
+        {match, [<<>>]} -> head(End, Left, Text, Blank + 1);
+        {match, [Count]} -> {binary_to_integer(Count), Left, Blank};
+        nomatch -> none
     end.
 
 skip(1, [End | Left]) -> {End, Left};

@@ -51,7 +51,7 @@ an_error_names_the_line_in_the_whole_file_case() ->
         ?assertMatch({error, {syntax, #{line := L}}} when L =:= Lines + Where, InPieces),
         Whole = beamline_crystal:parse(<<Text/binary, Bad/binary>>, #{format => extxyz}),
         ?assertMatch({error, {syntax, #{line := L}}} when L =:= Lines + Where, Whole)
-     end || {Bad, Where} <- [{<<"x\n">>, 1}, {<<"2\n\nCu 0 0 0\nCu 0 zero 0\n">>, 4}, {<<"1\n\nCu 0 0\n">>, 3}]].
+     end || {Bad, Where} <- [{<<"x\n">>, 1}, {<<255, "\n1\n\nCu 0 0 0\n">>, 1}, {<<"\n", 254, 255, "\n">>, 2}, {<<"2\n\nCu 0 0 0\nCu 0 zero 0\n">>, 4}, {<<"1\n\nCu 0 0\n">>, 3}]].
 
 bounds_hold_case() ->
     {ok, Text} = beamline_crystal:write([frame(N) || N <- lists:seq(1, 50)], extxyz),
