@@ -118,7 +118,8 @@ last(#reader{rest = Rest} = Reader) ->
     end.
 
 parse(Bytes, Lines, #reader{rest = Rest, line = Line, frames = Before, options = Options} = Reader) ->
-    <<Text:Bytes/binary, Next/binary>> = Rest,
+    <<Piece:Bytes/binary, Next/binary>> = Rest,
+    {Text, Blank} = case Before of 0 -> {Piece, 0}; _ -> without_blank_lines(Piece) end,
     Limits = (maps:with([max_atoms], Options))#{format => extxyz},
     case beamline_crystal:parse(Text, Limits, maps:get(task, Options, #{})) of
         {ok, #{structures := Structures}} ->
@@ -128,9 +129,17 @@ parse(Bytes, Lines, #reader{rest = Rest, line = Line, frames = Before, options =
                 %% copied: else each small rest keeps the whole piece
                 _ -> {ok, Structures, Reader#reader{rest = binary:copy(Next), line = Line + Lines, frames = Frames}}
             end;
-        {error, {syntax, #{line := At} = Where}} -> {error, {syntax, Where#{line := At + Line}}};
+        {error, {syntax, #{line := At} = Where}} -> {error, {syntax, Where#{line := At + Blank + Line}}};
         {error, Reason} -> {error, Reason}
     end.
+
+%% Between frames the parser takes blank lines, before the first it does not.
+without_blank_lines(Text) -> without_blank_lines(Text, Text, 0).
+
+without_blank_lines(<<C, Left/binary>>, Line, N) when C =:= $\s; C =:= $\t -> without_blank_lines(Left, Line, N);
+without_blank_lines(<<"\r\n", Left/binary>>, _, N) -> without_blank_lines(Left, Left, N + 1);
+without_blank_lines(<<C, Left/binary>>, _, N) when C =:= $\n; C =:= $\r -> without_blank_lines(Left, Left, N + 1);
+without_blank_lines(_, Line, N) -> {Line, N}.
 
 %% How many bytes and lines of it are whole frames. Text that is no frame is left: if it is
 %% at the end, or if more does not help, the parser will say what is wrong with it.

@@ -40,6 +40,11 @@ what_was_written_is_read_in_pieces_of_any_size_case() ->
     NoEnd = binary_part(Text, 0, byte_size(Text) - 1),
     [?assertEqual({T =:= x, {ok, lists:reverse(Frames)}}, {T =:= x, all({binary, T}, #{chunk_bytes => Bytes})})
      || T <- [Text, Dos, Mac, NoEnd, <<Text/binary, "\n \n">>], Bytes <- [1, 50, 100000]],
+    {ok, Two} = beamline_crystal:write(lists:sublist(Frames, 2), extxyz),
+    [?assertEqual({ok, lists:sublist(Frames, 2) ++ Frames}, case all({binary, <<Two/binary, Blank/binary, Text/binary>>}, #{chunk_bytes => Bytes}) of
+         {ok, Read} -> {ok, lists:reverse(Read)};
+         Error -> Error
+     end) || Blank <- [<<"\n">>, <<" \n\t\r\n\r\n">>], Bytes <- [1, 60, 100000]],
     ?assertEqual({ok, []}, all({binary, <<>>}, #{})),
     ?assertEqual({ok, []}, all({binary, <<" \n\n">>}, #{})).
 
