@@ -35,8 +35,15 @@
     compressed => boolean()
 }.
 
+%% Not file:open/2 with `compressed': that takes a file that is cut off for a whole one.
+-record(gzip, {
+    device :: file:io_device(),
+    stream :: zlib:zstream(),
+    read :: non_neg_integer(), % bytes of the file
+    more = false :: boolean()  % the stream holds input
+}).
 -record(reader, {
-    device :: file:io_device() | {binary, binary()},
+    device :: file:io_device() | {binary, binary()} | #gzip{},
     rest :: binary(),          % read, not parsed
     ended = false :: boolean(), % nothing comes after it
     line = 0 :: non_neg_integer(), % lines before it
@@ -48,6 +55,7 @@
 -opaque writer() :: #writer{}.
 
 -define(CHUNK, 1024 * 1024).
+-define(PACKED, 64 * 1024).
 -define(FRAME_MAX, 256 * 1024 * 1024).
 
 %% @doc Opens a file or a binary. Options that are none raise `badarg'.
@@ -59,10 +67,21 @@ open({binary, Binary}, Options) when is_binary(Binary) ->
     {ok, #reader{device = {binary, Binary}, rest = <<>>, options = checked(Options)}};
 open({file, Name}, Options) ->
     Checked = checked(Options),
-    case file:open(Name, [read, raw, binary, compressed]) of
-        {ok, Device} -> {ok, #reader{device = Device, rest = <<>>, options = Checked}};
+    case file:open(Name, [read, raw, binary]) of
+        {ok, Device} -> opened(Device, file:read(Device, 2), Checked);
         {error, Why} -> {error, {file, Why}}
     end.
+
+opened(Device, {ok, <<16#1f, 16#8b>> = Begin}, Options) ->
+    Stream = zlib:open(),
+    ok = zlib:inflateInit(Stream, 31, reset), % gzip, one behind the other
+    {finished, _} = zlib:safeInflate(Stream, Begin),
+    {ok, #reader{device = #gzip{device = Device, stream = Stream, read = 2}, rest = <<>>, options = Options}};
+opened(Device, {ok, Begin}, Options) -> {ok, #reader{device = Device, rest = Begin, options = Options}};
+opened(Device, eof, Options) -> {ok, #reader{device = Device, rest = <<>>, options = Options}};
+opened(Device, {error, Why}, _) ->
+    _ = file:close(Device),
+    {error, {file, Why}}.
 
 checked(Options) ->
     Valid = fun
@@ -88,7 +107,7 @@ next(#reader{rest = Rest, device = Device, options = Options} = Reader) ->
     case read(Device, max(maps:get(chunk_bytes, Options, ?CHUNK), byte_size(Rest))) of
         {ok, More, Left} -> whole(Reader#reader{device = Left, rest = <<Rest/binary, More/binary>>});
         eof -> next(Reader#reader{ended = true});
-        {error, Why} -> {error, {file, Why}}
+        Error -> Error
     end.
 
 read({binary, <<>>}, _) -> eof;
@@ -96,11 +115,40 @@ read({binary, Binary}, Bytes) ->
     N = min(Bytes, byte_size(Binary)),
     <<Piece:N/binary, Left/binary>> = Binary,
     {ok, Piece, {binary, Left}};
+read(#gzip{} = Gzip, Bytes) -> inflate(Gzip, Bytes, []);
 read(Device, Bytes) ->
     case file:read(Device, Bytes) of
         {ok, Piece} -> {ok, Piece, Device};
-        Other -> Other
+        eof -> eof;
+        {error, Why} -> {error, {file, Why}}
     end.
+
+inflate(Gzip, Bytes, Parts) when Bytes =< 0 -> {ok, iolist_to_binary(Parts), Gzip};
+inflate(#gzip{stream = Stream, read = Read} = Gzip, Bytes, Parts) ->
+    case packed(Gzip) of
+        {ok, Packed} ->
+            try zlib:safeInflate(Stream, Packed) of
+                {Status, Part} ->
+                    Left = Gzip#gzip{read = Read + byte_size(Packed), more = Status =:= continue},
+                    inflate(Left, Bytes - iolist_size(Part), [Parts, Part])
+            catch
+                error:data_error -> {error, {syntax, #{offset => Read, expected => <<"sound gzip data in what follows">>}}};
+                error:not_initialized -> {error, {file, einval}} % closed, as the file would say
+            end;
+        eof -> inflated(Gzip, iolist_to_binary(Parts));
+        {error, Why} -> {error, {file, Why}}
+    end.
+
+packed(#gzip{more = true}) -> {ok, <<>>};
+packed(#gzip{device = Device}) -> file:read(Device, ?PACKED).
+
+inflated(#gzip{stream = Stream, read = Read}, <<>>) ->
+    try zlib:inflateEnd(Stream) of
+        ok -> eof
+    catch
+        error:data_error -> {error, {syntax, #{offset => Read, expected => <<"more gzip data: the file is cut off">>}}}
+    end;
+inflated(Gzip, Piece) -> {ok, Piece, Gzip}.
 
 whole(#reader{rest = Rest, options = Options} = Reader) ->
     Limit = maps:get(max_frame_bytes, Options, ?FRAME_MAX),
@@ -211,6 +259,10 @@ append(Structures, #writer{device = Device, options = Options}) ->
 
 -spec close(reader() | writer()) -> ok | {error, {file, term()}}.
 close(#reader{device = {binary, _}}) -> ok;
+close(#reader{device = #gzip{device = Device, stream = Stream}}) ->
+    %% A second time there is no stream, and the file says so.
+    _ = try zlib:close(Stream) catch error:not_initialized -> ok end,
+    closed(file:close(Device));
 close(#reader{device = Device}) -> closed(file:close(Device));
 close(#writer{device = Device}) -> closed(file:close(Device)).
 

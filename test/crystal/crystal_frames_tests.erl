@@ -58,6 +58,34 @@ an_error_names_the_line_in_the_whole_file_case() ->
         ?assertMatch({error, {syntax, #{line := L}}} when L =:= Lines + Where, Whole)
      end || {Bad, Where} <- [{<<"x\n">>, 1}, {<<255, "\n1\n\nCu 0 0 0\n">>, 1}, {<<"\n", 254, 255, "\n">>, 2}, {<<"2\n\nCu 0 0 0\nCu 0 zero 0\n">>, 4}, {<<"1\n\nCu 0 0\n">>, 3}]].
 
+a_compressed_file_that_is_cut_off_or_broken_is_refused_case() ->
+    Frames = [frame(N) || N <- lists:seq(1, 40)],
+    {ok, Text} = beamline_crystal:write(Frames, extxyz),
+    Whole = zlib:gzip(Text),
+    File = path("cut.xyz.gz"),
+    Read = fun(Bytes, Options) -> ok = file:write_file(File, Bytes), all({file, File}, Options) end,
+    [?assertEqual({ok, lists:reverse(Expected)}, Read(Bytes, Options))
+     || {Bytes, Expected} <- [{Whole, Frames}, {<<Whole/binary, Whole/binary>>, Frames ++ Frames}, {zlib:gzip(<<>>), []}],
+        Options <- [#{}, #{chunk_bytes => 1}, #{chunk_bytes => 1000}]],
+    [?assertMatch({N, {error, {syntax, #{expected := _}}}}, {N, Read(binary:part(Whole, 0, N), #{chunk_bytes => 1 + N rem 100})})
+     || N <- lists:seq(2, byte_size(Whole) - 1)],
+    ?assertMatch({error, {syntax, #{offset := _}}}, Read(<<Whole/binary, "more">>, #{})),
+    Half = byte_size(Whole) div 2,
+    <<Begin:Half/binary, Byte, End/binary>> = Whole,
+    ?assertMatch({error, {syntax, _}}, Read(<<Begin/binary, (Byte bxor 255), End/binary>>, #{})),
+    ok = file:write_file(File, Whole),
+    {ok, Reader} = beamline_crystal_frames:open({file, File}, #{chunk_bytes => 1}),
+    {ok, _, Next} = beamline_crystal_frames:next(Reader),
+    ?assertEqual(ok, beamline_crystal_frames:close(Next)),
+    ?assertMatch({error, {file, _}}, beamline_crystal_frames:close(Next)),
+    {ok, Large} = file:open(File, [write, raw, compressed]),
+    [ok = file:write(Large, Text) || _ <- lists:seq(1, 20)],
+    ok = file:close(Large),
+    {ok, Other} = beamline_crystal_frames:open({file, File}, #{chunk_bytes => 1}),
+    {ok, _, Begun} = beamline_crystal_frames:next(Other),
+    ?assertEqual(ok, beamline_crystal_frames:close(Begun)),
+    ?assertMatch({error, {file, _}}, beamline_crystal_frames:next(Begun)).
+
 bounds_hold_case() ->
     {ok, Text} = beamline_crystal:write([frame(N) || N <- lists:seq(1, 50)], extxyz),
     ?assertMatch({error, {limit, #{what := frames, limit := 10}}}, all({binary, Text}, #{max_frames => 10, chunk_bytes => 100})),
