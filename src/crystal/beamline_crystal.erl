@@ -495,33 +495,51 @@
     pbc => {boolean(), boolean(), boolean()},
     atoms := [{symbol(), Row}]
 }) -> structure() when Row :: {number(), number(), number()}.
-new(#{atoms := Atoms} = Given) ->
-    Cell = maps:get(cell, Given, {{0, 0, 0}, {0, 0, 0}, {0, 0, 0}}),
+new(Given) -> pure(fun() -> made(Given) end).
+
+made(#{atoms := Atoms} = Given) ->
+    [] = maps:keys(Given) -- [cell, pbc, atoms],
+    {A, B, C} = maps:get(cell, Given, {{0, 0, 0}, {0, 0, 0}, {0, 0, 0}}),
     Periodic = is_map_key(cell, Given),
-    Species = lists:usort([Symbol || {Symbol, _} <- Atoms]),
+    {_, _, _} = Pbc = maps:get(pbc, Given, {Periodic, Periodic, Periodic}),
+    true = lists:all(fun is_boolean/1, tuple_to_list(Pbc)),
+    Symbols = [symbol(Atom) || Atom <- Atoms],
+    Species = lists:usort(Symbols),
     Index = maps:from_list(lists:zip(Species, lists:seq(0, length(Species) - 1))),
     #{
-        cell => list_to_tuple([{X * 1.0, Y * 1.0, Z * 1.0} || {X, Y, Z} <- tuple_to_list(Cell)]),
-        pbc => maps:get(pbc, Given, {Periodic, Periodic, Periodic}),
+        cell => {floats(A), floats(B), floats(C)},
+        pbc => Pbc,
         species => Species,
-        types => <<<<(map_get(Symbol, Index)):32/little>> || {Symbol, _} <- Atoms>>,
-        positions => <<<<X:64/float-little, Y:64/float-little, Z:64/float-little>> || {_, {X, Y, Z}} <- Atoms>>
-    };
-new(_) ->
-    error(badarg).
+        types => <<<<(map_get(Symbol, Index)):32/little>> || Symbol <- Symbols>>,
+        positions => <<<<(place(Atom))/binary>> || Atom <- Atoms>>
+    }.
+
+symbol({Symbol, _}) when is_binary(Symbol), byte_size(Symbol) >= 1, byte_size(Symbol) =< 15 -> Symbol.
+
+place({_, {X, Y, Z}}) -> <<X:64/float-little, Y:64/float-little, Z:64/float-little>>.
+
+floats({X, Y, Z}) -> {X * 1.0, Y * 1.0, Z * 1.0}.
+
+%% Of functions in which nothing but their arguments can be wrong.
+pure(Change) ->
+    try Change() catch error:_ -> error(badarg) end.
 
 -spec number_of_atoms(structure()) -> non_neg_integer().
-number_of_atoms(#{types := Types}) -> byte_size(Types) div 4.
+number_of_atoms(#{types := Types}) -> byte_size(Types) div 4;
+number_of_atoms(_) -> error(badarg).
 
 %% @doc The species in use, in the order of their index.
 -spec species(structure()) -> [symbol()].
-species(#{species := Species}) -> Species.
+species(#{species := Species}) -> Species;
+species(_) -> error(badarg).
 
 %% @doc The symbol of each atom.
 -spec symbols(structure()) -> [symbol()].
 symbols(#{species := Species, types := Types}) ->
     Table = list_to_tuple(Species),
-    [element(Type + 1, Table) || <<Type:32/little>> <= Types].
+    [element(Type + 1, Table) || <<Type:32/little>> <= Types];
+symbols(_) ->
+    error(badarg).
 
 %% @doc How many atoms of each species there are.
 -spec formula(structure()) -> #{symbol() => pos_integer()}.
@@ -530,7 +548,8 @@ formula(Structure) ->
 
 %% @doc Cartesian positions in angstrom.
 -spec positions(structure()) -> [vector()].
-positions(#{positions := Positions}) -> vectors(Positions).
+positions(#{positions := Positions}) -> vectors(Positions);
+positions(_) -> error(badarg).
 
 %% @doc Forces in eV/angstrom, or `unknown'.
 -spec forces(structure()) -> [vector()] | unknown.
@@ -538,12 +557,17 @@ forces(#{forces := Forces}) -> vectors(Forces);
 forces(_) -> unknown.
 
 -spec cell(structure()) -> {vector(), vector(), vector()}.
-cell(#{cell := Cell}) -> Cell.
+cell(#{cell := Cell}) -> Cell;
+cell(_) -> error(badarg).
 
 %% @doc Cubic angstrom; 0 where a lattice direction is missing. A left-handed cell has a
 %% volume all the same.
 -spec volume(structure()) -> float().
-volume(#{cell := {A, B, C}}) -> abs(dot(A, cross(B, C))).
+volume(Structure) ->
+    pure(fun() ->
+        {A, B, C} = cell(Structure),
+        abs(dot(A, cross(B, C)))
+    end).
 
 %% @doc The axes of each atom that must not move.
 -spec fixed(structure()) -> [[x | y | z]].
@@ -552,7 +576,9 @@ fixed(Structure) -> lists:duplicate(number_of_atoms(Structure), []).
 
 %% @doc Fixes whole atoms, numbered from 1; others keep what they have.
 -spec fix([pos_integer()], structure()) -> structure().
-fix(Atoms, Structure) ->
+fix(Atoms, Structure) -> pure(fun() -> fix_atoms(Atoms, Structure) end).
+
+fix_atoms(Atoms, Structure) ->
     N = number_of_atoms(Structure),
     lists:all(fun(I) -> is_integer(I) andalso I >= 1 andalso I =< N end, Atoms) orelse error(badarg),
     Before = maps:get(fixed, Structure, binary:copy(<<0>>, N)),
@@ -572,13 +598,19 @@ distance(I, J, Structure) -> norm(vector(I, J, Structure)).
 
 %% @doc The shortest vector from atom I to atom J or one of its images.
 -spec vector(pos_integer(), pos_integer(), structure()) -> vector().
-vector(I, J, #{positions := Positions, cell := Cell, pbc := Pbc}) ->
+vector(I, J, Structure) -> pure(fun() -> vector_in(I, J, Structure) end).
+
+vector_in(I, J, #{positions := Positions, cell := Cell, pbc := Pbc}) ->
     D = subtract(position(J, Positions), position(I, Positions)),
     shortest(D, periodic_rows(Cell, Pbc)).
 
 %% @doc The shortest distance between two points or any of their images in a structure's cell.
 -spec distance_between(vector(), vector(), structure()) -> float().
-distance_between(P, Q, #{cell := Cell, pbc := Pbc}) -> norm(shortest(subtract(Q, P), periodic_rows(Cell, Pbc))).
+distance_between(P, Q, Structure) ->
+    pure(fun() ->
+        #{cell := Cell, pbc := Pbc} = Structure,
+        norm(shortest(subtract(Q, P), periodic_rows(Cell, Pbc)))
+    end).
 
 position(I, Positions) when is_integer(I), I >= 1, 24 * I =< byte_size(Positions) ->
     <<X:64/float-little, Y:64/float-little, Z:64/float-little>> = binary:part(Positions, 24 * (I - 1), 24),
@@ -797,44 +829,43 @@ supercell(_, _, _) ->
 %% numbers that leave the range of floats, raises `badarg'.
 -spec transform(term(), structure()) -> structure().
 transform(What, Structure) ->
-    in_range(fun() -> beamline_crystal_build:deform(beamline_crystal_build:matrix(What), Structure) end).
-
-in_range(Change) ->
-    try Change() catch error:badarith -> error(badarg) end.
+    pure(fun() -> beamline_crystal_build:deform(beamline_crystal_build:matrix(What), Structure) end).
 
 %% @doc Atoms into the cell, along its periodic directions.
 -spec wrap(structure()) -> structure().
-wrap(Structure) -> beamline_crystal_build:wrap(Structure).
+wrap(Structure) -> pure(fun() -> beamline_crystal_build:wrap(Structure) end).
 
 %% @doc Atoms by species or along an axis; ties keep their order.
 -spec sort(species | x | y | z, structure()) -> structure().
-sort(By, Structure) -> beamline_crystal_build:sort(By, Structure).
+sort(By, Structure) -> pure(fun() -> beamline_crystal_build:sort(By, Structure) end).
 
 %% @doc Without some atoms, numbered from 1.
 -spec delete([pos_integer()], structure()) -> structure().
-delete(Atoms, Structure) -> beamline_crystal_build:delete(Atoms, Structure).
+delete(Atoms, Structure) -> pure(fun() -> beamline_crystal_build:delete(Atoms, Structure) end).
 
 %% @doc Some atoms, numbered from 1, become another element. Masses are dropped.
 -spec substitute([pos_integer()], symbol(), structure()) -> structure().
-substitute(Atoms, Symbol, Structure) -> beamline_crystal_build:substitute(Atoms, Symbol, Structure).
+substitute(Atoms, Symbol, Structure) -> pure(fun() -> beamline_crystal_build:substitute(Atoms, Symbol, Structure) end).
 
 %% @doc The atoms of the second structure beside those of the first, in its cell.
 -spec merge(structure(), structure()) -> structure().
-merge(First, Second) -> beamline_crystal_build:merge(First, Second).
+merge(First, Second) -> pure(fun() -> beamline_crystal_build:merge(First, Second) end).
 
 %% @doc Moves each coordinate by a normal deviate of this width in angstrom; the same seed, the same places.
 -spec rattle(number(), integer(), structure()) -> structure().
-rattle(Width, Seed, Structure) -> in_range(fun() -> beamline_crystal_build:rattle(Width, Seed, Structure) end).
+rattle(Width, Seed, Structure) -> pure(fun() -> beamline_crystal_build:rattle(Width, Seed, Structure) end).
 
 %% @doc Prism's `CrystalConfig' with defaults: system_type (a crystal system or quasicrystal),
 %% optimization_level (as in {@link relax/3}), stability_threshold (eV/atom), max_nodes (atoms).
 -spec config(map()) -> {ok, map()} | {error, beamline_runtime:reason()}.
-config(Given) when is_map(Given) -> beamline_crystal_build:config(Given).
+config(Given) when is_map(Given) -> beamline_crystal_build:config(Given);
+config(_) -> error(badarg).
 
 %% @doc Prism's `PatternConfig' with defaults: pattern_type (a prototype of one element), spacing
 %% (angstrom, the edge a), scale, rotation (degrees), symmetry (alias of fold), count (cells along each vector).
 -spec pattern(map()) -> {ok, map()} | {error, beamline_runtime:reason()}.
-pattern(Given) when is_map(Given) -> beamline_crystal_build:pattern(Given).
+pattern(Given) when is_map(Given) -> beamline_crystal_build:pattern(Given);
+pattern(_) -> error(badarg).
 
 %% @doc Builds a pattern of one element. A fold without a lattice is `{unsupported, quasicrystal}'.
 -spec pattern(symbol(), map()) -> {ok, structure()} | {error, beamline_runtime:reason()}.
@@ -844,10 +875,13 @@ pattern(Symbol, Given) when is_binary(Symbol), is_map(Given) ->
             {error, {unsupported, quasicrystal}};
         {ok, Pattern} -> build_pattern(Symbol, Pattern);
         Error -> Error
-    end.
+    end;
+pattern(_, _) ->
+    error(badarg).
 
 build_pattern(Symbol, #{pattern_type := Type, spacing := A, scale := Scale, rotation := Rotation, count := Count}) ->
-    maybe_turned(Rotation, case prototype(Type, [Symbol], #{a => A * Scale}) of
+    Edge = pure(fun() -> A * Scale end),
+    maybe_turned(Rotation, case prototype(Type, [Symbol], #{a => Edge}) of
         {ok, Cell} -> supercell(Count, Cell);
         {error, {invalid, #{field := elements}}} -> {error, {invalid, #{field => pattern_type, why => <<"a prototype of one element">>}}};
         Error -> Error

@@ -61,7 +61,7 @@
     atoms := {non_neg_integer(), non_neg_integer()},
     formula := same | {map(), map()},
     cell := same | {tuple(), tuple()},
-    %% angstrom: the longest way of an atom to its nearest place; where atoms are the same
+    %% angstrom: the longest way of an atom to its nearest place; where atoms are the same, and the cell is one
     moved => float(),
     %% eV of the cell, where both reported one
     energy => {float(), float()},
@@ -184,10 +184,14 @@ same_or(A, B) -> {A, B}.
 changed(A, B) ->
     [Key || Key <- lists:usort(maps:keys(A) ++ maps:keys(B)), maps:find(Key, A) =/= maps:find(Key, B)].
 
-%% To the nearest image in the second cell.
+%% To the nearest image in the second cell, where that is a cell.
 moved(#{species := Species, types := Types} = A, #{species := Species, types := Types} = B) ->
-    #{moved => lists:max([0.0 | [beamline_crystal:distance_between(P, Q, B)
-                                 || {P, Q} <- lists:zip(beamline_crystal:positions(A), beamline_crystal:positions(B))]])};
+    Pairs = lists:zip(beamline_crystal:positions(A), beamline_crystal:positions(B)),
+    try
+        #{moved => lists:max([0.0 | [beamline_crystal:distance_between(P, Q, B) || {P, Q} <- Pairs]])}
+    catch
+        error:badarg -> #{}
+    end;
 moved(_, _) -> #{}.
 
 energies(#{report := #{energy := A}}, #{report := #{energy := B}}) -> #{energy => {A, B}};

@@ -38,6 +38,42 @@ a_structure_tells_what_it_holds_case() ->
     ?assertEqual(unknown, beamline_crystal:forces(Salt)),
     ?assertError(badarg, beamline_crystal:new(#{})).
 
+what_makes_no_structure_raises_badarg_case() ->
+    Cell = {{4, 0, 0}, {0, 4, 0}, {0, 0, 4}},
+    Atom = {<<"Si">>, {0, 0, 0}},
+    [?assertError(badarg, beamline_crystal:new(Given)) || Given <- [
+        none, #{cell => {{4, 0, 0}, {0, 4, 0}, {0, 0}}, atoms => [Atom]}, #{cell => {{4, 0, 0}, {0, 4, 0}}, atoms => [Atom]},
+        #{cell => {{a, 0, 0}, {0, 4, 0}, {0, 0, 4}}, atoms => []}, #{cell => {{1 bsl 2000, 0, 0}, {0, 4, 0}, {0, 0, 4}}, atoms => []},
+        #{cell => Cell, pbc => {1, 1, 1}, atoms => []}, #{cell => Cell, pbc => true, atoms => []}, #{lattice => Cell, atoms => [Atom]}
+        | [#{cell => Cell, atoms => Atoms} || Atoms <- [[Atom, {<<"Si">>, {0, 0}}], [Atom, none], [Atom | no_end], [{<<"Si">>, {a, 0, 0}}],
+              [{<<"Si">>, {1 bsl 2000, 0, 0}}], [{si, {0, 0, 0}}], [{"Si", {0, 0, 0}}], [{<<>>, {0, 0, 0}}],
+              [{<<"sixteen bytes ..">>, {0, 0, 0}}]]]]],
+    [?assertEqual({I, badarg}, {I, try Use() catch error:Why -> Why end}) || {I, Use} <- lists:zip(lists:seq(1, length(uses())), uses())].
+
+%% Of what is no structure, or no list of atoms, or no cell.
+uses() ->
+    S = silicon(),
+    Flat = S#{cell := {{1.0, 0.0, 0.0}, {2.0, 0.0, 0.0}, {0.0, 0.0, 1.0}}},
+    Huge = S#{cell := {{1.0e200, 0.0, 0.0}, {0.0, 1.0e200, 0.0}, {0.0, 0.0, 1.0e200}}},
+    Functions = [number_of_atoms, species, symbols, formula, positions, cell, volume, fixed, wrap, config, pattern, potentials],
+    [fun() -> beamline_crystal:F(none) end || F <- Functions] ++
+    [fun() -> beamline_crystal:distance(1, 2, Bad) end || Bad <- [none, Flat, Huge]] ++
+    [fun() -> beamline_crystal:F(Atoms, S) end || F <- [fix, delete], Atoms <- [none, [1 | no_end], [0]]] ++
+    [fun() -> beamline_crystal:distance_between({0.0, 0.0, 0.0}, {1.0, 0.0, 0.0}, Flat) end,
+     fun() -> beamline_crystal:volume(Huge) end, fun() -> beamline_crystal:wrap(Huge) end,
+     fun() -> beamline_crystal:substitute([1 | no_end], <<"C">>, S) end, fun() -> beamline_crystal:substitute([1], "C", S) end,
+     fun() -> beamline_crystal:merge(S, none) end, fun() -> beamline_crystal:sort(x, none) end,
+     fun() -> beamline_crystal:transform({scale, 2}, none) end, fun() -> beamline_crystal:rattle(0.1, 1, none) end,
+     fun() -> beamline_crystal:pattern("Al", #{}) end,
+     fun() -> beamline_crystal:pattern(<<"Al">>, #{spacing => 1.0e200, scale => 1.0e200}) end].
+
+versions_without_a_cell_can_be_compared_case() ->
+    S = silicon(),
+    Flat = S#{cell := {{1.0, 0.0, 0.0}, {2.0, 0.0, 0.0}, {0.0, 0.0, 1.0}}},
+    H = beamline_crystal_version:generated(Flat, beamline_crystal_version:new(S)),
+    ?assertMatch(#{same := false, cell := {_, _}}, beamline_crystal_version:diff(1, 2, H)),
+    ?assertNot(is_map_key(moved, beamline_crystal_version:diff(1, 2, H))).
+
 the_shortest_image_counts_for_a_distance_case() ->
     Cell = {{4, 0, 0}, {3.9, 1, 0}, {0, 0, 6}},
     S = beamline_crystal:new(#{cell => Cell, atoms => [{<<"Cu">>, {0.1, 0, 0}}, {<<"Cu">>, {3.9, 0.9, 5.9}}]}),
