@@ -30,7 +30,7 @@
     max_body_bytes => pos_integer(),              % default 16 MiB
     max_inflated_bytes => pos_integer(),          % that a compressed body may grow to; default 128 MiB, at most 1 GiB
     body_timeout => pos_integer(),                % ms for the whole body; default 30_000
-    timeout => pos_integer(),                     % ms, where the client gives none; default 60_000
+    timeout => pos_integer(),                     % ms, where the client gives none; default 60_000, or max_timeout if less
     max_timeout => pos_integer(),                 % ms; default 600_000
     max_memory_limit => pos_integer() | infinity, % bytes a task may ask for; default infinity
     %% Of all requests together.

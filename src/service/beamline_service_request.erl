@@ -80,7 +80,7 @@ plan(#{query := Query} = Input, Limits, Unused, Own) ->
                  parse => maps:merge(parse_options(Params), inflated(Limits))},
         Task = #{
             priority => one_of(<<"priority">>, Params, [low, normal, high, critical], priority(Input)),
-            timeout => bounded(<<"timeout">>, Params, maps:get(timeout, Limits), maps:get(max_timeout, Limits)),
+            timeout => timeout(Params, Limits),
             progress => progress(Params)
         },
         Frame = given([{frame, frame(integer(<<"frame">>, Params, undefined))}]),
@@ -304,6 +304,8 @@ part(_, _) -> <<>>.
 
 or_default(<<>>, Default) -> Default;
 or_default(Value, _) -> Value.
+
+timeout(Params, #{timeout := Default, max_timeout := Max}) -> bounded(<<"timeout">>, Params, min(Default, Max), Max).
 
 memory_limit(Params, Max, Plan) ->
     case bounded(<<"memory_limit">>, Params, Max, Max) of

@@ -70,6 +70,13 @@ the_field_priority_gives_the_class_unless_the_query_does_test_() ->
         {low, <<"u=6">>}, {low, <<"u=7">>}, {normal, undefined}, {normal, <<>>}, {normal, <<"u=8">>}, {normal, <<"u=0,,">>}]]
     ++ [?_assertEqual(low, Class(<<"u=0">>, "priority=low"))].
 
+a_timeout_has_the_servers_bound_given_or_not_test() ->
+    Limits = ?LIMITS,
+    Short = Limits#{timeout => 60000, max_timeout => 1000},
+    ?assertMatch({ok, #{timeout := 1000}}, ask("", #{}, Short)),
+    ?assertMatch({ok, #{timeout := 1000}}, ask("timeout=1000", #{}, Short)),
+    ?assertMatch({error, {invalid, #{field := <<"timeout">>}}}, ask("timeout=1001", #{}, Short)).
+
 a_memory_limit_has_the_servers_bound_test() ->
     Limits = ?LIMITS#{max_memory_limit => 1000},
     ?assertMatch({ok, #{memory_limit := 1000}}, ask("", #{}, Limits)),
