@@ -219,6 +219,8 @@ static enum bl_status write_all(struct bl_ctx *ctx, const struct write_arguments
         status = bl_crystal_write(ctx, &t.s, a->format, &a->options, out, err);
         bl_structure_clear(&t.s);
     }
+    bl_reader_at(&r, "structures");
+    if (status == BL_OK) status = bl_read_list_end(&r);
     bl_reader_clear(&r);
     return status;
 }

@@ -10,6 +10,7 @@
 all_test_() ->
     {setup, fun beamline_test:start/0, [
         {timeout, 120, {"every operation answers every hostile structure", fun every_operation/0}},
+        {timeout, 60, {"an improper list is refused wherever a list belongs", fun improper/0}},
         {timeout, 60, {"huge cut-offs are refused with what was asked", fun cutoffs/0}},
         {timeout, 60, {"more atoms than allowed are refused before they are made", fun atoms/0}},
         {timeout, 60, {"compressed files that grow without end are a limit", fun bombs/0}},
@@ -60,6 +61,22 @@ operations() ->
      {supercell, fun(S) -> beamline_crystal:supercell(2, S, Task) end},
      {expand, fun(S) -> beamline_crystal:expand(<<"P -1">>, S) end},
      {write, fun(S) -> beamline_crystal:write([S], extxyz, #{}, Task) end}].
+
+improper() ->
+    S = crystal(),
+    Pair = #{species => {<<"Si">>, <<"Si">>}, epsilon => 1, sigma => 2, cutoff => 5},
+    [?assertMatch({Name, {error, {invalid, _}}}, {Name, Answer}) || {Name, Answer} <- [
+        {write, beamline_crystal:write([S | none], extxyz)}, {write_one, beamline_crystal:write([S | none], poscar)},
+        {relax_batch, beamline_crystal:relax_batch([S | none], ?LJ)}, {pairs, beamline_crystal:energy(S, (?LJ)#{pairs => [Pair | none]})},
+        {species, beamline_crystal:energy(S#{species := [<<"Si">> | none]}, ?LJ)},
+        {labels, beamline_crystal:energy(S#{labels => [<<"Si1">> | none], sites => binary:copy(<<0:32>>, 8)}, ?LJ)},
+        {symmetry, beamline_crystal:energy(S#{symmetry => #{operations => [<<"x,y,z">> | none]}}, ?LJ)},
+        {info, beamline_crystal:energy(S#{info => #{<<"a">> => [1 | none]}}, ?LJ)},
+        {cell, beamline_crystal:relax(S, ?LJ, #{cell => [xx | none]})},
+        {stress, beamline_crystal:relax(S, ?LJ, #{stress => [1, 1, 1, 0, 0, 0 | no]})},
+        {operations, beamline_crystal:expand([<<"x,y,z">> | none], S)},
+        {parse, beamline_crystal:parse(<<"x\n">>, #{species => [<<"Si">> | none]})},
+        {elements, beamline_crystal:prototype(fcc, [<<"Cu">> | none], #{a => 3.6})}]].
 
 every_operation() ->
     [answered(Operation, Kind, Run(S)) || {Operation, Run} <- operations(), {Kind, S} <- hostile()],
