@@ -96,16 +96,21 @@ start() ->
 port() ->
     Given = os:getenv("PORT", ""),
     case string:to_integer(Given) of
-        _ when Given =:= "" -> free_port(8080);
-        {Port, ""} when Port >= 0, Port =< 65535 -> Port;
+        _ when Given =:= "" ->
+            case look(8080) of ok -> 8080; {error, _} -> 0 end;
+        {Port, ""} when Port >= 0, Port =< 65535 ->
+            case look(Port) of
+                ok -> Port;
+                {error, Why} -> throw({stop, io_lib:format("Port ~b: ~ts", [Port, inet:format_error(Why)])})
+            end;
         _ -> throw({stop, io_lib:format("PORT=~ts is not the number of a port", [Given])})
     end.
 
 %% Looking first spares the terminal the reports of a start that failed.
-free_port(Wanted) ->
-    case gen_tcp:listen(Wanted, [{ip, {127, 0, 0, 1}}, {reuseaddr, true}]) of
-        {ok, Socket} -> ok = gen_tcp:close(Socket), Wanted;
-        {error, _} -> 0
+look(Port) ->
+    case gen_tcp:listen(Port, [{ip, {127, 0, 0, 1}}, {reuseaddr, true}]) of
+        {ok, Socket} -> gen_tcp:close(Socket);
+        Error -> Error
     end.
 
 %%% The client

@@ -43,6 +43,19 @@ what_is_no_port_is_said_test_() ->
         ?assertNotEqual({nomatch, Said}, {string:find(Said, "PORT=" ++ Given ++ " is not the number of a port\n"), Said})
     end}} || Given <- ["http", "65536", "80 80"]].
 
+a_port_that_is_taken_is_said_in_one_line_test_() ->
+    {timeout, 120, fun() ->
+        Path = filename:join(beamline_test:scratch_dir("main"), "none"),
+        ok = file:write_file(Path, ""),
+        {ok, Socket} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}]),
+        {ok, Port} = inet:port(Socket),
+        {Code, Said} = run(Path, integer_to_list(Port)),
+        ok = gen_tcp:close(Socket),
+        ?assertEqual({1, Said}, {Code, Said}),
+        ?assertNotEqual({nomatch, Said}, {string:find(Said, "address already in use\n"), Said}),
+        ?assertEqual({nomatch, Said}, {string:find(Said, "SUPERVISOR REPORT"), Said})
+    end}.
+
 run(Path) -> run(Path, "0").
 
 run(Path, Number) ->
