@@ -85,11 +85,15 @@
 
 %% @doc Begins a history with a draft.
 -spec new(beamline_crystal:structure()) -> history().
-new(Structure) -> {version(1, draft, Structure, #{}), []}.
+new(Structure) when is_map(Structure) -> {version(1, draft, Structure, #{}), []};
+new(_) -> error(badarg).
 
 %% @doc A structure that was built, changed or read.
 -spec generated(beamline_crystal:structure(), history()) -> history().
-generated(Structure, History) -> step(generated, Structure, #{}, [draft, generated, committed, rolled_back], History).
+generated(Structure, History) when is_map(Structure) ->
+    step(generated, Structure, #{}, [draft, generated, committed, rolled_back], History);
+generated(_, _) ->
+    error(badarg).
 
 %% @equiv optimised(Relaxed, #{}, History)
 -spec optimised(beamline_crystal:relaxed(), history()) -> history().
@@ -100,7 +104,9 @@ optimised(Relaxed, History) -> optimised(Relaxed, #{}, History).
 optimised(#{structure := Structure} = Relaxed, With, {#{hash := Input}, _} = History) ->
     Report = maps:remove(structure, Relaxed),
     More = #{report => Report, lineage => lineage(Input, Report, With)},
-    step(optimised, Structure, More, [draft, generated, committed, rolled_back], History).
+    step(optimised, Structure, More, [draft, generated, committed, rolled_back], History);
+optimised(_, _, _) ->
+    error(badarg).
 
 %% @equiv verified(Verified, #{}, History)
 -spec verified(beamline_crystal:verified(), history()) -> history().
@@ -110,7 +116,9 @@ verified(Verified, History) -> verified(Verified, #{}, History).
 -spec verified(beamline_crystal:verified(), made_with(), history()) -> history().
 verified(#{verdict := Verdict} = Verified, With, {#{structure := Structure, hash := Input}, _} = History) ->
     Lineage = (lineage(Input, Verified, With))#{verdict => Verdict},
-    step(verified, Structure, #{report => Verified, lineage => Lineage}, [optimised], History).
+    step(verified, Structure, #{report => Verified, lineage => Lineage}, [optimised], History);
+verified(_, _, _) ->
+    error(badarg).
 
 lineage(Input, Report, With) ->
     Hashes = maps:map(fun(_, Term) -> beamline_crystal_cache:hash(Term) end, maps:with([potential, options], With)),
@@ -204,9 +212,13 @@ hash(Structure) ->
     crypto:hash(sha256, term_to_binary(lists:sort(maps:to_list(Known)), [{minor_version, 2}])).
 
 %% @doc Relaxes, verifies, and commits or rolls back. Never raises for what a task can answer. At the level `none' the
-%% gates judge the structure as it is.
+%% gates judge the structure as it is. An option that is none raises `badarg'.
 -spec run(history(), beamline_crystal:potential(), options()) -> history().
-run(History, Potential, #{config := Given} = Options) ->
+run(History, Potential, Options) ->
+    is_map(Options) andalso maps:without([relax, verify, energy_tolerance, config, task], Options) =:= #{} orelse error(badarg),
+    configured(History, Potential, Options).
+
+configured(History, Potential, #{config := Given} = Options) ->
     case beamline_crystal:config(Given) of
         {ok, #{max_nodes := Most, optimization_level := Level, stability_threshold := Threshold}} ->
             Atoms = beamline_crystal:number_of_atoms(structure(History)),
@@ -219,7 +231,7 @@ run(History, Potential, #{config := Given} = Options) ->
             end;
         {error, Reason} -> rollback(Reason, History)
     end;
-run(History, Potential, Options) ->
+configured(History, Potential, Options) ->
     run_as(any, History, Potential, Options).
 
 %% System: what must come out, or any.

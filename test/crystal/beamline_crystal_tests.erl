@@ -264,6 +264,10 @@ steps_out_of_order_are_badarg_case() ->
     H = beamline_crystal_version:new(silicon()),
     ?assertError(badarg, beamline_crystal_version:commit(H)),
     ?assertError(badarg, beamline_crystal_version:verified(#{verdict => stable}, H)),
+    [?assertError(badarg, beamline_crystal_version:Step(none, H)) || Step <- [generated, optimised, verified]],
+    ?assertError(badarg, beamline_crystal_version:new(none)),
+    [?assertError(badarg, beamline_crystal_version:run(H, #{type => stillinger_weber, parameters => silicon}, Options))
+     || Options <- [none, #{level => fast}, #{relax => #{}, energy_tolerence => 1}]],
     R = beamline_crystal_version:rollback(why_not, H),
     ?assertEqual(silicon(), beamline_crystal_version:structure(R)).
 
