@@ -70,7 +70,9 @@ open({file, Name}, Options) ->
     case file:open(Name, [read, raw, binary]) of
         {ok, Device} -> opened(Device, file:read(Device, 2), Checked);
         {error, Why} -> {error, {file, Why}}
-    end.
+    end;
+open(_, _) ->
+    error(badarg).
 
 opened(Device, {ok, <<16#1f, 16#8b>> = Begin}, Options) ->
     Stream = zlib:open(),
@@ -84,6 +86,7 @@ opened(Device, {error, Why}, _) ->
     {error, {file, Why}}.
 
 checked(Options) ->
+    is_map(Options) orelse error(badarg),
     Valid = fun
         (Key, V) when Key =:= chunk_bytes; Key =:= max_frame_bytes -> is_integer(V) andalso V > 0;
         (max_frames, infinity) -> true;
@@ -108,7 +111,9 @@ next(#reader{rest = Rest, device = Device, options = Options} = Reader) ->
         {ok, More, Left} -> whole(Reader#reader{device = Left, rest = <<Rest/binary, More/binary>>});
         eof -> next(Reader#reader{ended = true});
         Error -> Error
-    end.
+    end;
+next(_) ->
+    error(badarg).
 
 read({binary, <<>>}, _) -> eof;
 read({binary, Binary}, Bytes) ->
@@ -230,7 +235,9 @@ fold(Fun, Acc, Source, Options) when is_function(Fun, 2) ->
             after close(Reader)
             end;
         Error -> Error
-    end.
+    end;
+fold(_, _, _, _) ->
+    error(badarg).
 
 fold_pieces(Fun, Acc, {ok, Structures, Reader}) -> fold_pieces(Fun, lists:foldl(Fun, Acc, Structures), next(Reader));
 fold_pieces(_, Acc, done) -> {ok, Acc};
@@ -255,7 +262,9 @@ append(Structures, #writer{device = Device, options = Options}) ->
                 {error, Why} -> {error, {file, Why}}
             end;
         Error -> Error
-    end.
+    end;
+append(_, _) ->
+    error(badarg).
 
 -spec close(reader() | writer()) -> ok | {error, {file, term()}}.
 close(#reader{device = {binary, _}}) -> ok;
@@ -264,7 +273,8 @@ close(#reader{device = #gzip{device = Device, stream = Stream}}) ->
     _ = try zlib:close(Stream) catch error:not_initialized -> ok end,
     closed(file:close(Device));
 close(#reader{device = Device}) -> closed(file:close(Device));
-close(#writer{device = Device}) -> closed(file:close(Device)).
+close(#writer{device = Device}) -> closed(file:close(Device));
+close(_) -> error(badarg).
 
 closed(ok) -> ok;
 closed({error, Why}) -> {error, {file, Why}}.

@@ -97,6 +97,12 @@ bounds_hold_case() ->
     ?assertMatch({error, {file, enoent}}, all({file, path("nothing.xyz")}, #{})),
     ?assertMatch({error, {file, _}}, beamline_crystal_frames:create(path("no/such/folder.xyz"), #{})),
     ?assertMatch({error, {unsupported, _}}, beamline_crystal_frames:open({binary, zlib:gzip(Text)}, #{})),
+    [?assertError(badarg, Use()) || Use <- [
+        fun() -> beamline_crystal_frames:open(Source, Options) end
+         || {Source, Options} <- [{{binary, Text}, none}, {none, #{}}, {{binary, none}, #{}}]] ++
+        [fun() -> beamline_crystal_frames:F(none) end || F <- [next, close]] ++
+        [fun() -> beamline_crystal_frames:append([], none) end, fun() -> beamline_crystal_frames:create(path("no.xyz"), none) end,
+         fun() -> beamline_crystal_frames:fold(none, [], {binary, Text}, #{}) end]],
     ?assertError(badarg, beamline_crystal_frames:open({binary, Text}, #{colour => red})),
     ?assertError(badarg, beamline_crystal_frames:open({binary, Text}, #{chunk_bytes => 0})).
 
