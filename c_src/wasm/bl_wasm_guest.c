@@ -299,6 +299,32 @@ static wasmtime_call_future_t *begin_linked(struct bl_wasm_guest *g, struct bl_w
     return wt.wasmtime_instance_pre_instantiate_async(*pre, g->context, &in->handle, &g->trap, &g->error);
 }
 
+/* What the module's own memories and tables begin with. The library says only as a text that it is too much. */
+static enum bl_status check_sizes(const struct bl_wasm_guest *g, const struct bl_wasm_binary *b, struct bl_error *err)
+{
+    const struct bl_wasm_guest_limits *l = &g->limits;
+    size_t memories = 0, tables = 0; /* imported ones */
+    for (size_t i = 0; i < b->import_count; i++) {
+        memories += b->imports[i].kind == WASMTIME_MEMORY;
+        tables += b->imports[i].kind == WASMTIME_TABLE;
+    }
+    for (const struct bl_wasm_limits *m = b->memories + memories; l->memory_bytes >= 0 && m < b->memories + b->memory_count; m++) {
+        const uint64_t most = (uint64_t)l->memory_bytes >> m->page_log2;
+        if (m->min > most) return bl_fail_limit(err, "memory_pages", most, m->min);
+    }
+    for (const struct bl_wasm_limits *t = b->tables + tables; l->table_elements >= 0 && t < b->tables + b->table_count; t++)
+        if (t->min > (uint64_t)l->table_elements) return bl_fail_limit(err, "table_elements", (uint64_t)l->table_elements, t->min);
+    return BL_OK;
+}
+
+/* One too many of something. */
+static enum bl_status count_error(const struct bl_wasm_guest_limits *l, const char *text, struct bl_error *err)
+{
+    const bool memory = strstr(text, "memory count") != NULL, table = strstr(text, "table count") != NULL;
+    const int64_t most = memory ? l->memories : table ? l->tables : l->instances;
+    return bl_fail_limit(err, memory ? "memories" : table ? "tables" : "instances", (uint64_t)most, (uint64_t)most + 1);
+}
+
 static enum bl_status finish_instance(struct bl_wasm_guest *g, wasmtime_call_future_t *future, struct bl_error *err)
 {
     while (!wt.wasmtime_call_future_poll(future)) /* no code of the guest runs: constant expressions, segments */
@@ -310,9 +336,8 @@ static enum bl_status finish_instance(struct bl_wasm_guest *g, wasmtime_call_fut
     g->error = NULL;
     struct bl_error why;
     bl_wasm_library_error(error, &why);
-    if (strstr(why.text, "exceeds") || strstr(why.text, "limit exceeded")) /* a memory, a table, or an instance too many */
-        memcpy(why.subject, "limits", sizeof "limits");
-    else if (strstr(why.text, "memory") || strstr(why.text, "allocation size")) /* there is not so much, of addresses or at all */
+    if (strstr(why.text, "limit exceeded")) return count_error(&g->limits, why.text, err);
+    if (strstr(why.text, "memory") || strstr(why.text, "allocation size")) /* there is not so much, of addresses or at all */
         return bl_fail(err, BL_NO_MEMORY);
     if (err) *err = why;
     return why.status;
@@ -331,8 +356,10 @@ static enum bl_status instantiate(struct bl_wasm_guest *g, struct bl_wasm_module
     struct bl_error why = {.status = BL_NO_MEMORY};
     const bool alone = g->next_import == 0 && g->module_count == 0 && all_by_host(m, links);
     in->first_import = g->next_import;
+    enum bl_status status = check_sizes(g, &m->binary, err);
+    if (status != BL_OK) return status;
     if (!one_more(&g->modules, g->module_count, err)) return BL_NO_MEMORY;
-    const enum bl_status status = room_for_values(g, m, err);
+    status = room_for_values(g, m, err);
     if (status != BL_OK) return status;
     wasmtime_instance_pre_t *pre = NULL;
     wasmtime_call_future_t *future = alone ? begin_alone(g, m, in, &why) : begin_linked(g, m, links, in, &pre, &why);

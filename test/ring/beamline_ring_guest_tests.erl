@@ -422,8 +422,10 @@ modules_that_are_no_handlers_are_refused_test_() ->
         ?assertMatch({error, {invalid, #{field := memory}}}, Load("(module (memory (export \"memory\") 1) (memory 1))")),
         ?assertMatch({error, {limit, #{what := memory}}}, Load("(module (memory (export \"memory\") 65536))")),
         ?assertMatch({error, {invalid, #{field := handlers}}}, Load("(module (memory (export \"memory\") 1))")),
-        ?assertMatch({error, {invalid, _}}, Load("(module (memory (export \"memory\") 1) (table 16385 funcref))")),
-        ?assertMatch({error, {invalid, _}}, Load("(module (memory (export \"memory\") 1) (table 1 funcref) (table 1 funcref))")),
+        ?assertMatch({error, {limit, #{what := table_elements, limit := 16384}}},
+            Load("(module (memory (export \"memory\") 1) (table 16385 funcref))")),
+        ?assertMatch({error, {limit, #{what := tables, limit := 1}}},
+            Load("(module (memory (export \"memory\") 1) (table 1 funcref) (table 1 funcref))")),
         [?assertMatch({Import, {error, {invalid, #{field := imports}}}}, {Import, Load(["(module (import ", Import,
                                                                                  ") (memory (export \"memory\") 1))"])})
          || Import <- ["\"env\" \"malloc\" (func (param i32) (result i32))", "\"beamline_ring\" \"other\" (func)",

@@ -192,8 +192,10 @@ memory_grows_to_its_limit_test() ->
     [?assertMatch({error, {limit, #{what := memory_pages, limit := 3}}}, beamline_wasm:grow(G, N)) || N <- [1, 1 bsl 16, (1 bsl 64) - 1,
         1 bsl 80]],
     ?assertEqual({ok, [-1]}, beamline_wasm:call(G, <<"grow">>, [1])),
-    [?assertMatch({error, {invalid, #{field := limits}}}, beamline_wasm:start(module(wasm_fixture:wat()), Limits#{imports => imports(
-        fun none/2)})) || Limits <- [#{memory_limit => 65536}, #{table_limit => 3}, #{instance_limit => 0}]].
+    [?assertEqual({error, {limit, What}}, beamline_wasm:start(module(wasm_fixture:wat()), Limits#{imports => imports(fun none/2)}))
+     || {Limits, What} <- [{#{memory_limit => 65536}, #{what => memory_pages, limit => 1, asked => 2}},
+                           {#{table_limit => 3}, #{what => table_elements, limit => 3, asked => 4}},
+                           {#{instance_limit => 0}, #{what => instances, limit => 0, asked => 1}}]].
 
 globals_have_types_test() ->
     G = kit(),
