@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * kv: a table of short keys and values, open addressing in cells of 64 bytes. The state is nothing but cells.
+ * kv: a table of short keys and values, open addressing in cells of 64 bytes. The state is nothing but cells, and zeroes where no
+ * whole one fits any more.
  *
  *     cell      0 used (0 never, 1 now, 2 was)   1 key bytes   2 value bytes   3.. key, value
  *
@@ -111,9 +112,11 @@ int32_t bl_ring_kv_check(const void *state, uint64_t state_size);
 int32_t bl_ring_kv_check(const void *state, uint64_t state_size)
 {
     const uint8_t *cell = (const uint8_t *)state;
-    if (state_size % KV_CELL != 0) return BL_RING_INVALID;
-    for (uint64_t i = 0; i < state_size; i += KV_CELL)
+    const uint64_t cells = state_size - state_size % KV_CELL;
+    for (uint64_t i = 0; i < cells; i += KV_CELL)
         if (cell[i] > 2 || (uint64_t)cell[i + 1] + cell[i + 2] > KV_ROOM) return BL_RING_INVALID;
+    for (uint64_t i = cells; i < state_size; i++)
+        if (cell[i] != 0) return BL_RING_INVALID;
     return BL_RING_OK;
 }
 #endif

@@ -441,7 +441,7 @@ a_checkpoint_keeps_the_size_of_its_state_test() ->
              {ok, C} = beamline_ring:checkpoint(Kv),
              {ok, Again} = beamline_ring:restore(D, C),
              ?assertMatch({ok, #{state_size := Size}}, beamline_ring:info(Again))
-         end || Size <- [64, 128, 4096, 8192]]
+         end || Size <- [64, 100, 128, 4096, 8192]]
     end).
 
 an_upgrade_takes_the_state_along_test() ->
