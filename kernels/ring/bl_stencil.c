@@ -123,7 +123,9 @@ BL_RING_INNER int32_t stencil_edge_came(struct stencil_head *h, const struct bl_
     if (message->size != sizeof e) return BL_RING_INVALID;
     memcpy(&e, message->data, sizeof e);
     if (e.side > 3 || e.at >= h->side || e.step - h->step > 1) return BL_RING_INVALID;
-    for (uint32_t k = 0; k < STENCIL_VALUES && (uint32_t)e.at + k < h->side; k++) {
+    const uint32_t left = h->side - e.at, values = left < STENCIL_VALUES ? left : STENCIL_VALUES;
+    if (values > 4 * h->side - h->come[e.step % 2]) return BL_RING_INVALID; /* no neighbour sends an edge twice */
+    for (uint32_t k = 0; k < values; k++) {
         stencil_edges(h, e.step, e.side)[e.at + k] = e.value[k];
         h->come[e.step % 2]++;
     }

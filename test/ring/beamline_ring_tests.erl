@@ -311,6 +311,17 @@ stencil_tiles_agree_with_one_grid_test_() ->
          end || {{R, C}, T} <- maps:to_list(All)]
     end) end}.
 
+%% Else nobody could restore its checkpoint.
+a_stencil_tile_takes_no_more_edges_than_a_step_has_test() ->
+    with_device(fun(D) ->
+        {ok, Tile} = beamline_ring:start(D, stencil, #{state => <<2:32/little>>, state_size => 24 + 8 * (8 * 2 + 2 * 4)}),
+        Edge = fun(Side) -> <<0:32/little, Side:16/little, 0:16/little, 1.0:64/float-little, 1.0:64/float-little>> end,
+        [?assertEqual({ok, <<>>}, beamline_ring:call(Tile, {edge, Edge(Side)})) || Side <- [0, 1, 2, 3]],
+        ?assertMatch({error, {invalid, #{field := message}}}, beamline_ring:call(Tile, {edge, Edge(0)})),
+        {ok, C} = beamline_ring:checkpoint(Tile),
+        ?assertMatch({ok, _}, beamline_ring:restore(D, C))
+    end).
+
 tile(D, Grid, R, C) ->
     Size = 24 + 8 * (8 * 8 + 2 * 64),
     {ok, T} = beamline_ring:start(D, stencil, #{state => <<8:32/little>>, state_size => Size, queue => 64}),
