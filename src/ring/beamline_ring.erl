@@ -20,8 +20,9 @@
 %%     then not handled, or refused by the handler. For a message of another actor: to the owner</td></tr>
 %% <tr><td>`{beamline, ActorRef, {failed, Reason}}'</td><td>to the owner: the actor failed, or (`closed') its device ended</td></tr>
 %% </table>
-%% `ActorRef' is {@link ref/1} of the actor. A device, an actor and a buffer end with the process that made them, when nobody
-%% has a term for them any more, or by {@link close/1}; {@link controlling_process/2} hands them over. See doc/ring.md.
+%% `ActorRef' is {@link ref/1} of the actor. A device, an actor and a buffer end with the process that made them or by
+%% {@link close/1}, a buffer also when nobody has a term for it any more; {@link controlling_process/2} hands them over. See
+%% doc/ring.md.
 %%
 %% With `isolation => os_process' all of a device runs in a process of the operating system. When that ends, what was under way
 %% is answered `{error, {host_exited, Why}}', and the next process goes on with the actors' last checkpoints; until it is up
@@ -357,8 +358,7 @@ request({beamline_actor, Handle, _, _}, Message, Opts) ->
 -spec await(request()) -> {ok, binary()} | {error, reason()}.
 await(Request) -> await(Request, ?TIMEOUT).
 
-%% @doc The answer of a request; after the timeout the request is cancelled. (A request has the actor in it: one that nobody
-%% names any more would end before it answers.)
+%% @doc The answer of a request; after the timeout the request is cancelled.
 -spec await(request(), timeout()) -> ok | {ok, term()} | {error, reason()}.
 await({Ref, _} = Request, Timeout) when ?IS_TIMEOUT(Timeout) ->
     receive {beamline, Ref, Answer} -> Answer
