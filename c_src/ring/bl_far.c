@@ -167,6 +167,7 @@ void bl_far_stats_add(struct bl_device_stats *sum, const struct bl_device_stats 
 {
     sum->handled += one->handled;
     sum->expired += one->expired;
+    sum->busy += one->busy;
     sum->lost_total += one->lost_total;
     sum->moved_aside += one->moved_aside;
 }

@@ -287,6 +287,20 @@ what_was_closed_stays_closed_test_() ->
         beamline_test:eventually(fun() -> {ok, #{actors := N}} = beamline_ring:info(D), N =:= 0 end)
     end) end}.
 
+%% What actors found busy is counted in the process.
+what_was_busy_outlives_a_process_test_() ->
+    {timeout, 30, fun() -> with_device(fun(D) ->
+        [A, B] = [element(2, beamline_ring:start(D, echo, #{queue => 2})) || _ <- [1, 2]],
+        ok = beamline_ring:connect(A, out, B),
+        ok = beamline_ring:suspend(B),
+        _ = [beamline_ring:call(A, {forward, <<N>>}) || N <- lists:seq(1, 10)],
+        {ok, #{busy := Busy}} = beamline_ring:info(D),
+        ?assert(Busy >= 8),
+        signal(D, "KILL"),
+        await_start(D, 2),
+        ?assertMatch({ok, #{busy := Busy}}, beamline_ring:info(D))
+    end) end}.
+
 an_upgraded_actor_goes_on_with_its_new_version_test_() ->
     {timeout, 30, fun() -> with_device(#{handlers => [beamline_test:built_file("ring/histogram_operations.so")]}, fun(D) ->
         {ok, H} = beamline_ring:start(D, histogram),
