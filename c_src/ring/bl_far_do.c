@@ -198,14 +198,16 @@ static bool make_room(uint32_t index)
     return true;
 }
 
+/* *version: of the handler that it has. */
 static enum bl_status start(const struct bl_far_head *h, const struct bl_far_start *s, const uint8_t *state, uint64_t bytes,
-                            struct bl_error *err)
+                            uint32_t *version, struct bl_error *err)
 {
     struct bl_actor_options o = {.state = state, .state_bytes = bytes, .state_size = s->state_size, .queue = s->queue, .stamp = s->stamp,
                                  .priority = (uint8_t)(s->priority % BL_CLASSES), .from_checkpoint = s->from_checkpoint,
                                  .from_version = s->from_version};
     o.handler = bl_handlers_find(&end->device->handlers, s->handler);
     if (!o.handler) return bl_fail_unsupported(err, "handler");
+    *version = o.handler->version;
     if (s->again && s->from_checkpoint) o.state_size = 0; /* the checkpoint's: an upgrade may have changed it */
     struct bl_far_end_actor *e = bl_alloc_zero(NULL, sizeof *e, err);
     if (!e) return BL_NO_MEMORY;
@@ -231,9 +233,10 @@ static void on_start(const struct bl_far_head *h, const uint8_t *body)
 {
     struct bl_far_start s;
     struct bl_error err;
+    uint32_t version = 0;
     memcpy(&s, body, sizeof s);
-    const enum bl_status status = start(h, &s, body + sizeof s, h->total - sizeof s, &err);
-    bl_far_end_answer(h->token, status == BL_OK ? NULL : &err, 0);
+    const enum bl_status status = start(h, &s, body + sizeof s, h->total - sizeof s, &version, &err);
+    bl_far_end_answer(h->token, status == BL_OK ? NULL : &err, status == BL_OK ? version : 0);
 }
 
 static void info(const struct bl_far_head *h, struct bl_actor *a)

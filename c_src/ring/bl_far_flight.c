@@ -189,6 +189,15 @@ static void give_back(struct bl_far *d, struct bl_far_flight *f)
     bl_link_append(&d->free, &f->link);
 }
 
+/* What its messages are read by from now on: the row of what the process says that it runs. Lock held. */
+static void adopt(struct bl_far_actor *a, uint32_t version)
+{
+    const struct bl_far_known *k = a->device->known;
+    while (k && !(strcmp(k->handler.name, a->handler->name) == 0 && k->handler.version == version)) k = k->next;
+    /* Release: for those who read it without the lock; its row is complete and stays. */
+    if (k) __atomic_store_n(&a->handler, &k->handler, __ATOMIC_RELEASE);
+}
+
 /* What an actor counts, and where it is now. Lock held. */
 static void note(struct bl_far_actor *a, const struct bl_far_flight *f, bool ok, uint32_t number)
 {
@@ -200,17 +209,12 @@ static void note(struct bl_far_actor *a, const struct bl_far_flight *f, bool ok,
         bl_far_credited(a, f->head.function);
     } else if (f->head.kind == BL_FAR_START) {
         a->device->started += ok && f->kind == BL_FLIGHT_CONTROL;
+        if (ok) adopt(a, number);
     } else if (f->head.kind == BL_FAR_CONTROL) {
         if (f->head.function == BL_CHECKPOINT && f->kind == BL_FLIGHT_QUIET) a->checkpointing = false;
         if (f->head.function == BL_SUSPEND && ok) a->suspended = true;
         if (f->head.function == BL_RESUME && ok) a->suspended = false;
-        if (f->head.function != BL_UPGRADE || !ok) return;
-        for (const struct bl_far_known *k = a->device->known; k; k = k->next)
-            if (strcmp(k->handler.name, a->handler->name) == 0 && k->handler.version == number) {
-                /* Release: for those who read it without the lock; its row is complete and stays. */
-                __atomic_store_n(&a->handler, &k->handler, __ATOMIC_RELEASE);
-                break;
-            }
+        if (f->head.function == BL_UPGRADE && ok) adopt(a, number);
     }
 }
 

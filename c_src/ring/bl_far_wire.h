@@ -47,7 +47,7 @@ enum bl_far_kind {
     /* host to VM */
     BL_FAR_UP,        /* it has a device */
     BL_FAR_HANDLER,   /* one that it knows now; body: struct bl_far_handler, then names, each ending with a zero */
-    BL_FAR_ANSWER,    /* token; status; body: the reply, or struct bl_error. CHECKPOINT: function is the version, stamp */
+    BL_FAR_ANSWER,    /* token; status; body: the reply, or struct bl_error. START, UPGRADE, CHECKPOINT: function is the version; stamp */
     BL_FAR_UNDELIVERED, /* actor, function: a message of another actor was not handled; body: struct bl_error */
     BL_FAR_RESULT,    /* actor, function: subscriber; flags: BL_FAR_LAST of a batch; body */
     BL_FAR_FAILED,    /* actor; body: struct bl_error */

@@ -472,6 +472,21 @@ guests_go_on_in_the_next_process_test_() ->
         ?assertEqual(3, count(A))
     end) end}.
 
+%% Not those of the version that it had in the process before.
+functions_are_those_of_the_version_that_runs_test_() ->
+    {timeout, 30, fun() -> with_guests(#{}, fun(D) ->
+        {ok, A} = beamline_ring:start(D, kit),
+        {ok, _} = beamline_ring:checkpoint(A),
+        Renamed = ring_guest_fixture:kit(#{version => 2, migrate => 3, damage => [{512, $x}]}), % echo
+        {ok, 1} = beamline_ring:load(D, {wasm, Renamed}),
+        ?assertEqual({ok, <<"a">>}, beamline_ring:call(A, {echo, <<"a">>})),
+        signal(D, "KILL"),
+        await_start(D, 2),
+        ?assertMatch({ok, #{version := 2}}, beamline_ring:info(A)),
+        ?assertEqual({ok, <<"b">>}, beamline_ring:call(A, {xcho, <<"b">>})),
+        ?assertEqual({error, {unsupported, function}}, beamline_ring:call(A, {echo, <<"c">>}))
+    end) end}.
+
 a_guest_that_does_not_start_holds_nobody_test_() ->
     {timeout, 30, fun() -> with_guests(#{heartbeat => 500}, fun(D) ->
         {ok, A} = beamline_ring:start(D, kit),
