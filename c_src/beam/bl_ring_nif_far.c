@@ -249,8 +249,10 @@ ERL_NIF_TERM ring_far_handlers(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv
     struct bl_far *d = ring_handle_enter(h);
     if (!d) return closed(env);
     ERL_NIF_TERM list = enif_make_list(env, 0), newest_first;
-    for (const struct bl_far_known *k = __atomic_load_n(&d->known, __ATOMIC_ACQUIRE); k; k = k->next)
+    pthread_mutex_lock(&d->lock);
+    for (const struct bl_far_known *k = d->known; k; k = k->next)
         list = enif_make_list_cell(env, ring_handler_row(env, &k->handler, k->sandboxed), list);
+    pthread_mutex_unlock(&d->lock);
     ring_handle_leave(h);
     enif_make_reverse_list(env, list, &newest_first);
     return ok(env, newest_first);

@@ -112,10 +112,11 @@ enum bl_status bl_far_check(const struct bl_far *d, struct bl_error *err)
 
 const struct bl_ring_handler *bl_far_handler(struct bl_far *d, const char *name)
 {
-    /* Acquire: with the release where a row is put before the others. Rows stay. */
-    for (const struct bl_far_known *k = __atomic_load_n(&d->known, __ATOMIC_ACQUIRE); k; k = k->next)
-        if (strcmp(k->handler.name, name) == 0) return &k->handler;
-    return NULL;
+    pthread_mutex_lock(&d->lock);
+    const struct bl_far_known *k = d->known;
+    while (k && strcmp(k->handler.name, name) != 0) k = k->next;
+    pthread_mutex_unlock(&d->lock);
+    return k ? &k->handler : NULL; /* rows stay */
 }
 
 /* ---- the process ---- */

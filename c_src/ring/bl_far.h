@@ -202,7 +202,7 @@ struct bl_far {
     struct bl_far_coming *coming; /* the reader's */
     bool reading, sending; /* a thread is in the memory: it stays */
     /* Handlers, newest first; what was loaded, in order. */
-    struct bl_far_known *known; /* atomic for readers: rows only come */
+    struct bl_far_known *known; /* the reader's to change, under the lock */
     size_t told_bytes, told_names; /* of those that were new */
     int new_atoms; /* the host's, atomic: how many names it may still make of what the process says */
     struct bl_far_load **load;

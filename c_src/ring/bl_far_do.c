@@ -371,7 +371,6 @@ static void on_load(const struct bl_far_head *h, const uint8_t *body)
     char path[BL_FAR_TEXT + 1];
     struct bl_error err;
     size_t added = 0;
-    const size_t before = end->device->handlers.count;
     if (h->total >= sizeof path) {
         bl_fail_limit(&err, "path", sizeof path - 1, h->total);
         bl_far_end_answer(h->token, &err, 0);
@@ -380,7 +379,7 @@ static void on_load(const struct bl_far_head *h, const uint8_t *body)
     memcpy(path, body ? body : h->bytes, h->total);
     path[h->total] = 0;
     const enum bl_status status = bl_handlers_load(&end->device->handlers, path, &added, &err);
-    bl_far_end_tell_handlers(before);
+    bl_far_end_tell_handlers(end->device->handlers.count - added); /* also those that were there: they are the newest again */
     bl_far_end_answer(h->token, status == BL_OK ? NULL : &err, (uint32_t)added);
 }
 

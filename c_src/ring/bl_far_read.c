@@ -311,15 +311,28 @@ static bool read_names(struct bl_far_known *k, const struct bl_far_handler *h, s
     return text_size == 0;
 }
 
-static bool is_known(const struct bl_far *d, const struct bl_far_known *k, size_t text_size)
+/* Where the same row hangs; NULL: it is new. */
+static struct bl_far_known **find_known(struct bl_far *d, const struct bl_far_known *k, size_t text_size)
 {
-    for (const struct bl_far_known *old = d->known; old; old = old->next)
+    for (struct bl_far_known **at = &d->known; *at; at = &(*at)->next) {
+        const struct bl_far_known *old = *at;
         if (strcmp(old->handler.name, k->handler.name) == 0 && old->handler.version == k->handler.version &&
             old->handler.state_size == k->handler.state_size && old->handler.writes == k->handler.writes &&
             old->sandboxed == k->sandboxed &&
             old->text_size == text_size && memcmp(old->text, k->text, text_size) == 0)
-            return true;
-    return false;
+            return at;
+    }
+    return NULL;
+}
+
+/* It is the newest from now on. `at`: where it hangs, NULL: nowhere yet. */
+static void put_first(struct bl_far *d, struct bl_far_known *k, struct bl_far_known **at)
+{
+    pthread_mutex_lock(&d->lock);
+    if (at) *at = k->next;
+    k->next = d->known;
+    d->known = k;
+    pthread_mutex_unlock(&d->lock);
 }
 
 static bool on_handler(struct bl_far *d, const struct bl_far_coming *c)
@@ -339,20 +352,15 @@ static bool on_handler(struct bl_far *d, const struct bl_far_coming *c)
     k->handler.state_size = h.state_size;
     k->sandboxed = h.sandboxed != 0;
     bool good = rule(d, read_names(k, &h, text_size), "a handler with wrong names");
-    const bool known = good && is_known(d, k, text_size);
+    struct bl_far_known **const known = good ? find_known(d, k, text_size) : NULL;
     if (good && !known) {
         d->told_bytes += sizeof *k + text_size + name_size;
         d->told_names += 1 + h.functions + h.ports;
         good = rule(d, d->told_bytes <= BL_FAR_TOLD_BYTES && d->told_names <= BL_FAR_TOLD_NAMES, "too many handlers");
     }
-    if (!good || known) {
-        bl_free(k);
-        return good;
-    }
-    k->next = d->known; /* only the reader changes it */
-    /* Release: with the acquire in bl_far_handler; the row is complete. */
-    __atomic_store_n(&d->known, k, __ATOMIC_RELEASE);
-    return true;
+    if (good) put_first(d, known ? *known : k, known);
+    if (!good || known) bl_free(k);
+    return good;
 }
 
 static bool finish(struct bl_far *d, struct bl_far_coming *c)

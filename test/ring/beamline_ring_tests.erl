@@ -473,6 +473,18 @@ an_upgrade_takes_the_state_along_test() ->
                      beamline_ring:load(D, beamline_test:built_file("runtime/example_operations.so")))
     end).
 
+a_library_that_is_loaded_again_is_the_newest_test() ->
+    with_device(fun(D) ->
+        [First, Second] = [beamline_test:built_file("ring/" ++ Name ++ "_operations.so") || Name <- ["histogram", "histogram2"]],
+        [begin
+             {ok, _} = beamline_ring:load(D, Library),
+             {ok, Handlers} = beamline_ring:handlers(D),
+             ?assertEqual(Version, hd([V || #{name := histogram, version := V} <- Handlers])),
+             {ok, H} = beamline_ring:start(D, histogram),
+             ?assertMatch({ok, #{version := Version}}, beamline_ring:info(H))
+         end || {Library, Version} <- [{First, 1}, {Second, 2}, {First, 1}, {Second, 2}]]
+    end).
+
 a_library_may_be_loaded_for_each_of_many_actors_test_() ->
     {timeout, 60, fun() -> with_device(#{threads => 1}, fun(D) ->
         {ok, Before} = beamline_ring:handlers(D),
