@@ -140,7 +140,8 @@ struct bl_far_actor {
     bool suspended;
     uint64_t inside; /* accepted, not answered */
     uint64_t busy;
-    uint64_t since_checkpoint; /* messages */
+    uint64_t since_checkpoint; /* messages of this side */
+    bool fed; /* others were connected to it: what they send is not counted here */
     bool checkpointing;
     struct bl_far_saved *saved;
     struct bl_far_route *route;

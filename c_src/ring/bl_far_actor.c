@@ -241,7 +241,7 @@ void bl_far_checkpoints(struct bl_far *d, uint32_t actors)
 {
     for (; actors > 0 && d->checkpoint_at < d->actor_room; actors--) {
         struct bl_far_actor *a = d->actor[d->checkpoint_at++];
-        if (a && a->since_checkpoint > 0) ask_checkpoint(a);
+        if (a && (a->since_checkpoint > 0 || a->fed)) ask_checkpoint(a);
     }
 }
 
@@ -311,6 +311,7 @@ enum bl_status bl_far_actor_connect(struct bl_far_actor *from, uint32_t port, st
         struct bl_far_route *more = bl_realloc(&d->quota, from->route, (from->route_count + 1) * sizeof *more, err);
         if (more) {
             bl_far_actor_ref(to);
+            to->fed = true;
             more[from->route_count++] = (struct bl_far_route){.port = port, .to = to};
             from->route = more;
             send_route(from, port, to, true);

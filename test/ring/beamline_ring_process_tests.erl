@@ -261,6 +261,18 @@ checkpoints_are_taken_by_themselves_test_() ->
         end)
     end}.
 
+what_actors_send_to_each_other_is_in_checkpoints_too_test_() ->
+    {timeout, 30, fun() -> with_device(#{checkpoint => 20}, fun(D) ->
+        {ok, A} = beamline_ring:start(D, echo),
+        {ok, B} = beamline_ring:start(D, triad),
+        ok = beamline_ring:connect(A, out, B),
+        {ok, <<>>} = beamline_ring:call(A, {forward, <<2.5:64/float-little>>}), % to its function scale
+        timer:sleep(200),
+        signal(D, "KILL"),
+        await_start(D, 2),
+        ?assertMatch({ok, #{state := <<2.5:64/float-little>>}}, beamline_ring:checkpoint(B))
+    end) end}.
+
 routes_and_subscribers_outlive_a_process_test_() ->
     {timeout, 30, fun() -> with_device(fun(D) ->
         [A, B] = [element(2, beamline_ring:start(D, echo)) || _ <- [1, 2]],
