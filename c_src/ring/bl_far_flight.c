@@ -212,6 +212,7 @@ static void note(struct bl_far_actor *a, const struct bl_far_flight *f, bool ok,
         if (ok) adopt(a, number);
     } else if (f->head.kind == BL_FAR_CONTROL) {
         if (f->head.function == BL_CHECKPOINT && f->kind == BL_FLIGHT_QUIET) a->checkpointing = false;
+        if (f->head.function == BL_CHECKPOINT && !ok && a->since_checkpoint == 0) a->since_checkpoint = 1; /* it is due as before */
         if (f->head.function == BL_SUSPEND && ok) a->suspended = true;
         if (f->head.function == BL_RESUME && ok) a->suspended = false;
         if (f->head.function == BL_UPGRADE && ok) adopt(a, number);

@@ -261,6 +261,23 @@ checkpoints_are_taken_by_themselves_test_() ->
         end)
     end}.
 
+%% For one that finds no room, room comes; no message has to.
+a_checkpoint_that_failed_is_taken_later_test_() ->
+    {timeout, 30, fun() -> with_device(#{checkpoint => 20, memory_limit => 1_000_000}, fun(D) ->
+        Peak = fun() -> {ok, #{memory_peak := Bytes}} = beamline_ring:info(D), Bytes end,
+        {ok, Kv} = beamline_ring:start(D, kv, #{state_size => 64 * 6000}),
+        {ok, Room} = beamline_ring:start(D, kv, #{state_size => 64 * 5000}),
+        {ok, <<0>>} = beamline_ring:call(Kv, {put, <<1, "k", "v">>}),
+        ?assertMatch({error, {limit, #{what := device_memory}}}, beamline_ring:checkpoint(Kv)),
+        Before = Peak(),
+        ok = beamline_ring:stop(Room),
+        beamline_test:eventually(fun() -> Peak() > Before end), % a copy of the state
+        {ok, _} = beamline_ring:info(Kv), % a process answers in order
+        signal(D, "KILL"),
+        await_start(D, 2),
+        ?assertEqual({ok, <<1, "v">>}, beamline_ring:call(Kv, {get, <<"k">>}))
+    end) end}.
+
 what_actors_send_to_each_other_is_in_checkpoints_too_test_() ->
     {timeout, 30, fun() -> with_device(#{checkpoint => 20}, fun(D) ->
         {ok, A} = beamline_ring:start(D, echo),
