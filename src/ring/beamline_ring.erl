@@ -457,7 +457,7 @@ upgrade(_, _) -> error(badarg).
 stop(Actor) -> stop(Actor, ?CONTROL_TIMEOUT).
 
 %% @doc Accepts nothing more, handles what waits, and ends. After the timeout it is closed without waiting:
-%% `{error, timeout}'.
+%% `{error, timeout}'. Whatever this answers, the actor has ended.
 -spec stop(actor(), timeout()) -> ok | {error, reason()}.
 stop({beamline_actor, Handle, _, _} = Actor, Timeout) when ?IS_TIMEOUT(Timeout) ->
     Answer = control(Actor, stop, none, Timeout),
