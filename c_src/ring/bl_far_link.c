@@ -85,6 +85,29 @@ static void pack(struct bl_far_flight *f, struct parcel *p, uint8_t room[BL_LINE
     p->head.total = (uint32_t)(p->lead + p->saved->size); /* there may be a newer one by now */
 }
 
+/* Heartbeat and checkpoints; when to look again. Lock held. */
+static uint64_t tick(struct bl_far *d, uint64_t now_ns)
+{
+    const uint64_t step = d->config.heartbeat_ns / 4;
+    if (d->state != BL_FAR_STATE_UP) return now_ns + step;
+    if (bl_silence_is_long(&d->silence, now_ns, d->config.heartbeat_ns)) {
+        bl_far_break(d, "it missed its heartbeat");
+        return now_ns + step;
+    }
+    say(d, BL_FAR_PING);
+    if (!d->stats_asked) bl_far_quiet(d, &(struct bl_far_head){.kind = BL_FAR_STATS}, NULL);
+    d->stats_asked = true;
+    uint64_t next_ns = now_ns + step;
+    if (d->config.checkpoint_ns > 0) {
+        if (now_ns >= d->checkpoint_next_ns) {
+            d->checkpoint_at = 0;
+            d->checkpoint_next_ns = now_ns + d->config.checkpoint_ns;
+        }
+        if (d->checkpoint_next_ns < next_ns) next_ns = d->checkpoint_next_ns;
+    }
+    return next_ns;
+}
+
 static bool write_record(struct bl_far *d, const struct bl_far_head *head, const uint8_t *body)
 {
     for (;;) {
@@ -97,6 +120,8 @@ static bool write_record(struct bl_far *d, const struct bl_far_head *head, const
         /* Relaxed: written under the lock; only how soon it gives up depends on it. */
         if (__atomic_load_n(&d->state, __ATOMIC_RELAXED) != BL_FAR_STATE_UP) return false;
         pthread_mutex_lock(&d->lock);
+        const uint64_t now_ns = bl_now_ns();
+        if (now_ns >= d->look_ns) d->look_ns = tick(d, now_ns); /* one that stands still makes no room either */
         bl_far_wake(d);
         pthread_mutex_unlock(&d->lock);
         usleep(ROOM_NS / 1000);
@@ -140,29 +165,6 @@ static void send_first(struct bl_far *d, uint8_t room[BL_LINES_BODY])
     d->sending = false;
     if (sent && d->state == BL_FAR_STATE_UP) bl_far_wake(d);
     pthread_cond_broadcast(&d->changed);
-}
-
-/* Heartbeat and checkpoints; when to look again. Lock held. */
-static uint64_t tick(struct bl_far *d, uint64_t now_ns)
-{
-    const uint64_t step = d->config.heartbeat_ns / 4;
-    if (d->state != BL_FAR_STATE_UP) return now_ns + step;
-    if (bl_silence_is_long(&d->silence, now_ns, d->config.heartbeat_ns)) {
-        bl_far_break(d, "it missed its heartbeat");
-        return now_ns + step;
-    }
-    say(d, BL_FAR_PING);
-    if (!d->stats_asked) bl_far_quiet(d, &(struct bl_far_head){.kind = BL_FAR_STATS}, NULL);
-    d->stats_asked = true;
-    uint64_t next_ns = now_ns + step;
-    if (d->config.checkpoint_ns > 0) {
-        if (now_ns >= d->checkpoint_next_ns) {
-            d->checkpoint_at = 0;
-            d->checkpoint_next_ns = now_ns + d->config.checkpoint_ns;
-        }
-        if (d->checkpoint_next_ns < next_ns) next_ns = d->checkpoint_next_ns;
-    }
-    return next_ns;
 }
 
 /* The next one from *at on that is in that phase or a later one, with a reference. */

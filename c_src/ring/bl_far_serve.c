@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ROOM_US = 100, LOOK_RECORDS = 256, LOOK_MS = 1000, EXIT_DYING = 5 };
+enum { ROOM_US = 100, LOOK_RECORDS = 256, LOOK_DATA = 16, LOOK_MS = 1000, EXIT_DYING = 5 };
 
 struct bl_far_process bl_far_process = {.out_lock = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER};
 static struct bl_far_process *const end = &bl_far_process;
@@ -81,6 +81,19 @@ void bl_far_end_die(const struct bl_error *err)
 
 /* ---- records ---- */
 
+/* False: the VM, or the pool's process, is gone. */
+static bool listen_to_vm(int wait_ms)
+{
+    struct pollfd ready[2] = {{.fd = end->far->socket, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
+    uint8_t said[256];
+    if (poll(ready, 2, wait_ms) <= 0) return true;
+    if (ready[1].revents && read(STDIN_FILENO, said, sizeof said) <= 0) return false;
+    if (!ready[0].revents) return true;
+    const ssize_t n = recv(end->far->socket, said, sizeof said, MSG_DONTWAIT);
+    if (n > 0 && memchr(said, BL_FAR_PING, (size_t)n)) say(BL_FAR_PONG);
+    return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
 /* The body; NULL: it is in the head. The VM is trusted, and its records are whole. */
 static uint8_t *read_body(const struct bl_far_head *h)
 {
@@ -93,7 +106,8 @@ static uint8_t *read_body(const struct bl_far_head *h)
     uint8_t *body = bl_alloc(h->kind == BL_FAR_MESSAGE ? &end->device->quota : NULL, h->total, &err);
     size_t have = bl_far_behind(h);
     bl_lines_take(&end->in, body, have);
-    while (have < h->total) {
+    for (uint32_t n = 1; have < h->total; n++) {
+        if (n % LOOK_DATA == 0) (void)listen_to_vm(0); /* a long body is no silence */
         while (bl_lines_peek(&end->in, &more) != BL_LINES_OK) usleep(ROOM_US); /* the VM is writing it; when it is gone so are we */
         bl_lines_take(&end->in, body ? body + have : NULL, more.total);
         have += more.total;
@@ -107,19 +121,6 @@ static void on_record(const struct bl_far_head *h)
     uint8_t *body = read_body(h);
     if (!body && h->total > BL_FAR_INLINE) return; /* it was refused */
     if (!bl_far_end_later(h, body)) bl_far_end_do(h, body);
-}
-
-/* False: the VM, or the pool's process, is gone. */
-static bool listen_to_vm(int wait_ms)
-{
-    struct pollfd ready[2] = {{.fd = end->far->socket, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
-    uint8_t said[256];
-    if (poll(ready, 2, wait_ms) <= 0) return true;
-    if (ready[1].revents && read(STDIN_FILENO, said, sizeof said) <= 0) return false;
-    if (!ready[0].revents) return true;
-    const ssize_t n = recv(end->far->socket, said, sizeof said, MSG_DONTWAIT);
-    if (n > 0 && memchr(said, BL_FAR_PING, (size_t)n)) say(BL_FAR_PONG);
-    return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
 }
 
 static void serve(void)

@@ -186,6 +186,20 @@ a_process_that_stands_still_misses_its_heartbeat_test_() ->
     end) end}.
 
 %% As long as `max_lost' allows it a runaway costs its thread and its actor, as in the VM.
+%% It leaves no room for the rest of a message that is longer than the shared memory.
+a_process_that_stands_still_in_a_long_message_misses_its_heartbeat_test_() ->
+    {timeout, 30, fun() -> goes_on_after(#{heartbeat => 200}, "missed its heartbeat", fun(D, A) ->
+        signal(D, "STOP"),
+        beamline_ring:call(A, {count, binary:copy(<<0>>, 5_000_000)}, #{timeout => 10_000})
+    end) end}.
+
+a_long_message_is_no_silence_test_() ->
+    {timeout, 60, fun() -> with_device(#{heartbeat => 50}, fun(D) ->
+        {ok, Reduce} = beamline_ring:start(D, reduce),
+        ?assertEqual({ok, <<0:64>>}, beamline_ring:call(Reduce, binary:copy(<<0>>, 200_000_000))),
+        ?assertMatch(#{starts := 1}, host(D))
+    end) end}.
+
 max_lost_runaways_are_borne_test_() ->
     {timeout, 30, fun() -> with_device(#{max_lost => 1}, fun(D) ->
         [A, B, C] = [element(2, beamline_ring:start(D, faulty)) || _ <- [1, 2, 3]],
