@@ -195,7 +195,7 @@ struct bl_far {
     int socket, pidfd, listening;
     char path[BL_PEER_PATH];
     uint64_t pid, starts;
-    struct bl_silence silence; /* without a PONG; under the lock */
+    struct bl_silence silence; /* without a PONG, or more of a long body; under the lock */
     char why[160], exited[128], broken[160]; /* the last end; what the Erlang side said; what this side says */
     struct bl_far_memory *memory;
     struct bl_lines out; /* the lock, or `sending` */

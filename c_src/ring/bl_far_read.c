@@ -405,10 +405,19 @@ static bool begin(struct bl_far *d, struct bl_far_coming *c, const struct bl_far
     return take(d, c, 0);
 }
 
+/* Its main thread cannot answer while another one writes a long body. */
+static void is_alive(struct bl_far *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->silence.ns = 0;
+    pthread_mutex_unlock(&d->lock);
+}
+
 static bool go_on(struct bl_far *d, struct bl_far_coming *c, const struct bl_far_head *head)
 {
     const bool fits = head->kind == BL_FAR_DATA && head->total > 0 && head->total <= BL_LINES_BODY &&
                       head->total <= c->head.total - c->have;
+    is_alive(d);
     return rule(d, fits, "no data where they belong") && take(d, c, head->total);
 }
 

@@ -194,7 +194,7 @@ a_process_that_stands_still_in_a_long_message_misses_its_heartbeat_test_() ->
     end) end}.
 
 a_long_message_is_no_silence_test_() ->
-    {timeout, 60, fun() -> with_device(#{heartbeat => 50}, fun(D) ->
+    {timeout, 60, fun() -> with_device(#{heartbeat => 200}, fun(D) ->
         {ok, Reduce} = beamline_ring:start(D, reduce),
         ?assertEqual({ok, <<0:64>>}, beamline_ring:call(Reduce, binary:copy(<<0>>, 200_000_000))),
         ?assertMatch(#{starts := 1}, host(D))

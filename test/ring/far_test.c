@@ -442,6 +442,24 @@ TEST(a_process_that_says_nothing_misses_its_heartbeat)
     end_liar(&l);
 }
 
+/* Who writes it keeps the others from answering. */
+TEST(a_long_answer_that_goes_on_is_no_silence)
+{
+    enum { PIECES = 12 };
+    struct liar l;
+    REQUIRE(be_up(&l, 400));
+    CHECK_INT(far_say(l.actor, 7, 7, 8), BL_OK);
+    const struct bl_far_head message = read_record(&l);
+    write_record(&l, &(struct bl_far_head){.kind = BL_FAR_ANSWER, .token = message.token, .total = BL_LINES_BODY + 64 * PIECES}, filler);
+    for (int i = 0; i < PIECES; i++) {
+        usleep(100000);
+        write_record(&l, &(struct bl_far_head){.kind = BL_FAR_DATA, .total = 64}, filler);
+    }
+    CHECK(eventually(answered, (void *)7));
+    CHECK(is_up(l.device));
+    end_liar(&l);
+}
+
 /* All over the memory that it shares, while messages are sent; it is never cut short by what is not there. */
 static void scribble(struct liar *l, unsigned seed)
 {
