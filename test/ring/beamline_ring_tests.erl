@@ -117,6 +117,15 @@ what_is_no_time_raises_badarg_and_ends_nothing_test() ->
         ?assertEqual(ok, beamline_ring:stop(Echo, infinity))
     end).
 
+smallest_and_largest_pass_over_what_is_no_number_test() ->
+    with_device(fun(D) ->
+        {ok, Reduce} = beamline_ring:start(D, reduce),
+        NaN = <<0:48, 16#F8, 16#7F>>,
+        [?assertEqual({ok, <<1.0:64/float-little>>}, beamline_ring:call(Reduce, {Function, Bytes}))
+         || Function <- [min, max], Bytes <- [<<NaN/binary, 1.0:64/float-little>>, <<1.0:64/float-little, NaN/binary>>]],
+        ?assertEqual({ok, NaN}, beamline_ring:call(Reduce, {sum, <<NaN/binary, 1.0:64/float-little>>}))
+    end).
+
 closing_what_is_no_device_ends_nothing_test() ->
     ok = beamline_test:start(),
     Sup = whereis(beamline_sup),
