@@ -138,7 +138,11 @@ void bl_write_span(struct bl_writer *w, const struct bl_span *span)
 
 void bl_write_raw(struct bl_writer *w, const struct bl_span *encoded)
 {
-    if (admit(w)) w->ops->raw(w, encoded);
+    if (!admit(w)) return;
+    if (encoded->len == 0)
+        fail_invalid(w, "an encoded term of no bytes"); /* a back end that only appends would not notice */
+    else
+        w->ops->raw(w, encoded);
 }
 
 /* ---- containers ----------------------------------------------------------- */
