@@ -164,9 +164,10 @@ struct bl_field_term {
     size_t len;
 };
 enum { BL_FIELD_TERM_MOST = 192 * 1024 };
+enum bl_field_type { BL_FIELD_INT, BL_FIELD_FLOAT, BL_FIELD_TERM };
 struct bl_field {
     const char *key;
-    enum { BL_FIELD_INT, BL_FIELD_FLOAT, BL_FIELD_TERM } type;
+    enum bl_field_type type;
     union {
         int64_t i;
         double f;
