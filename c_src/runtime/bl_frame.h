@@ -53,7 +53,7 @@ struct bl_frame_task {
 };
 
 struct bl_frame_field {
-    char key[24];
+    char key[BL_FIELD_KEY_MOST + 1];
     uint64_t type; /* of struct bl_field */
     union {
         int64_t i; /* of a term: its length */

@@ -96,12 +96,6 @@ static bool on_data(struct bl_remote *r, const struct bl_frame *frame)
     return rule(r, s && s->answering, "data that nobody asked for") && take_answer(r, s, frame->length);
 }
 
-static bool is_key(const char key[24])
-{
-    const size_t len = strnlen(key, 24);
-    return len > 0 && len < 24 && strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_") == len;
-}
-
 /* The host keeps the distance of messages, too; half of it here, so that none of its are lost to a late one before it. */
 static bool tell_progress(struct bl_remote *r, struct bl_slot *s, const struct bl_field *field, size_t count, struct bl_field_term *term)
 {
@@ -126,7 +120,7 @@ static bool on_progress(struct bl_remote *r, const struct bl_frame *frame)
     if (!rule(r, s && count <= BL_FRAME_FIELDS && frame->length >= head, "progress of the wrong size")) return false;
     if (!bl_frame_read(&r->reader, raw, head)) return false;
     for (size_t i = 0; i < count; i++) {
-        if (!rule(r, is_key(raw[i].key), "progress with a name that is none")) return false;
+        if (!rule(r, bl_field_is_key(raw[i].key), "progress with a name that is none")) return false;
         field[i] = (struct bl_field){.key = raw[i].key, .type = raw[i].type == BL_FIELD_INT ? BL_FIELD_INT : BL_FIELD_FLOAT};
         memcpy(&field[i].value, &raw[i].value, sizeof field[i].value);
         if (raw[i].type != BL_FIELD_TERM) continue;

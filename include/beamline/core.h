@@ -157,13 +157,14 @@ BL_API unsigned bl_ctx_lanes(struct bl_ctx *ctx);
 typedef enum bl_status bl_range_fn(void *arg, size_t begin, size_t end, unsigned lane, struct bl_error *err);
 BL_API enum bl_status bl_parallel_for(struct bl_ctx *ctx, size_t count, size_t grain, bl_range_fn *body, void *arg, struct bl_error *err);
 
-/* Progress: a few named values. Keys are static strings. A term is one in external term format, without
- * version byte, at most BL_FIELD_TERM_MOST bytes; both are the caller's and may go after the call. */
+/* Progress: a few named values. Keys are static strings of 1 to BL_FIELD_KEY_MOST printable ASCII characters. A term is
+ * one in external term format, without version byte, 1 to BL_FIELD_TERM_MOST bytes; both are the caller's and may go
+ * after the call. */
 struct bl_field_term {
     const void *data;
     size_t len;
 };
-enum { BL_FIELD_TERM_MOST = 192 * 1024 };
+enum { BL_FIELD_KEY_MOST = 23, BL_FIELD_TERM_MOST = 192 * 1024 };
 enum bl_field_type { BL_FIELD_INT, BL_FIELD_FLOAT, BL_FIELD_TERM };
 struct bl_field {
     const char *key;
@@ -177,7 +178,7 @@ struct bl_field {
 /* True when a progress message would be sent now: lets the caller skip building it. */
 BL_API bool bl_ctx_progress_due(struct bl_ctx *ctx);
 /* Sends it if due, drops it otherwise. At most 16 fields, one of them a term. Never fails,
- * never blocks; a message may be dropped. */
+ * never blocks; a message may be dropped, and one that breaks these rules is. */
 BL_API void bl_ctx_progress(struct bl_ctx *ctx, const struct bl_field *fields, size_t count);
 
 #ifdef __cplusplus

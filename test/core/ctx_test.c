@@ -155,7 +155,8 @@ static void listen(struct bl_ctx *ctx, const struct bl_field *fields, size_t cou
 TEST(progress_is_sent_when_it_is_due_and_dropped_otherwise)
 {
     struct bl_ctx ctx;
-    const struct bl_field fields[20] = {{.key = "step", .type = BL_FIELD_INT, .value.i = 1}};
+    struct bl_field fields[20];
+    for (int i = 0; i < 20; i++) fields[i] = (struct bl_field){.key = "step", .type = BL_FIELD_INT, .value.i = 1};
     bl_ctx_init(&ctx, NULL);
     ctx.progress = listen;
     ctx.progress_distance_ns = UINT64_C(3600) * 1000000000;
@@ -169,4 +170,29 @@ TEST(progress_is_sent_when_it_is_due_and_dropped_otherwise)
     ctx.progress_next_ns = bl_now_ns();
     bl_ctx_progress(&ctx, fields, 1);
     CHECK_INT(seen.calls, 2);
+}
+
+/* An OS process could not pass it on: the VM would take it for a broken one, and end it. */
+TEST(progress_that_breaks_the_rules_is_dropped)
+{
+    struct bl_ctx ctx;
+    const struct bl_field_term one = {.data = "a\1", .len = 2}, empty = {.data = "", .len = 0},
+                               large = {.data = "a\1", .len = BL_FIELD_TERM_MOST + 1};
+    const struct bl_field good[] = {{.key = "Max force (eV/\\)", .type = BL_FIELD_FLOAT},
+                                    {.key = "exactly_23_characters_x", .type = BL_FIELD_TERM, .value.term = &one}};
+    const struct bl_field bad[] = {{.key = NULL, .type = BL_FIELD_INT},
+                                   {.key = "", .type = BL_FIELD_INT},
+                                   {.key = "a_key_of_24_characters_x", .type = BL_FIELD_INT},
+                                   {.key = "\xC3\xA9", .type = BL_FIELD_INT},
+                                   {.key = "t", .type = BL_FIELD_TERM, .value.term = &empty},
+                                   {.key = "t", .type = BL_FIELD_TERM, .value.term = &large}};
+    const struct bl_field two_terms[] = {good[1], good[1]};
+    bl_ctx_init(&ctx, NULL);
+    ctx.progress = listen;
+    seen.calls = 0;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) bl_ctx_progress(&ctx, &bad[i], 1);
+    bl_ctx_progress(&ctx, two_terms, 2);
+    CHECK_INT(seen.calls, 0);
+    bl_ctx_progress(&ctx, good, 2);
+    CHECK_INT(seen.calls, 1);
 }

@@ -398,6 +398,18 @@ collect_progress(Ref, Maps) ->
         {beamline, Ref, {ok, ok}} -> Maps
     end.
 
+keys_of_progress_are_what_the_header_allows_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Told = fun(Key) ->
+            {ok, Ref} = beamline_runtime:submit(Pool, probe_tell, Key, #{progress => 10}),
+            collect_progress(Ref, [])
+        end,
+        [?assertEqual([#{binary_to_atom(Key) => 1}], Told(Key)) || Key <- [<<"step">>, <<"maxForce">>, <<"max force / eV">>, <<"-">>]],
+        [?assertEqual([], Told(Key)) || Key <- [<<>>, <<"é"/utf8>>, <<"a\n">>, binary:copy(<<"a">>, 24)]],
+        is_map(maps:get(host, beamline_runtime:info(Pool), none)) andalso
+            ?assertMatch(#{host := #{state := up, starts := 1}}, beamline_runtime:info(Pool))
+    end).
+
 no_progress_unless_asked_test() ->
     with_pool(#{}, fun(Pool) ->
         {ok, Ref} = beamline_runtime:submit(Pool, probe_wait, 50, #{}),

@@ -34,6 +34,20 @@ static enum bl_status op_wait(struct bl_ctx *ctx, struct bl_reader *args, struct
     return BL_OK;
 }
 
+/* Key -> ok. Sends one progress message, #{Key => 1}. */
+static enum bl_status op_tell(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    (void)err;
+    char key[64] = "";
+    struct bl_span text;
+    const enum bl_status status = bl_read_binary(args, &text);
+    if (status != BL_OK) return status;
+    memcpy(key, text.data, text.len < sizeof key - 1 ? text.len : sizeof key - 1);
+    bl_ctx_progress(ctx, &(struct bl_field){.key = key, .type = BL_FIELD_INT, .value.i = 1}, 1);
+    bl_write_atom(result, "ok");
+    return BL_OK;
+}
+
 /* Milliseconds -> ok. Sleeps and does not listen. */
 static enum bl_status op_deaf(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
 {
@@ -186,6 +200,7 @@ const struct bl_op_table *beamline_operations(void)
 {
     static const struct bl_op ops[] = {
         {.name = "probe_wait", .summary = "Waits, listening.", .run = op_wait},
+        {.name = "probe_tell", .summary = "Tells of progress.", .run = op_tell},
         {.name = "probe_deaf", .summary = "Waits, not listening.", .flags = BL_OP_OPAQUE, .run = op_deaf},
         {.name = "probe_allocate", .summary = "Allocates.", .run = op_allocate},
         {.name = "probe_two", .summary = "Writes a malformed result.", .run = op_two},
