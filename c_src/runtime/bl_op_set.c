@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "bl_frame.h"
 #include "bl_op_set.h"
 #include "bl_ops.h"
 
@@ -75,6 +76,28 @@ static enum bl_status add(struct bl_op_set *ops, const struct bl_op *table, size
     return set ? BL_OK : err->status;
 }
 
+/* A name that is no atom, or does not fit into a frame, would be listed but never found. */
+static bool is_name(const char *name)
+{
+    size_t len = 0;
+    if (!name) return false;
+    while (len < BL_FRAME_OP_NAME - 1 && name[len] >= ' ' && name[len] <= '~') len++;
+    return len > 0 && name[len] == '\0';
+}
+
+static enum bl_status check(const struct bl_op_table *table, struct bl_error *err)
+{
+    if (table->abi != BL_OP_ABI) return bl_fail_unsupported(err, "abi");
+    for (size_t i = 0; i < table->count; i++) {
+        const struct bl_op *op = &table->ops[i];
+        if (!is_name(op->name))
+            return bl_fail_invalid(err, "operation", "the name of number %zu is not 1 to %d printable ASCII characters", i + 1,
+                                   BL_FRAME_OP_NAME - 1);
+        if (!op->run) return bl_fail_invalid(err, "operation", "%s has no function", op->name);
+    }
+    return BL_OK;
+}
+
 /* The library stays for good (RTLD_NODELETE): its operations may run in any thread at any time. */
 static const struct bl_op_table *open_library(const char *path, struct bl_error *err)
 {
@@ -86,13 +109,8 @@ static const struct bl_op_table *open_library(const char *path, struct bl_error 
     bl_op_entry_fn *entry = NULL;
     *(void **)&entry = dlsym(library, "beamline_operations");
     const struct bl_op_table *table = entry ? entry() : NULL;
-    if (!table)
-        bl_fail_invalid(err, "path", "no beamline_operations in it");
-    else if (table->abi != BL_OP_ABI)
-        bl_fail_unsupported(err, "abi");
-    else
-        return table;
-    return NULL;
+    if (!table) bl_fail_invalid(err, "path", "no beamline_operations in it");
+    return table && check(table, err) == BL_OK ? table : NULL;
 }
 
 enum bl_status bl_op_set_load(struct bl_op_set *ops, const char *path, const struct bl_op_table **loaded, struct bl_error *err)

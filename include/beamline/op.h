@@ -30,7 +30,7 @@ enum bl_op_flags {
 typedef enum bl_status bl_op_fn(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err);
 
 struct bl_op {
-    const char *name;    /* the Erlang atom */
+    const char *name;    /* the Erlang atom: 1 to 63 printable ASCII characters */
     const char *summary; /* one sentence */
     uint32_t flags;
     bl_op_fn *run;

@@ -876,6 +876,38 @@ a_library_that_is_none_stops_the_pool_with_the_reason_test() ->
         ?assertEqual({error, closed}, beamline_runtime:call(none, noop, x, #{}))
     end).
 
+%% In the VM the reason is that of the error, from an OS process it is in the text of why it ended.
+a_library_with_a_wrong_table_is_refused_test() ->
+    quiet(fun() ->
+        beamline_test:start(),
+        process_flag(trap_exit, true),
+        Whole = beamline_test:built_file("runtime/wrong_operations.so"),
+        Dir = beamline_test:scratch_dir("wrong_operations"),
+        Start = fun(Name) ->
+            Path = filename:join(Dir, Name),
+            {ok, _} = file:copy(Whole, Path),
+            Isolation = persistent_term:get({beamline_test, isolation}, vm),
+            beamline_runtime:start_link(#{name => wrong_pool, isolation => Isolation, operations => [Path], threads => 1})
+        end,
+        Wrong = ["no_table.so", "other_abi.so", "no_name.so", "empty_name.so", "name_in_utf8.so", "name_in_latin1.so",
+            "long_name.so", "name_twice.so", "no_function.so"],
+        [begin
+            case Start(Name) of
+                {error, {invalid, #{field := _, why := _}}} -> ok;
+                {error, {unsupported, abi}} -> ok;
+                {error, {host_exited, <<"invalid: ", _/binary>>}} -> ok;
+                {error, {host_exited, <<"unsupported: abi">>}} -> ok;
+                Other -> error({Name, Other})
+            end,
+            receive {'EXIT', _, _} -> ok after 1000 -> ok end
+         end || Name <- Wrong],
+        {ok, Pid} = Start("longest_name.so"),
+        Longest = list_to_atom(lists:duplicate(63, $a)),
+        ?assert(lists:member(Longest, beamline_runtime:operations(wrong_pool))),
+        ?assertEqual({ok, 1}, beamline_runtime:call(wrong_pool, Longest, x, #{})),
+        stop(Pid)
+    end).
+
 %% ---- hostile commands ----
 
 garbage_on_the_port_is_ignored_test() ->
