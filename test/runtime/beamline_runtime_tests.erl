@@ -901,6 +901,11 @@ a_library_with_a_wrong_table_is_refused_test() ->
             end,
             receive {'EXIT', _, _} -> ok after 1000 -> ok end
          end || Name <- Wrong],
+        {ok, <<Half:10_000/binary, _/binary>>} = file:read_file(Whole),
+        Cut = filename:join(Dir, "cut_short.so"),
+        ok = file:write_file(Cut, Half),
+        ?assertMatch({error, {invalid, #{field := path}}}, beamline_runtime:start_link(#{name => wrong_pool, operations => [Cut]})),
+        receive {'EXIT', _, _} -> ok after 1000 -> ok end,
         {ok, Pid} = Start("longest_name.so"),
         Longest = list_to_atom(lists:duplicate(63, $a)),
         ?assert(lists:member(Longest, beamline_runtime:operations(wrong_pool))),
