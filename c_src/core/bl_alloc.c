@@ -70,11 +70,15 @@ static bool injected(struct bl_quota *quota)
     return __atomic_fetch_sub(&quota->fail_countdown, 1, __ATOMIC_RELAXED) == 1;
 }
 
-static void raise_peak(struct bl_quota *quota, uint64_t used)
+/* Once the memory is there: what was refused, by a parent or by the system, was never held. */
+static void raise_peaks(struct bl_quota *quota)
 {
-    uint64_t peak = __atomic_load_n(&quota->peak_bytes, __ATOMIC_RELAXED);
-    while (peak < used && !__atomic_compare_exchange_n(&quota->peak_bytes, &peak, used, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-        ;
+    for (; quota; quota = quota->parent) {
+        const uint64_t used = bl_quota_used(quota);
+        uint64_t peak = __atomic_load_n(&quota->peak_bytes, __ATOMIC_RELAXED);
+        while (peak < used && !__atomic_compare_exchange_n(&quota->peak_bytes, &peak, used, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+            ;
+    }
 }
 
 /* Adds first and takes back on excess: two allocations that race at the limit may both
@@ -87,7 +91,6 @@ static bool charge_one(struct bl_quota *quota, uint64_t bytes, struct bl_error *
         bl_fail_limit(err, quota->name, quota->limit_bytes, used);
         return false;
     }
-    raise_peak(quota, used);
     return true;
 }
 
@@ -96,7 +99,7 @@ static void release_up_to(struct bl_quota *quota, const struct bl_quota *end, ui
     for (; quota != end; quota = quota->parent) __atomic_sub_fetch(&quota->used_bytes, bytes, __ATOMIC_RELAXED);
 }
 
-enum bl_status bl_quota_charge(struct bl_quota *quota, uint64_t bytes, struct bl_error *err)
+static enum bl_status charge(struct bl_quota *quota, uint64_t bytes, struct bl_error *err)
 {
     for (struct bl_quota *q = quota; q; q = q->parent) {
         const bool inject = injected(q);
@@ -105,6 +108,13 @@ enum bl_status bl_quota_charge(struct bl_quota *quota, uint64_t bytes, struct bl
         return inject ? bl_fail(err, BL_NO_MEMORY) : BL_LIMIT;
     }
     return BL_OK;
+}
+
+enum bl_status bl_quota_charge(struct bl_quota *quota, uint64_t bytes, struct bl_error *err)
+{
+    const enum bl_status status = charge(quota, bytes, err);
+    if (status == BL_OK) raise_peaks(quota);
+    return status;
 }
 
 void bl_quota_release(struct bl_quota *quota, uint64_t bytes) { release_up_to(quota, NULL, bytes); }
@@ -150,13 +160,14 @@ void *bl_alloc(struct bl_quota *quota, size_t bytes, struct bl_error *err)
         bl_fail(err, BL_NO_MEMORY);
         return NULL;
     }
-    if (bl_quota_charge(quota, bytes, err) != BL_OK) return NULL;
+    if (charge(quota, bytes, err) != BL_OK) return NULL;
     void *base = get(bytes);
     if (!base) {
         bl_quota_release(quota, bytes);
         bl_fail(err, BL_NO_MEMORY);
         return NULL;
     }
+    raise_peaks(quota);
     char *p = (char *)base + front(bytes);
     *header_of(p) = (struct header){.quota = quota, .bytes = bytes};
     return p;

@@ -101,6 +101,28 @@ TEST(impossible_sizes_are_refused)
     CHECK_INT(bl_quota_used(&quota), 0);
 }
 
+TEST(what_was_refused_is_no_peak)
+{
+    struct bl_quota pool, task;
+    struct bl_error err;
+    bl_quota_init(&pool, NULL, "pool_memory", 0);
+    bl_quota_init(&task, &pool, "memory", 0);
+    void *p = bl_alloc(&task, 100, &err);
+    REQUIRE(p != NULL);
+    pool.limit_bytes = 1000;
+    CHECK(bl_alloc(&task, 5000, &err) == NULL); /* by the parent */
+    CHECK_INT(err.status, BL_LIMIT);
+    CHECK_INT(bl_quota_charge(&task, 5000, &err), BL_LIMIT);
+    pool.limit_bytes = 0;
+#ifndef __SANITIZE_ADDRESS__
+    CHECK(bl_alloc(&task, (size_t)1 << 62, &err) == NULL); /* by the system */
+    CHECK_INT(err.status, BL_NO_MEMORY);
+#endif
+    bl_free(p);
+    CHECK_INT(bl_quota_peak(&task), 100);
+    CHECK_INT(bl_quota_peak(&pool), 100);
+}
+
 TEST(children_are_counted_in_their_parents_and_bounded_by_them)
 {
     struct bl_quota pool, task;
