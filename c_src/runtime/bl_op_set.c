@@ -144,7 +144,9 @@ static enum bl_status load(struct bl_op_set *ops, struct bl_reader *args, struct
 static enum bl_status run(struct bl_op_set *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
                           struct bl_writer *result, struct bl_error *err)
 {
-    return op == &load_op ? load(ops, args, result, err) : op->run(ctx, args, result, err);
+    const enum bl_status status = op == &load_op ? load(ops, args, result, err) : op->run(ctx, args, result, err);
+    if ((unsigned)status < BL_STATUS_COUNT) return status;
+    return bl_fail_invalid(err, "result", "the operation returned %d, which is no status", (int)status);
 }
 
 /* {ok, Value} */
@@ -167,25 +169,24 @@ static enum bl_status run_one(struct bl_op_set *ops, const struct bl_op *op, str
 
 /* Whatever an operation has read and written, the next one begins behind this argument, and behind its result. */
 static enum bl_status run_next(struct bl_op_set *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
-                               struct bl_writer *result, struct bl_error *err)
+                               struct bl_writer *result, struct bl_error *own, struct bl_error *err)
 {
-    struct bl_error own; /* large: not emptied for each element */
     struct bl_reader arg;
-    own.status = BL_OK;
+    if (own->status != BL_OK) bl_fail(own, BL_OK); /* it is large: not emptied for each element */
     enum bl_status status = bl_ctx_check(ctx, err);
     if (status != BL_OK) return status;
-    status = bl_read_part(args, &arg, &own);
+    status = bl_read_part(args, &arg, own);
     if (status != BL_OK) {
         bl_reader_clear(&arg);
         return status;
     }
     const struct bl_writer_mark mark = bl_writer_mark(result);
-    status = run_one(ops, op, ctx, &arg, result, &own);
+    status = run_one(ops, op, ctx, &arg, result, own);
     bl_reader_clear(&arg);
     if (status == BL_OK) return BL_OK;
-    if (own.status != status) bl_fail(&own, status); /* it did not say why */
+    if (own->status != status) bl_fail(own, status); /* it did not say why */
     bl_writer_rewind(result, &mark);
-    bl_write_error(result, &own);
+    bl_write_error(result, own);
     status = bl_ctx_check(ctx, err); /* it may have failed because it was stopped */
     return status == BL_OK ? bl_writer_status(result, err) : status;
 }
@@ -193,12 +194,13 @@ static enum bl_status run_next(struct bl_op_set *ops, const struct bl_op *op, st
 static enum bl_status run_each(struct bl_op_set *ops, const struct bl_op *op, struct bl_ctx *ctx, struct bl_reader *args,
                                struct bl_writer *result, struct bl_error *err)
 {
+    struct bl_error own = {.status = BL_OK};
     size_t count = 0;
     bl_reader_at(args, "arguments");
     enum bl_status status = bl_read_list(args, &count);
     if (status == BL_OK) bl_write_list(result, count);
     if (status == BL_OK) status = bl_writer_status(result, err); /* what fails later may be forgotten, but not this */
-    for (size_t i = 0; i < count && status == BL_OK; i++) status = run_next(ops, op, ctx, args, result, err);
+    for (size_t i = 0; i < count && status == BL_OK; i++) status = run_next(ops, op, ctx, args, result, &own, err);
     if (status == BL_OK) status = bl_read_list_end(args);
     if (status == BL_OK) bl_write_end(result);
     return status;

@@ -70,14 +70,14 @@ map_gives_what_each_call_gives_test() ->
 an_element_that_fails_leaves_the_others_test() ->
     with_pool(#{}, fun(Pool) ->
         Good = {ok, [0, <<0:80>>]},
-        What = [0, 1, 0, 2, 3, 0, 4, 5, x, 0, 5, 0, 7, 0],
+        What = [0, 1, 0, 2, 3, 0, 4, 5, x, 0, 5, 0, 7, 0, 8, 3, 9],
         ?assertEqual([beamline_runtime:call(Pool, probe_half, W, #{}) || W <- What], beamline_runtime:map(Pool, probe_half, What, #{})),
         [begin
             Results = beamline_runtime:map(Pool, probe_half, What, #{piece => Piece}),
             ?assertEqual(length(What), length(Results)),
             [case W of 0 -> ?assertEqual(Good, R); _ -> ?assertMatch({error, {invalid, #{field := _, why := _}}}, R) end
              || {W, R} <- lists:zip(What, Results)]
-         end || Piece <- [1, 4, 14]],
+         end || Piece <- [1, 4, 17]],
         ?assertMatch([{ok, _}, {error, {unsupported, _}}, {ok, _}], beamline_runtime:map(Pool, probe_half, [0, 6, 0], #{piece => 3})),
         ?assertMatch([{ok, _}, {error, {limit, #{what := memory}}}, {ok, _}],
             beamline_runtime:map(Pool, probe_allocate, [10, 1_000_000, 10], #{memory_limit => 100_000, piece => 3})),

@@ -98,6 +98,8 @@ static enum bl_status op_half(struct bl_ctx *ctx, struct bl_reader *args, struct
     if (status == BL_OK) status = bl_read_end(args);
     if (status != BL_OK || what == 1) return status; /* 1: writes nothing */
     if (what == 6) return BL_UNSUPPORTED;            /* and does not say what */
+    if (what == 8) return (enum bl_status)999;
+    if (what == 9) return err->status = BL_INVALID; /* and nothing else */
     if (what == 7) {
         bl_write_raw(result, &(struct bl_span){.len = 0});
         return BL_OK;
