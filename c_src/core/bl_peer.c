@@ -21,14 +21,17 @@ int bl_peer_listen(char path[BL_PEER_PATH])
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     char dir[sizeof address.sun_path];
     _Static_assert(sizeof address.sun_path == BL_PEER_PATH, "a socket's path");
-    if (snprintf(dir, sizeof dir, "%s/beamline-XXXXXX", tmp && strlen(tmp) < 80 ? tmp : "/tmp") >= (int)sizeof dir) return -1;
+    const bool usable = tmp && tmp[0] != '\0' && strlen(tmp) < 80;
+    if (snprintf(dir, sizeof dir, "%s/beamline-XXXXXX", usable ? tmp : "/tmp") >= (int)sizeof dir) return -1;
     if (!mkdtemp(dir)) return -1; /* mode 0700 */
     snprintf(address.sun_path, sizeof address.sun_path, "%.100s/host", dir);
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 4) != 0) {
+        const int why = errno;
         if (fd >= 0) close(fd);
         unlink(address.sun_path);
         rmdir(dir);
+        errno = why;
         return -1;
     }
     memcpy(path, address.sun_path, sizeof address.sun_path);

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How long the other process has been silent.
+ * How long the other process has been silent; where it is waited for.
  */
+#include <errno.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "bl_peer.h"
 #include "bl_test.h"
 
@@ -37,4 +41,38 @@ TEST(who_was_not_watched_still_gets_to_answer)
     CHECK(!bl_silence_is_long(&s, 1999 * BEAT, BEAT)); /* nor does time that went back count */
     CHECK(!bl_silence_is_long(&s, 2001 * BEAT, BEAT));
     CHECK(bl_silence_is_long(&s, 2002 * BEAT, BEAT)); /* but two such looks without a word are enough */
+}
+
+TEST(the_place_to_meet_lies_in_tmpdir_or_where_that_is_of_no_use_in_tmp)
+{
+    char path[BL_PEER_PATH], *old = getenv("TMPDIR"), *before = old ? strdup(old) : NULL;
+    char very_long[200] = "/tmp/";
+    memset(very_long + 5, '/', sizeof very_long - 6);
+    const char *const useless[] = {"", very_long};
+    for (size_t i = 0; i < sizeof useless / sizeof useless[0]; i++) {
+        setenv("TMPDIR", useless[i], 1);
+        const int fd = bl_peer_listen(path);
+        CHECK(fd >= 0);
+        CHECK(strncmp(path, "/tmp/beamline-", 14) == 0);
+        bl_peer_forget(path);
+        close(fd);
+    }
+    setenv("TMPDIR", "/no/such/folder", 1);
+    CHECK(bl_peer_listen(path) < 0);
+    CHECK_INT(errno, ENOENT);
+    if (before) setenv("TMPDIR", before, 1);
+    else unsetenv("TMPDIR");
+    free(before);
+}
+
+TEST(without_a_descriptor_there_is_no_place_to_meet_and_the_reason_stays)
+{
+    char path[BL_PEER_PATH];
+    struct rlimit now;
+    REQUIRE(getrlimit(RLIMIT_NOFILE, &now) == 0);
+    setrlimit(RLIMIT_NOFILE, &(struct rlimit){.rlim_cur = 0, .rlim_max = now.rlim_max});
+    const int fd = bl_peer_listen(path), why = errno;
+    setrlimit(RLIMIT_NOFILE, &now);
+    CHECK(fd < 0);
+    CHECK_INT(why, EMFILE);
 }
