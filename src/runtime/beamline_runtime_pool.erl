@@ -162,10 +162,14 @@ forget_key(Key) ->
 load([], _Pool) ->
     ok;
 load([Path | Paths], Pool) ->
-    case beamline_runtime:call(Pool, load_operations, unicode:characters_to_binary(filename:absname(Path)), #{}) of
+    case beamline_runtime:call(Pool, load_operations, name_bytes(filename:absname(Path)), #{}) of
         {ok, _Names} -> load(Paths, Pool);
         {error, _} = Error -> Error
     end.
+
+%% A binary is a name as the file system has it, in whatever encoding.
+name_bytes(Path) when is_binary(Path) -> Path;
+name_bytes(Path) -> unicode:characters_to_binary(Path, unicode, file:native_name_encoding()).
 
 -spec handle_call(term(), {pid(), term()}, #state{}) -> {reply, {error, beamline_runtime:reason()}, #state{}}.
 handle_call(_Request, _From, State) -> {reply, {error, {unsupported, request}}, State}.

@@ -876,6 +876,17 @@ a_library_that_is_none_stops_the_pool_with_the_reason_test() ->
         ?assertEqual({error, closed}, beamline_runtime:call(none, noop, x, #{}))
     end).
 
+a_library_may_have_any_name_a_file_can_have_test() ->
+    beamline_test:start(),
+    Dir = beamline_test:scratch_dir("named_operations"),
+    [begin
+        {ok, _} = file:copy(beamline_test:built_file("runtime/example_operations.so"), Path),
+        Isolation = persistent_term:get({beamline_test, isolation}, vm),
+        {ok, Pid} = beamline_runtime:start_link(#{name => named, isolation => Isolation, operations => [Path], threads => 1}),
+        ?assert(lists:member(example_dot, beamline_runtime:operations(named))),
+        stop(Pid)
+     end || Path <- [filename:join(Dir, "plain name.so"), filename:join(list_to_binary(Dir), <<"raw_", 255, ".so">>)]].
+
 %% In the VM the reason is that of the error, from an OS process it is in the text of why it ended.
 a_library_with_a_wrong_table_is_refused_test() ->
     quiet(fun() ->
