@@ -74,8 +74,24 @@ static bool send_apart(const struct rt_task *t, ERL_NIF_TERM kind, void (*write)
 
 static void write_error(struct bl_writer *w, const void *err) { bl_write_reason(w, err); }
 
+/* The OS process does not know the operation. Its error says so with as much of the name as fits, and where that does not look
+ * like an atom it would become a binary; the caller gets the atom that he gave, as he does from a pool in the VM. */
+static bool names_its_operation(const struct rt_task *t, const struct bl_error *err)
+{
+    return !t->op && err->status == BL_UNSUPPORTED && strncmp(err->subject, t->head.op, sizeof err->subject - 1) == 0;
+}
+
+static void write_unknown(struct bl_writer *w, const void *op_name)
+{
+    bl_write_tuple(w, 2);
+    bl_write_atom(w, "unsupported");
+    bl_write_atom(w, op_name);
+    bl_write_end(w);
+}
+
 static void send_error(const struct rt_task *t, const struct bl_error *err)
 {
+    if (names_its_operation(t, err) && send_apart(t, am_error, write_unknown, t->head.op)) return;
     if (send_apart(t, am_error, write_error, err)) return;
     /* It had a name too many. Those of this one are known (rt_tasks_load). */
     struct bl_error told;

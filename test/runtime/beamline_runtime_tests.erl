@@ -243,7 +243,8 @@ many_binaries_in_one_argument_test() ->
 
 an_unknown_operation_says_its_name_test() ->
     with_pool(#{}, fun(Pool) ->
-        Wrong = [no_such_operation, list_to_atom(lists:duplicate(255, $x)), 'π', '', 'echo\0', 'ec\0ho'],
+        Wrong = [no_such_operation, list_to_atom(lists:duplicate(255, $x)), 'π', '', 'echo\0', 'ec\0ho', 'Echo', 'no such', 'é',
+            list_to_atom(lists:duplicate(63, $x))],
         [?assertEqual({error, {unsupported, Op}}, beamline_runtime:call(Pool, Op, x, #{})) || Op <- Wrong]
     end).
 
