@@ -167,7 +167,7 @@ BL_API void bl_write_keyed_uint(struct bl_writer *w, const char *key, uint64_t v
 BL_API void bl_write_keyed_float(struct bl_writer *w, const char *key, double value);
 BL_API void bl_write_keyed_text(struct bl_writer *w, const char *key, const char *value);
 BL_API void bl_write_end(struct bl_writer *w);
-/* One term already encoded (no version byte), for instance from bl_read_raw. Not checked. */
+/* One term already encoded (no version byte), for instance from bl_read_raw. Not checked, but no bytes at all are BL_INVALID. */
 BL_API void bl_write_raw(struct bl_writer *w, const struct bl_span *encoded);
 /* Reads one term and writes it: large binaries are shared where the back end can. The input is
  * checked first: when that fails nothing is written. A term that has an improper list in it is
