@@ -314,6 +314,7 @@ static void end_link(struct bl_remote *r)
     close_fd(&r->data);
     close_fd(&r->control);
     close_fd(&r->pidfd);
+    r->host.memory_bytes = r->host.running = r->host.behind = r->host.queued = 0; /* what it said last is over */
     pthread_mutex_unlock(&r->lock);
     pthread_mutex_unlock(&r->data_lock);
     fail_all(r);

@@ -81,6 +81,19 @@ a_killed_host_answers_what_it_had_and_comes_back_test_() ->
         end)
     end}.
 
+a_host_that_is_gone_holds_nothing_test_() ->
+    {timeout, 30, fun() ->
+        with_host(#{heartbeat => 200}, fun(Pool) ->
+            [First | _] = Refs = in_flight(Pool, 3, #{}),
+            eventually(fun() -> #{running := R, queued := Q} = host(Pool), {R, Q} =:= {2, 1} end),
+            signal(Pool, "KILL"),
+            ?assertMatch({error, {host_exited, _}}, beamline_runtime:await(First)),
+            ?assertMatch(#{running := 0, behind := 0, queued := 0, memory := 0}, host(Pool)),
+            [{error, {host_exited, _}} = beamline_runtime:await(Ref) || Ref <- tl(Refs)],
+            is_back(Pool, 1)
+        end)
+    end}.
+
 a_stopped_host_keeps_no_deadline_from_being_kept_test_() ->
     {timeout, 60, fun() ->
         with_host(#{heartbeat => 3000}, fun(Pool) ->
