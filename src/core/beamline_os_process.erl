@@ -38,15 +38,21 @@ stop(Process) ->
     end.
 
 %% For one that has not joined, so that nobody else knows it: it may hang, and then the end of its standard input is
-%% nothing to it. Its exit status comes as ever. (While the port is open the number is not given to another process: who
-%% started it waits for its end.)
+%% nothing to it. Its exit status comes as ever, unless there was no descriptor left to do it with: ask again. (While the port is
+%% open the number is not given to another process: who started it waits for its end.)
 -spec kill(port() | none) -> ok.
 kill(none) ->
     ok;
 kill(Process) ->
     case erlang:port_info(Process, os_pid) of
-        {os_pid, Pid} -> _ = os:cmd("kill -KILL " ++ integer_to_list(Pid)), ok;
-        undefined -> ok
+        {os_pid, Pid} ->
+            try os:cmd("kill -KILL " ++ integer_to_list(Pid)) of
+                _ -> ok
+            catch
+                error:_ -> ok
+            end;
+        undefined ->
+            ok
     end.
 
 -spec join_ms() -> pos_integer().

@@ -91,7 +91,7 @@ late({ok, #{host := #{state := up}}}, Host) ->
     Host;
 late(_, #host{process = Process} = Host) ->
     ok = beamline_os_process:kill(Process),
-    Host.
+    Host#host{join = join_timer()}. % its exit status comes first, if it could be killed
 
 %% The end of its standard input ends a host, and so does the end of its sockets.
 -spec stop(host()) -> port().
@@ -111,11 +111,12 @@ spawn_host(#host{driver = Driver, libraries = Libraries} = Host) ->
     end.
 
 spawned({ok, Process}, Host) ->
-    Join = erlang:start_timer(beamline_os_process:join_ms(), self(), join_host),
-    {ok, Host#host{process = Process, started = erlang:monotonic_time(millisecond), join = Join}};
+    {ok, Host#host{process = Process, started = erlang:monotonic_time(millisecond), join = join_timer()}};
 spawned({error, _} = Error, #host{driver = Driver}) ->
     ok = beamline_runtime_drv:host_exited(Driver, <<"not started">>),
     Error.
+
+join_timer() -> erlang:start_timer(beamline_os_process:join_ms(), self(), join_host).
 
 ended(none) -> <<"it did not join">>;
 ended(Status) -> beamline_os_process:ended(Status).

@@ -119,6 +119,18 @@ a_host_that_hangs_before_it_joins_is_killed_and_the_next_comes_test_() ->
         end)
     end}.
 
+without_a_descriptor_a_process_is_not_killed_and_nobody_crashes_test_() ->
+    {timeout, 60, fun() ->
+        Script =
+            "Port = open_port({spawn_executable, \"/bin/sleep\"}, [{args, [\"5\"]}]), "
+            "{module, _} = code:ensure_loaded(beamline_os_process), \"\" = os:cmd(\"true\"), "
+            "Fill = fun Fill(L) -> case file:open(\"/dev/null\", [read, raw]) of {ok, F} -> Fill([F | L]); {error, emfile} -> L end end, "
+            "Files = Fill([]), Killed = (catch beamline_os_process:kill(Port)), [file:close(F) || F <- Files], "
+            "io:format(\"~p\", [Killed]), halt().",
+        Paths = [filename:absname(P) || P <- code:get_path(), filelib:is_file(filename:join(P, "beamline.app"))],
+        ?assertEqual("ok", os:cmd(lists:flatten(["ulimit -n 64; erl -noshell -pa ", lists:join(" ", Paths), " -eval '", Script, "'"])))
+    end}.
+
 a_crash_hurts_only_its_own_host_test_() ->
     {timeout, 60, fun() ->
         with_host(#{}, fun(Pool) ->
