@@ -70,11 +70,13 @@ static bool injected(struct bl_quota *quota)
     return __atomic_fetch_sub(&quota->fail_countdown, 1, __ATOMIC_RELAXED) == 1;
 }
 
-/* Once the memory is there: what was refused, by a parent or by the system, was never held. */
+/* Once the memory is there: what was refused, by a parent or by the system, was never held. Another thread may be about to be
+ * refused just now, so what is used may be above the limit for a moment. */
 static void raise_peaks(struct bl_quota *quota)
 {
     for (; quota; quota = quota->parent) {
-        const uint64_t used = bl_quota_used(quota);
+        const uint64_t counted = bl_quota_used(quota), limit = quota->limit_bytes;
+        const uint64_t used = limit != 0 && counted > limit ? limit : counted;
         uint64_t peak = __atomic_load_n(&quota->peak_bytes, __ATOMIC_RELAXED);
         while (peak < used && !__atomic_compare_exchange_n(&quota->peak_bytes, &peak, used, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
             ;
