@@ -115,7 +115,9 @@ pool_name(Name) -> Name.
 prepare_whole(#{operations := Paths} = Rest, Pool, Port) ->
     case [Path || Path <- Paths, beamline_native:is_cut_short(Path)] of
         [] -> prepare(Rest, Pool, Port);
-        [Path | _] -> {error, {invalid, #{field => path, why => unicode:characters_to_binary([Path, ": file too short"])}}}
+        [Path | _] ->
+            Why = unicode:characters_to_binary(io_lib:format("~0tp: file too short", [Path])), % a name may be no UTF-8
+            {error, {invalid, #{field => path, why => Why}}}
     end.
 
 %% A user's operations are loaded, and an OS process is up, before the first caller comes.
