@@ -80,8 +80,7 @@ static bool find_op(struct rt_pool *pool, ERL_NIF_TERM op, char name[OP_NAME_MOS
 {
     request->op_name = name;
     const int bytes = enif_get_atom(request->env, op, name, OP_NAME_MOST, ERL_NIF_LATIN1);
-    for (int i = 0; i < bytes - 1; i++)
-        if (name[i] < ' ' || name[i] > '~') return false; /* a NUL, for one */
+    if (bytes > 0 && (strlen(name) + 1 != (size_t)bytes || !bl_is_name(name, OP_NAME_MOST - 1))) return false; /* a NUL in it, for one */
     if (bl_pool_remote(pool->engine)) return bytes > 1 && bytes <= BL_FRAME_OP_NAME;
     if (bytes > 0) request->op = bl_op_set_find(pool->ops, name);
     return request->op != NULL;

@@ -63,12 +63,12 @@ enum bl_status bl_parallel_for(struct bl_ctx *ctx, size_t count, size_t grain, b
 
 bool bl_ctx_progress_due(struct bl_ctx *ctx) { return ctx && ctx->progress && bl_now_ns() >= ctx->progress_next_ns; }
 
-bool bl_field_is_key(const char *key)
+bool bl_is_name(const char *name, size_t most)
 {
     size_t len = 0;
-    if (!key) return false;
-    while (len < BL_FIELD_KEY_MOST && key[len] >= ' ' && key[len] <= '~') len++;
-    return len > 0 && key[len] == '\0';
+    if (!name) return false;
+    while (len < most && name[len] >= ' ' && name[len] <= '~') len++;
+    return len > 0 && name[len] == '\0';
 }
 
 /* What an OS process could not pass on is not sent in the VM either. */
@@ -76,7 +76,7 @@ static bool can_be_sent(const struct bl_field *fields, size_t count)
 {
     size_t terms = 0;
     for (const struct bl_field *f = fields; f < fields + count; f++) {
-        if (!bl_field_is_key(f->key)) return false;
+        if (!bl_is_name(f->key, BL_FIELD_KEY_MOST)) return false;
         if (f->type != BL_FIELD_TERM) continue;
         if (++terms > 1 || f->value.term->len == 0 || f->value.term->len > BL_FIELD_TERM_MOST) return false;
     }

@@ -23,8 +23,8 @@ struct bl_ctx {
 };
 
 void bl_ctx_init(struct bl_ctx *ctx, struct bl_quota *quota);
-/* A key of a progress message, as beamline/core.h says. May be NULL. Looks at BL_FIELD_KEY_MOST + 1 bytes at most. */
-bool bl_field_is_key(const char *key);
+/* 1 to `most` printable ASCII characters: what keys of progress and names of operations are. May be NULL. Looks at most + 1 bytes. */
+BL_API bool bl_is_name(const char *name, size_t most);
 /* The first reason stays. */
 void bl_ctx_stop(struct bl_ctx *ctx, enum bl_status why);
 /* Used where there is no pool to help: chunk by chunk, checking in between. */

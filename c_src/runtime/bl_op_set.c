@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "bl_ctx.h"
 #include "bl_frame.h"
 #include "bl_op_set.h"
 #include "bl_ops.h"
@@ -77,20 +78,12 @@ static enum bl_status add(struct bl_op_set *ops, const struct bl_op *table, size
 }
 
 /* A name that is no atom, or does not fit into a frame, would be listed but never found. */
-static bool is_name(const char *name)
-{
-    size_t len = 0;
-    if (!name) return false;
-    while (len < BL_FRAME_OP_NAME - 1 && name[len] >= ' ' && name[len] <= '~') len++;
-    return len > 0 && name[len] == '\0';
-}
-
 static enum bl_status check(const struct bl_op_table *table, struct bl_error *err)
 {
     if (table->abi != BL_OP_ABI) return bl_fail_unsupported(err, "abi");
     for (size_t i = 0; i < table->count; i++) {
         const struct bl_op *op = &table->ops[i];
-        if (!is_name(op->name))
+        if (!bl_is_name(op->name, BL_FRAME_OP_NAME - 1))
             return bl_fail_invalid(err, "operation", "the name of number %zu is not 1 to %d printable ASCII characters", i + 1,
                                    BL_FRAME_OP_NAME - 1);
         if (!op->run) return bl_fail_invalid(err, "operation", "%s has no function", op->name);

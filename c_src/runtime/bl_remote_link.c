@@ -120,7 +120,7 @@ static bool on_progress(struct bl_remote *r, const struct bl_frame *frame)
     if (!rule(r, s && count <= BL_FRAME_FIELDS && frame->length >= head, "progress of the wrong size")) return false;
     if (!bl_frame_read(&r->reader, raw, head)) return false;
     for (size_t i = 0; i < count; i++) {
-        if (!rule(r, bl_field_is_key(raw[i].key), "progress with a name that is none")) return false;
+        if (!rule(r, bl_is_name(raw[i].key, BL_FIELD_KEY_MOST), "progress with a name that is none")) return false;
         field[i] = (struct bl_field){.key = raw[i].key, .type = raw[i].type == BL_FIELD_INT ? BL_FIELD_INT : BL_FIELD_FLOAT};
         memcpy(&field[i].value, &raw[i].value, sizeof field[i].value);
         if (raw[i].type != BL_FIELD_TERM) continue;
