@@ -69,9 +69,10 @@ static double rate_alone(void)
     const double begin = cpu_s();
     for (uint64_t i = 0; i < each; i += REFRESH) {
         produce(&rings[0], i, i + REFRESH, &sent);
+        const uint64_t now_ns = bl_now_ns();
         for (const struct bl_slot *s; (s = bl_ring_peek(&rings[0])) != NULL;) {
             sum += s->reply_to;
-            bl_clock_receive(&received, s->stamp);
+            bl_clock_receive(&received, s->stamp, now_ns);
             bl_ring_release(&rings[0]);
         }
     }
@@ -89,9 +90,10 @@ static double rate(unsigned senders)
         if (pthread_create(&thread[i], NULL, produce_all, &rings[in_lanes ? i : 0]) != 0) exit(1);
     for (unsigned lane = 0; got < each * senders; lane = lane + 1 < count ? lane + 1 : 0) {
         const struct bl_slot *s;
+        const uint64_t now_ns = bl_now_ns();
         for (int most = 64; most > 0 && (s = bl_ring_peek(&rings[lane])) != NULL; most--, got++) {
             sum += s->reply_to;
-            bl_clock_receive(&clock, s->stamp);
+            bl_clock_receive(&clock, s->stamp, now_ns);
             bl_ring_release(&rings[lane]);
         }
     }

@@ -28,5 +28,5 @@ int main(int argc, char **argv)
         if (spent > most) most = spent;
     }
     printf("%llu\n", (unsigned long long)most);
-    return 0;
+    return sum == 0;
 }
