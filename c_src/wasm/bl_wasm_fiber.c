@@ -328,6 +328,16 @@ static void fiber_ended(struct bl_wasm_guest *g)
     g->event = BL_WASM_RETURN;
 }
 
+/* Lets the fiber run. True: it ended. */
+static bool poll(struct bl_wasm_guest *g)
+{
+    g->runs++;
+    g->on_fiber = true;
+    const bool ended = wt.wasmtime_call_future_poll(g->future);
+    g->on_fiber = false;
+    return ended;
+}
+
 enum bl_wasm_event bl_wasm_call_slice(struct bl_wasm_guest *g, uint64_t budget_ns)
 {
     if (!start_fiber(g)) {
@@ -343,9 +353,7 @@ enum bl_wasm_event bl_wasm_call_slice(struct bl_wasm_guest *g, uint64_t budget_n
     g->event = BL_WASM_NONE;
     g->fuel_before = look_at_fuel(g);
     for (;;) {
-        g->on_fiber = true;
-        const bool ended = wt.wasmtime_call_future_poll(g->future);
-        g->on_fiber = false;
+        const bool ended = poll(g);
         now = bl_ticks();
         if (ended) fiber_ended(g);
         const uint64_t ns = bl_ticks_ns(now - from);
@@ -370,9 +378,7 @@ static void poll_until_event(struct bl_wasm_guest *g)
 {
     g->event = BL_WASM_NONE;
     while (g->event == BL_WASM_NONE) {
-        g->on_fiber = true;
-        const bool ended = wt.wasmtime_call_future_poll(g->future);
-        g->on_fiber = false;
+        const bool ended = poll(g);
         if (ended) fiber_ended(g);
     }
 }
@@ -446,6 +452,7 @@ enum bl_status bl_wasm_call_direct(struct bl_wasm_guest *g, const struct bl_wasm
     const struct bl_wasm_signature *s = f->signature;
     wasm_trap_t *trap = NULL;
     g->statistics.direct_calls++;
+    g->runs++;
     wasmtime_error_t *error =
         wt.wasmtime_func_call_unchecked(g->context, &f->handle, g->values, s->params > s->results ? s->params : s->results, &trap);
     if (__builtin_expect(!trap && !error, 1)) return BL_OK;

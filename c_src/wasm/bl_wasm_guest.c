@@ -388,6 +388,7 @@ enum bl_status bl_wasm_instance_new(struct bl_wasm_guest *g, struct bl_wasm_modu
     }
     for (size_t i = 0; i < m->binary.export_count; i++) in->items[i].kind = BL_WASM_ITEM_UNKNOWN;
     in->refs = 1;
+    in->seen.export = SIZE_MAX;
     const enum bl_status status = instantiate(g, m, links, in, err);
     if (status != BL_OK) {
         bl_free(in->items);
@@ -418,6 +419,18 @@ const wasmtime_extern_t *bl_wasm_instance_ask(struct bl_wasm_instance *in, size_
     wasmtime_extern_t *item = &in->items[i];
     const struct bl_wasm_name *n = &b->exports[i];
     return wt.wasmtime_instance_export_get(in->guest->context, &in->handle, b->names + n->name, n->name_len, item) ? item : NULL;
+}
+
+const struct bl_wasm_memory *bl_wasm_instance_look(struct bl_wasm_instance *in, size_t i)
+{
+    const wasmtime_extern_t *item = bl_wasm_instance_item(in, i);
+    if (!item) return NULL;
+    wasmtime_context_t *context = in->guest->context;
+    in->seen = (struct bl_wasm_memory){.base = wt.wasmtime_memory_data(context, &item->of.item),
+                                       .size = wt.wasmtime_memory_data_size(context, &item->of.item),
+                                       .export = i,
+                                       .runs = in->guest->runs};
+    return &in->seen;
 }
 
 bool bl_wasm_instance_start(struct bl_wasm_instance *in, struct bl_wasm_function *out)

@@ -104,6 +104,7 @@ struct bl_wasm_guest {
     struct bl_wasm_statistics statistics;
     uint64_t ticks;        /* work that the caller's time slice has not paid for yet */
     uint32_t next_import;  /* id */
+    uint64_t runs;         /* how often its code ran or a memory was made larger: what was seen of memories before is old */
     size_t memory_bytes;   /* of its instances' usual memories, as last seen; so below */
     uint64_t fuel_seen;
     struct bl_wasm_module **modules; /* kept alive */
@@ -122,6 +123,14 @@ struct bl_wasm_guest {
 
 enum { BL_WASM_ITEM_UNKNOWN = 0xff };
 
+/* A memory as it is until the guest's `runs` changes. */
+struct bl_wasm_memory {
+    uint8_t *base;
+    size_t size;
+    size_t export;
+    uint64_t runs;
+};
+
 /* An instance in a guest. */
 struct bl_wasm_instance {
     uint32_t refs;
@@ -131,6 +140,7 @@ struct bl_wasm_instance {
     wasmtime_instance_t handle;
     uint32_t first_import;   /* id of its first import that the host answers */
     wasmtime_extern_t *items; /* of the module's exports; kind BL_WASM_ITEM_UNKNOWN until somebody asks */
+    struct bl_wasm_memory seen; /* the one that was looked at last */
 };
 
 /* ---- life --------------------------------------------------------------------------------------- */
@@ -171,6 +181,14 @@ static inline const wasmtime_extern_t *bl_wasm_instance_item(struct bl_wasm_inst
 {
     const wasmtime_extern_t *item = &instance->items[i];
     return item->kind != BL_WASM_ITEM_UNKNOWN ? item : bl_wasm_instance_ask(instance, i);
+}
+/* The memory that is export number i. The guest must be taken; good until it is left. NULL: the library does not know it. */
+BL_API const struct bl_wasm_memory *bl_wasm_instance_look(struct bl_wasm_instance *instance, size_t i);
+static inline const struct bl_wasm_memory *bl_wasm_instance_memory(struct bl_wasm_instance *instance, size_t i)
+{
+    const struct bl_wasm_memory *seen = &instance->seen;
+    const bool is_new = seen->runs == instance->guest->runs && seen->export == i;
+    return __builtin_expect(is_new, 1) ? seen : bl_wasm_instance_look(instance, i);
 }
 BL_API bool bl_wasm_instance_start(struct bl_wasm_instance *instance, struct bl_wasm_function *out);
 /* The signature of any function of the guest; lives as long as the guest. NULL: no memory. */

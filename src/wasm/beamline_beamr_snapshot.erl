@@ -78,7 +78,7 @@ function_name(Instance, Where, Function, Exports) ->
     end.
 
 same_function({_, Ref, _}, Name, Function) ->
-    try done(fun() -> beamline_wasm_nif:same_function(Ref, Name, Function) end)
+    try done(fun() -> beamline_wasm_nif:same_function(Ref, Function, Name) end)
     catch error:badarg -> false % a reference that a process made
     end.
 

@@ -345,27 +345,27 @@ size({?TAG, Ref, _}, Memory) -> beamline_wasm_nif:size(Ref, Memory).
 
 %% @doc Makes the usual memory larger by so many pages; answers how many there were.
 -spec grow(instance(), non_neg_integer()) -> {ok, non_neg_integer()} | {error, reason()}.
-grow({?TAG, Ref, _}, Pages) -> beamline_wasm_nif:grow(Ref, undefined, Pages).
+grow({?TAG, Ref, _}, Pages) -> beamline_wasm_nif:grow(Ref, Pages, undefined).
 
 %% @doc The same, of a memory by its name.
 -spec grow(instance(), binary(), non_neg_integer()) -> {ok, non_neg_integer()} | {error, reason()}.
-grow({?TAG, Ref, _}, Memory, Pages) -> beamline_wasm_nif:grow(Ref, Memory, Pages).
+grow({?TAG, Ref, _}, Memory, Pages) -> beamline_wasm_nif:grow(Ref, Pages, Memory).
 
 %% @doc Bytes of a memory. `{invalid, #{field := range}}': they do not lie inside.
 -spec read(instance(), place(), non_neg_integer()) -> {ok, binary()} | {error, reason()}.
-read({?TAG, Ref, _}, {Memory, Offset}, Length) -> beamline_wasm_nif:read(Ref, Memory, Offset, Length);
-read({?TAG, Ref, _}, Offset, Length) -> beamline_wasm_nif:read(Ref, undefined, Offset, Length).
+read({?TAG, Ref, _}, {Memory, Offset}, Length) -> beamline_wasm_nif:read(Ref, Offset, Length, Memory);
+read({?TAG, Ref, _}, Offset, Length) -> beamline_wasm_nif:read(Ref, Offset, Length, undefined).
 
 %% @doc Writes into a memory: all of it, or nothing.
 -spec write(instance(), place(), iodata()) -> ok | {error, reason()}.
-write({?TAG, Ref, _}, {Memory, Offset}, Bytes) -> beamline_wasm_nif:write(Ref, Memory, Offset, iolist_to_binary(Bytes));
-write({?TAG, Ref, _}, Offset, Bytes) when is_binary(Bytes) -> beamline_wasm_nif:write(Ref, undefined, Offset, Bytes);
-write({?TAG, Ref, _}, Offset, Bytes) -> beamline_wasm_nif:write(Ref, undefined, Offset, iolist_to_binary(Bytes)).
+write({?TAG, Ref, _}, {Memory, Offset}, Bytes) -> beamline_wasm_nif:write(Ref, Offset, iolist_to_binary(Bytes), Memory);
+write({?TAG, Ref, _}, Offset, Bytes) when is_binary(Bytes) -> beamline_wasm_nif:write(Ref, Offset, Bytes, undefined);
+write({?TAG, Ref, _}, Offset, Bytes) -> beamline_wasm_nif:write(Ref, Offset, iolist_to_binary(Bytes), undefined).
 
 %% @doc Sets so many bytes to a value.
 -spec fill(instance(), place(), non_neg_integer(), byte()) -> ok | {error, reason()}.
-fill({?TAG, Ref, _}, {Memory, Offset}, Length, Byte) -> beamline_wasm_nif:fill(Ref, Memory, Offset, Length, Byte);
-fill({?TAG, Ref, _}, Offset, Length, Byte) -> beamline_wasm_nif:fill(Ref, undefined, Offset, Length, Byte).
+fill({?TAG, Ref, _}, {Memory, Offset}, Length, Byte) -> beamline_wasm_nif:fill(Ref, Offset, Length, Byte, Memory);
+fill({?TAG, Ref, _}, Offset, Length, Byte) -> beamline_wasm_nif:fill(Ref, Offset, Length, Byte, undefined).
 
 %% @equiv read_string(Instance, Place, 1048576)
 -spec read_string(instance(), place()) -> {ok, binary()} | {error, reason()}.
@@ -375,7 +375,7 @@ read_string(Instance, Place) -> read_string(Instance, Place, 1 bsl 20).
 -spec read_string(instance(), place(), non_neg_integer()) -> {ok, binary()} | {error, reason()}.
 read_string({?TAG, Ref, _} = Instance, Place, Most) ->
     {Memory, Offset} = case Place of {_, _} -> Place; _ -> {undefined, Place} end,
-    case beamline_wasm_nif:find_zero(Ref, Memory, Offset, Most) of
+    case beamline_wasm_nif:find_zero(Ref, Offset, Most, Memory) of
         {ok, Length} -> read(Instance, Place, Length);
         {error, _} = Error -> Error
     end.
@@ -424,12 +424,12 @@ global_get(Instance, Name) -> global_get(Instance, Name, #{}).
 
 %% @doc The value of an exported global. Option: `floats'.
 -spec global_get(instance(), binary(), #{floats => numbers | bits}) -> {ok, value()} | {error, reason()}.
-global_get({?TAG, Ref, _}, Name, Options) -> beamline_wasm_nif:global_get(Ref, Name, flags(Options)).
+global_get({?TAG, Ref, _}, Name, Options) -> beamline_wasm_nif:global_get(Ref, flags(Options), Name).
 
 %% @doc Sets a global that is not constant. Raises `badarg' when the value is of another type.
 -spec global_set(instance(), binary(), value()) -> ok | {error, reason()}.
 global_set({?TAG, Ref, _} = Instance, Name, Value) ->
-    held(beamline_wasm_nif:global_set(Ref, Name, Value), [Instance, Name, Value], 3).
+    held(beamline_wasm_nif:global_set(Ref, Value, Name), [Instance, Name, Value], 3).
 
 %% @doc How many elements a table has.
 -spec table_size(instance(), binary()) -> {ok, non_neg_integer()} | {error, reason()}.
@@ -437,12 +437,12 @@ table_size({?TAG, Ref, _}, Name) -> beamline_wasm_nif:table_size(Ref, Name).
 
 %% @doc An element of a table.
 -spec table_get(instance(), binary(), non_neg_integer()) -> {ok, value()} | {error, reason()}.
-table_get({?TAG, Ref, _}, Name, Index) -> beamline_wasm_nif:table_get(Ref, Name, Index).
+table_get({?TAG, Ref, _}, Name, Index) -> beamline_wasm_nif:table_get(Ref, Index, Name).
 
 %% @doc Sets an element of a table.
 -spec table_set(instance(), binary(), non_neg_integer(), value()) -> ok | {error, reason()}.
 table_set({?TAG, Ref, _} = Instance, Name, Index, Value) ->
-    held(beamline_wasm_nif:table_set(Ref, Name, Index, Value), [Instance, Name, Index, Value], 4).
+    held(beamline_wasm_nif:table_set(Ref, Index, Value, Name), [Instance, Name, Index, Value], 4).
 
 %% @equiv table_grow(Instance, Name, More, null)
 -spec table_grow(instance(), binary(), non_neg_integer()) -> {ok, non_neg_integer()} | {error, reason()}.
@@ -451,7 +451,7 @@ table_grow(Instance, Name, More) -> table_grow(Instance, Name, More, null).
 %% @doc Makes a table larger; answers how many elements it had.
 -spec table_grow(instance(), binary(), non_neg_integer(), value()) -> {ok, non_neg_integer()} | {error, reason()}.
 table_grow({?TAG, Ref, _} = Instance, Name, More, Value) ->
-    held(beamline_wasm_nif:table_grow(Ref, Name, More, Value), [Instance, Name, More, Value], 4).
+    held(beamline_wasm_nif:table_grow(Ref, More, Value, Name), [Instance, Name, More, Value], 4).
 
 held({badarg, _, Expected}, Args, Argument) -> bad_argument(Args, Argument, 0, Expected);
 held(no_memory, _, _) -> {error, no_memory};

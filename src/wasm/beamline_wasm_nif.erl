@@ -49,8 +49,8 @@ module_exports(_Module, _All) -> missing().
 %% Of an instance.
 -spec module(handle()) -> handle().
 module(_Instance) -> missing().
--spec same_function(handle(), binary(), reference()) -> boolean() | {error, reason()}.
-same_function(_Instance, _Name, _Function) -> missing().
+-spec same_function(handle(), reference(), binary()) -> boolean() | {error, reason()}.
+same_function(_Instance, _Function, _Name) -> missing().
 -spec module_info_(handle()) -> tuple().
 module_info_(_Module) -> missing().
 
@@ -96,26 +96,26 @@ next_turn(_Instance) -> missing().
 
 -spec size(handle(), name()) -> {ok, non_neg_integer()} | {error, reason()}.
 size(_Instance, _Memory) -> missing().
--spec grow(handle(), name(), non_neg_integer()) -> {ok, non_neg_integer()} | {error, reason()}.
-grow(_Instance, _Memory, _Pages) -> missing().
--spec read(handle(), name(), integer(), integer()) -> {ok, binary()} | {error, reason()}.
-read(_Instance, _Memory, _Offset, _Length) -> missing().
--spec write(handle(), name(), integer(), binary()) -> ok | {error, reason()}.
-write(_Instance, _Memory, _Offset, _Bytes) -> missing().
--spec fill(handle(), name(), integer(), integer(), byte()) -> ok | {error, reason()}.
-fill(_Instance, _Memory, _Offset, _Length, _Byte) -> missing().
--spec find_zero(handle(), name(), integer(), integer()) -> {ok, non_neg_integer()} | {error, reason()}.
-find_zero(_Instance, _Memory, _Offset, _Most) -> missing().
+-spec grow(handle(), non_neg_integer(), name()) -> {ok, non_neg_integer()} | {error, reason()}.
+grow(_Instance, _Pages, _Memory) -> missing().
+-spec read(handle(), integer(), integer(), name()) -> {ok, binary()} | {error, reason()}.
+read(_Instance, _Offset, _Length, _Memory) -> missing().
+-spec write(handle(), integer(), binary(), name()) -> ok | {error, reason()}.
+write(_Instance, _Offset, _Bytes, _Memory) -> missing().
+-spec fill(handle(), integer(), integer(), byte(), name()) -> ok | {error, reason()}.
+fill(_Instance, _Offset, _Length, _Byte, _Memory) -> missing().
+-spec find_zero(handle(), integer(), integer(), name()) -> {ok, non_neg_integer()} | {error, reason()}.
+find_zero(_Instance, _Offset, _Most, _Memory) -> missing().
 
--spec global_get(handle(), binary(), Flags :: non_neg_integer()) -> {ok, term()} | {error, reason()}.
-global_get(_Instance, _Name, _Flags) -> missing().
--spec global_set(handle(), binary(), term()) -> ok | bad() | {error, reason()}.
-global_set(_Instance, _Name, _Value) -> missing().
+-spec global_get(handle(), Flags :: non_neg_integer(), binary()) -> {ok, term()} | {error, reason()}.
+global_get(_Instance, _Flags, _Name) -> missing().
+-spec global_set(handle(), term(), binary()) -> ok | bad() | {error, reason()}.
+global_set(_Instance, _Value, _Name) -> missing().
 -spec table_size(handle(), binary()) -> {ok, non_neg_integer()} | {error, reason()}.
 table_size(_Instance, _Name) -> missing().
--spec table_get(handle(), binary(), integer()) -> {ok, term()} | {error, reason()}.
-table_get(_Instance, _Name, _Index) -> missing().
--spec table_set(handle(), binary(), integer(), term()) -> ok | bad() | {error, reason()}.
-table_set(_Instance, _Name, _Index, _Value) -> missing().
--spec table_grow(handle(), binary(), integer(), term()) -> {ok, non_neg_integer()} | bad() | {error, reason()}.
-table_grow(_Instance, _Name, _More, _Value) -> missing().
+-spec table_get(handle(), integer(), binary()) -> {ok, term()} | {error, reason()}.
+table_get(_Instance, _Index, _Name) -> missing().
+-spec table_set(handle(), integer(), term(), binary()) -> ok | bad() | {error, reason()}.
+table_set(_Instance, _Index, _Value, _Name) -> missing().
+-spec table_grow(handle(), integer(), term(), binary()) -> {ok, non_neg_integer()} | bad() | {error, reason()}.
+table_grow(_Instance, _More, _Value, _Name) -> missing().
