@@ -2,9 +2,9 @@
  *
  * The bare C API of the library with the engine settings of the preset fast, and native code.
  *
- *     bench_wasm LIBRARY MODULE FUNCTION ARGUMENT    microseconds of one call
- *     bench_wasm LIBRARY MODULE start N              nanoseconds of a store with an instance, made and deleted, of N
- *     bench_wasm native FUNCTION ARGUMENT            microseconds, by this program's compiler
+ *     bench_wasm LIBRARY MODULE FUNCTION ARGUMENT [FUEL]    microseconds of one call; interrupted after each FUEL, and resumed at once
+ *     bench_wasm LIBRARY MODULE start N                     nanoseconds of a store with an instance, made and deleted, of N
+ *     bench_wasm native FUNCTION ARGUMENT                   microseconds, by this program's compiler
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,19 +71,36 @@ static int starts(unsigned n)
     return 0;
 }
 
-static int call(const char *name, int n)
+/* interval: 0, or the fuel after which it is interrupted. 0: good. */
+static int call_once(wasmtime_context_t *context, const wasmtime_func_t *f, int n, uint64_t interval)
+{
+    wasm_trap_t *trap = NULL;
+    wasmtime_error_t *error;
+    if (interval > 0) {
+        wasmtime_val_t arg = {.kind = WASMTIME_I32, .of.i32 = n}, result;
+        error = wt.wasmtime_context_fuel_async_yield_interval(context, interval);
+        if (error) return 5;
+        wasmtime_call_future_t *future = wt.wasmtime_func_call_async(context, f, &arg, 1, &result, 1, &trap, &error);
+        while (!wt.wasmtime_call_future_poll(future)) continue;
+        wt.wasmtime_call_future_delete(future);
+    } else {
+        wasmtime_val_raw_t value = {.i32 = n};
+        error = wt.wasmtime_func_call_unchecked(context, f, &value, 1, &trap);
+    }
+    return error || trap ? 5 : 0;
+}
+
+static int call(const char *name, int n, uint64_t interval)
 {
     wasmtime_instance_t instance;
     wasmtime_extern_t item;
-    wasm_trap_t *trap = NULL;
-    wasmtime_val_raw_t value = {.i32 = n};
     wasmtime_store_t *store = start(&instance);
     wasmtime_context_t *context = wt.wasmtime_store_context(store);
     if (!wt.wasmtime_instance_export_get(context, &instance, name, strlen(name), &item)) return 4;
     for (int round = 0;; round++) {
         const uint64_t begin = now_ns();
-        value.i32 = n;
-        if (wt.wasmtime_func_call_unchecked(context, &item.of.func, &value, 1, &trap) || trap) return 5;
+        const int failed = call_once(context, &item.of.func, n, interval);
+        if (failed) return failed;
         if (round == 0) continue; /* warm */
         printf("%llu\n", (unsigned long long)(now_ns() - begin) / 1000);
         return 0;
@@ -95,11 +112,11 @@ int main(int argc, char **argv)
     size_t len;
     wasmtime_error_t *error;
     if (argc == 4 && strcmp(argv[1], "native") == 0) return native(argv[2], atoi(argv[3]));
-    if (argc != 5 || bl_wasmtime_load(argv[1], false, NULL) != BL_OK) return 1;
+    if (argc < 5 || argc > 6 || bl_wasmtime_load(argv[1], false, NULL) != BL_OK) return 1;
     if (bl_wasm_engine_get((struct bl_wasm_settings){.preset = BL_WASM_FAST}, &engine, NULL) != BL_OK) return 1;
     uint8_t *bytes = read_file(argv[2], &len);
     error = wt.wasmtime_module_new(engine->engine, bytes, len, &module);
     if (!error) error = wt.wasmtime_linker_instantiate_pre(wt.wasmtime_linker_new(engine->engine), module, &pre);
     if (error) return 6;
-    return strcmp(argv[3], "start") == 0 ? starts((unsigned)atoi(argv[4])) : call(argv[3], atoi(argv[4]));
+    return strcmp(argv[3], "start") == 0 ? starts((unsigned)atoi(argv[4])) : call(argv[3], atoi(argv[4]), argc == 6 ? strtoul(argv[5], NULL, 10) : 0);
 }
