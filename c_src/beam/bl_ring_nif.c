@@ -368,11 +368,31 @@ static ERL_NIF_TERM nif_cast_some(ErlNifEnv *env, int argc, const ERL_NIF_TERM a
     return pair(env, status == BL_OK ? am_ok : ring_error(env, &c.err), rest);
 }
 
-/* (Actor, Message, TimeoutMs | -1, Ref) -> Id | {error, Reason}; then {beamline, Ref, Answer} comes */
-static ERL_NIF_TERM nif_call(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
+/* ---- calls ----
+ * An actor whose thread is awake answers sooner than the caller could be suspended and woken. So its last calls say whether
+ * the entry stays for a moment: `luck` > 0, of so many that came too late; below, of so many that are not tried. */
+enum { LUCK_MOST = 3, UNLUCKY = -16 };
+
+/* Relaxed, all of it: a guess, which others may spoil. */
+static bool is_lucky(struct handle *h)
 {
-    (void)argc;
+    const int16_t luck = __atomic_load_n(&h->luck, __ATOMIC_RELAXED);
+    if (luck >= 0) return true;
+    __atomic_store_n(&h->luck, (int16_t)(luck + 1), __ATOMIC_RELAXED);
+    return false;
+}
+
+static void remember(struct handle *h, bool came)
+{
+    const int16_t luck = __atomic_load_n(&h->luck, __ATOMIC_RELAXED);
+    __atomic_store_n(&h->luck, came ? LUCK_MOST : luck > 0 ? (int16_t)(luck - 1) : UNLUCKY, __ATOMIC_RELAXED);
+}
+
+/* (Actor, Message, TimeoutMs | -1, Ref) -> Id | {error, Reason}; then {beamline, Ref, Answer} comes. Watched: also the answer. */
+static ERL_NIF_TERM request(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[], bool watched)
+{
     struct handle *h;
+    ERL_NIF_TERM answer;
     struct bl_slot message;
     struct bl_error err;
     bool badarg = false;
@@ -389,6 +409,8 @@ static ERL_NIF_TERM nif_call(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
         id = ring_request_new(env, CALL_REQUEST, argv[3], &err);
         message.reply_to = id;
         message.flags |= BL_MESSAGE_REQUEST;
+        watched = watched && id != 0 && is_lucky(h);
+        if (watched) ring_request_watch(id);
         if (id == 0) {
             ring_message_drop(&message);
             status = err.status;
@@ -397,9 +419,14 @@ static ERL_NIF_TERM nif_call(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]
         }
     }
     ring_handle_leave(h);
-    if (status == BL_OK) return enif_make_uint64(env, id);
-    return badarg ? enif_make_badarg(env) : ring_error(env, &err);
+    if (status != BL_OK) return badarg ? enif_make_badarg(env) : ring_error(env, &err);
+    const bool came = watched && ring_request_take(env, id, &answer);
+    if (watched) remember(h, came);
+    return came ? answer : enif_make_uint64(env, id);
 }
+
+static ERL_NIF_TERM nif_request(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) { return request(env, argc, argv, false); }
+static ERL_NIF_TERM nif_call(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) { return request(env, argc, argv, true); }
 
 /* (Id) -> boolean(): false when the answer is there or on its way */
 static ERL_NIF_TERM nif_cancel(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
@@ -767,7 +794,7 @@ static int upgrade(ErlNifEnv *env, void **data, void **old_data, ERL_NIF_TERM ex
         RT_LEAVE(#function);                                                                                                     \
         return answer;                                                                                                           \
     }
-COUNTED(nif_close) COUNTED(nif_start) COUNTED(nif_cast) COUNTED(nif_call) COUNTED(nif_cancel) COUNTED(nif_control)
+COUNTED(nif_close) COUNTED(nif_start) COUNTED(nif_cast) COUNTED(nif_call) COUNTED(nif_request) COUNTED(nif_cancel) COUNTED(nif_control)
 COUNTED(nif_actor_info) COUNTED(nif_route) COUNTED(nif_subscribe) COUNTED(nif_unsubscribe) COUNTED(nif_credit) COUNTED(nif_buffer)
 COUNTED(nif_view) COUNTED(nif_write) COUNTED(nif_read) COUNTED(nif_take) COUNTED(nif_size) COUNTED(nif_give) COUNTED(nif_cast_some)
 COUNTED(ring_far_exited) COUNTED(ring_far_state) COUNTED(ring_far_ask)
@@ -794,6 +821,7 @@ static ErlNifFunc functions[] = {
     {"cast", 3, ENTRY(nif_cast), 0},
     {"cast_some", 3, ENTRY(nif_cast_some), 0},
     {"call", 4, ENTRY(nif_call), 0},
+    {"request", 4, ENTRY(nif_request), 0},
     {"cancel", 1, ENTRY(nif_cancel), 0},
     {"control", 4, ENTRY(nif_control), 0},
     {"actor_info", 1, ENTRY(nif_actor_info), 0},

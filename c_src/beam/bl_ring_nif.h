@@ -39,7 +39,8 @@ struct handle {
     void *object;  /* struct bl_device, bl_actor, bl_ring_buffer, bl_far, bl_far_actor: a reference */
     uint64_t owner; /* atomic: ErlNifPid.pid; the device's threads read it */
     ErlNifMonitor monitor;
-    uint32_t kind;     /* enum handle_kind */
+    uint16_t kind;     /* enum handle_kind */
+    int16_t luck;      /* atomic: of an actor, see bl_ring_nif.c */
     uint32_t changing; /* atomic: the owner is being replaced */
     struct name name;  /* of an actor */
 };
@@ -122,6 +123,9 @@ void ring_requests_load(ErlNifEnv *env);
 uint64_t ring_request_new(ErlNifEnv *env, enum request_kind kind, ERL_NIF_TERM ref, struct bl_error *err);
 /* It was not handed to a device. */
 void ring_request_drop(uint64_t id);
+/* Before the message is sent, if _take follows in the same entry: true, when the answer came within WATCH_NS. */
+void ring_request_watch(uint64_t id);
+bool ring_request_take(ErlNifEnv *env, uint64_t id, ERL_NIF_TERM *answer);
 /* False: it was answered. */
 bool ring_request_cancel(uint64_t id);
 uint64_t ring_requests_open(void);

@@ -7,21 +7,31 @@
  *     OPEN -> CANCELLED   the caller has given up; the device's answer is dropped
  *     CANCELLED -> FREE   the device has answered
  *
+ * or, where the NIF stays for a moment to see whether the answer comes at once:
+ *
+ *     FREE -> WATCHED     the caller's NIF
+ *     WATCHED -> READY    the device answers: the NIF takes the answer with it; then FREE
+ *     WATCHED -> OPEN     the moment is over
+ *
  * A device answers each request exactly once, so each entry comes back.
  */
 #include "bl_nif_term.h"
 #include "bl_ring_nif.h"
+#include "bl_sync.h"
+#include "bl_ticks.h"
 
 #include <string.h>
 
 enum { CHUNK = 1024, CHUNKS_MOST = 1024, SHARDS = 16 };
-enum { FREE, OPEN, ANSWERED, CANCELLED, STATES = 4 };
+enum { FREE, OPEN, ANSWERED, CANCELLED, WATCHED, READY, STATES = 8 };
+enum { WATCH_NS = 3000, UNCHARGED_NS = 1000 };
 
 struct request {
     uint64_t word; /* atomic: generation * STATES + state */
     ErlNifPid pid;
     ErlNifEnv *env;
     ERL_NIF_TERM ref;
+    ERL_NIF_TERM answer; /* READY */
     uint32_t index;
     uint8_t kind;
     struct request *next; /* free */
@@ -106,7 +116,39 @@ uint64_t ring_request_new(ErlNifEnv *env, enum request_kind kind, ERL_NIF_TERM r
     return ((generation & INT32_MAX) + 1) << 32 | r->index;
 }
 
+/* False: *word is another one meanwhile. Release: what was written for who finds the new state; acquire: what the last one wrote. */
+static bool move(struct request *r, uint64_t *word, unsigned to)
+{
+    return __atomic_compare_exchange_n(&r->word, word, *word / STATES * STATES + to, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
 static bool is_named(uint64_t word, uint64_t id) { return ((word / STATES) & INT32_MAX) + 1 == id >> 32; }
+
+void ring_request_watch(uint64_t id)
+{
+    struct request *r = find(id);
+    /* Relaxed: nobody else knows it yet; the message's way through the ring publishes it. */
+    const uint64_t word = __atomic_load_n(&r->word, __ATOMIC_RELAXED);
+    __atomic_store_n(&r->word, word / STATES * STATES + WATCHED, __ATOMIC_RELAXED);
+}
+
+bool ring_request_take(ErlNifEnv *env, uint64_t id, ERL_NIF_TERM *answer)
+{
+    struct request *r = find(id);
+    const uint64_t begin = bl_ticks();
+    uint64_t word, ns = 0;
+    /* Acquire: with the release of READY, so that the answer is there. */
+    while ((word = __atomic_load_n(&r->word, __ATOMIC_ACQUIRE)) % STATES == WATCHED && ns < WATCH_NS) {
+        bl_spin_hint();
+        ns = bl_ticks_ns(bl_ticks() - begin);
+    }
+    if (ns > UNCHARGED_NS) enif_consume_timeslice(env, 1);
+    if (word % STATES == WATCHED && move(r, &word, OPEN)) return false;
+    *answer = enif_make_copy(env, r->answer);
+    enif_clear_env(r->env);
+    recycle(r);
+    return true;
+}
 
 void ring_request_drop(uint64_t id)
 {
@@ -120,8 +162,7 @@ bool ring_request_cancel(uint64_t id)
     struct request *r = find(id);
     if (!r) return false;
     uint64_t word = __atomic_load_n(&r->word, __ATOMIC_ACQUIRE);
-    if (!is_named(word, id) || word % STATES != OPEN) return false;
-    return __atomic_compare_exchange_n(&r->word, &word, word / STATES * STATES + CANCELLED, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    return is_named(word, id) && word % STATES == OPEN && move(r, &word, CANCELLED);
 }
 
 uint64_t ring_requests_open(void)
@@ -206,9 +247,13 @@ void ring_request_answer(uint64_t id, ERL_NIF_TERM (*what)(ErlNifEnv *env, enum 
 {
     struct request *r = find(id);
     uint64_t word = __atomic_load_n(&r->word, __ATOMIC_ACQUIRE);
-    if (word % STATES == OPEN && __atomic_compare_exchange_n(&r->word, &word, word / STATES * STATES + ANSWERED, false, __ATOMIC_ACQ_REL,
-                                                             __ATOMIC_RELAXED))
+    if (word % STATES == WATCHED) {
+        r->answer = what(r->env, (enum request_kind)r->kind, arg);
+        if (move(r, &word, READY)) return;
+        if (move(r, &word, ANSWERED)) send_to(&r->pid, r->env, r->ref, r->answer);
+    } else if (word % STATES == OPEN && move(r, &word, ANSWERED)) {
         send_to(&r->pid, r->env, r->ref, what(r->env, (enum request_kind)r->kind, arg));
+    }
     enif_clear_env(r->env);
     recycle(r);
 }

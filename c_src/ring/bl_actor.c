@@ -248,13 +248,21 @@ bool bl_actor_sweep(struct bl_actor *a)
 
 /* ---- turns ---- */
 
+/* Not swept yet. */
+static bool is_listed(struct bl_actor *a)
+{
+    pthread_mutex_lock(&a->device->lock);
+    const bool listed = !bl_link_is_alone(&a->link);
+    pthread_mutex_unlock(&a->device->lock);
+    return listed;
+}
+
 static bool has_work(struct bl_actor *a)
 {
     const enum bl_phase phase = bl_actor_phase(a);
-    /* control_count with acquire: with the release where it is raised, so that the control is in the list. Controls wait for a claim
-     * that is not committed yet; who commits it schedules. */
-    if (phase >= BL_STOPPED)
-        return bl_ring_peek(&a->ring) || (__atomic_load_n(&a->control_count, __ATOMIC_ACQUIRE) > 0 && bl_ring_drained(&a->ring));
+    /* It may have been killed when a turn had looked at its phase for the last time. The end waits for a claim that is not committed
+     * yet; who commits it schedules. */
+    if (phase >= BL_STOPPED) return bl_ring_peek(&a->ring) || (bl_ring_drained(&a->ring) && is_listed(a));
     if (bl_controls_due(a)) return true;
     if (phase == BL_DRAINING && bl_ring_drained(&a->ring)) return true;
     return phase != BL_SUSPENDED && bl_ring_peek(&a->ring) && bl_sinks_room(a) > 0;
@@ -325,15 +333,15 @@ static bool find_place(struct bl_actor *a, uint64_t spent_ns)
 
 enum turn_end { TURN_OVER, TURN_MORE, TURN_LOST };
 
-/* With results for subscribers and nobody else who wants the thread: waits for the next message, which usually comes sooner
- * than a batch of its own would cost. True: it is there. */
+/* Nobody else wants the thread: waits for the next message, which usually comes sooner than a batch of its own would cost, or,
+ * from who got an answer, than another turn. True: it is there. */
 static bool linger(struct bl_turn *t)
 {
     struct bl_actor *a = t->actor;
     const struct bl_threads *threads = bl_device_threads(a->device, a->aside);
     const uint64_t begin = t->clock.now_ns;
     bool came = false;
-    while (!came && t->clock.now_ns - begin < LINGER_NS && bl_threads_waiting(threads) == 0) {
+    while (!came && t->clock.now_ns - begin < LINGER_NS && bl_threads_waiting(threads) == 0 && !bl_controls_due(a)) {
         bl_spin_hint();
         came = bl_ring_peek(&a->ring) != NULL;
         bl_stopwatch_now(&t->clock);
@@ -369,7 +377,7 @@ static enum turn_end turn(struct bl_turn *t)
             continue;
         }
         if (phase == BL_SUSPENDED || room == 0) return TURN_OVER;
-        if (!slot && t->result_count > 0 && linger(t)) continue;
+        if (!slot && (t->result_count > 0 || t->asked) && linger(t)) continue;
         if (!slot) return TURN_OVER;
         if (a->deficit_ns <= 0) return TURN_MORE;
         if (bl_sinks_came(a)) {
@@ -406,6 +414,7 @@ static void run(struct bl_job *job)
     bl_keeper_touch(d);
     t.actor = a;
     t.result_count = 0;
+    t.asked = false;
     bl_stopwatch_start(&t.clock);
     t.watch = bl_watch_take(d, threads, &t);
     if (!t.watch) t.watch = &unwatched; /* more threads than watches: not given up, for once */

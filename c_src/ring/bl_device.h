@@ -207,7 +207,8 @@ struct bl_turn {
     struct bl_watch *watch;
     struct bl_routes *routes;
     struct bl_stopwatch clock;
-    bool held; /* the last message took long because the system had taken the processor away */
+    bool held;  /* the last message took long because the system had taken the processor away */
+    bool asked; /* it was a request, and the threads may spin */
     uint32_t targets[BL_RING_PORTS];
     size_t result_count;
     struct bl_result result[BL_RESULTS_MOST];

@@ -231,6 +231,7 @@ enum bl_handled bl_message_handle(struct bl_turn *t, struct bl_slot *slot)
     struct bl_slot s = *slot; /* a copy, so that its place is free, and stays ours if the actor is taken from us */
     bl_ring_release(&a->ring);
     t->held = false;
+    t->asked = s.flags & BL_MESSAGE_REQUEST && d->config.spin_us > 0;
     if (s.deadline_ns <= t->clock.now_ns) {
         expire(a, &s);
         return BL_HANDLED;

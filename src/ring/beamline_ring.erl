@@ -336,8 +336,8 @@ call({beamline_actor, Handle, _, _}, Message, Opts) ->
     Timeout = timeout_of(Opts),
     Ref = make_ref(),
     case beamline_ring_nif:call(Handle, Message, wire(Timeout), Ref) of
-        {error, _} = Error -> Error;
-        Id -> await({Ref, {Id, Handle}}, Timeout)
+        Id when is_integer(Id) -> await({Ref, {Id, Handle}}, Timeout);
+        Answer -> Answer
     end.
 
 %% @equiv request(Actor, Message, #{})
@@ -349,7 +349,7 @@ request(Actor, Message) -> request(Actor, Message, #{}).
 -spec request(actor(), message(), send_options()) -> {ok, request()} | {error, reason()}.
 request({beamline_actor, Handle, _, _}, Message, Opts) ->
     Ref = make_ref(),
-    case beamline_ring_nif:call(Handle, Message, wire(timeout_of(Opts)), Ref) of
+    case beamline_ring_nif:request(Handle, Message, wire(timeout_of(Opts)), Ref) of
         {error, _} = Error -> Error;
         Id -> {ok, {Ref, {Id, Handle}}}
     end.

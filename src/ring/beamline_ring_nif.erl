@@ -4,15 +4,15 @@
 %% version: every function answers `{error, {unsupported, {nif, Why}}}'.
 -module(beamline_ring_nif).
 
--export([open/1, close/1, device_info/1, devices/0, handlers/1, load/2, load_guest/3, start/4, cast/3, cast_some/3, call/4, cancel/1,
-         control/4, actor_info/1, route/4, subscribe/2, unsubscribe/1, credit/2, buffer/2, view/3, write/3, read/3, take/1, size/1, give/2,
-         far_open/1, far_listen/1, far_exited/2, far_state/1, far_ask/3, far_load_guest/5]).
+-export([open/1, close/1, device_info/1, devices/0, handlers/1, load/2, load_guest/3, start/4, cast/3, cast_some/3, call/4,
+         request/4, cancel/1, control/4, actor_info/1, route/4, subscribe/2, unsubscribe/1, credit/2, buffer/2, view/3, write/3, read/3,
+         take/1, size/1, give/2, far_open/1, far_listen/1, far_exited/2, far_state/1, far_ask/3, far_load_guest/5]).
 -export_type([handle/0, id/0]).
 
 -on_load(load/0).
--nifs([open/1, close/1, device_info/1, devices/0, handlers/1, load/2, load_guest/3, start/4, cast/3, cast_some/3, call/4, cancel/1,
-       control/4, actor_info/1, route/4, subscribe/2, unsubscribe/1, credit/2, buffer/2, view/3, write/3, read/3, take/1, size/1, give/2,
-       far_open/1, far_listen/1, far_exited/2, far_state/1, far_ask/3, far_load_guest/5]).
+-nifs([open/1, close/1, device_info/1, devices/0, handlers/1, load/2, load_guest/3, start/4, cast/3, cast_some/3, call/4,
+       request/4, cancel/1, control/4, actor_info/1, route/4, subscribe/2, unsubscribe/1, credit/2, buffer/2, view/3, write/3, read/3,
+       take/1, size/1, give/2, far_open/1, far_listen/1, far_exited/2, far_state/1, far_ask/3, far_load_guest/5]).
 
 -type handle() :: reference().
 -type id() :: pos_integer().
@@ -65,8 +65,11 @@ cast(_, _, _) -> missing().
 cast_some(_, _, _) -> missing().
 
 %% `{beamline, Ref, Answer}' comes, unless it is cancelled.
--spec call(handle(), message(), timeout_ms(), reference()) -> id() | error().
+%% The answer, if it comes at once.
+-spec call(handle(), message(), timeout_ms(), reference()) -> id() | {ok, binary()} | error().
 call(_, _, _, _) -> missing().
+-spec request(handle(), message(), timeout_ms(), reference()) -> id() | error().
+request(_, _, _, _) -> missing().
 
 %% False: answered; the message is there or on its way.
 -spec cancel(id()) -> boolean().

@@ -804,6 +804,16 @@ who_was_told_that_an_actor_has_ended_can_start_another_test_() ->
         again_and_again(fun() -> {error, {invalid, _}} = beamline_ring:start(D, kv, #{state => binary:copy(<<255>>, 4096)}) end)
     end) end}.
 
+an_actor_that_is_closed_right_after_an_answer_ends_test_() ->
+    {timeout, 60, fun() -> with_device(#{threads => 1}, fun(D) ->
+        again_and_again(fun() ->
+            {ok, Echo} = beamline_ring:start(D, echo),
+            {ok, <<1>>} = beamline_ring:call(Echo, <<1>>),
+            ok = beamline_ring:close(Echo)
+        end),
+        beamline_test:eventually(fun() -> {ok, #{actors := N}} = beamline_ring:info(D), N =:= 0 end)
+    end) end}.
+
 a_closed_buffer_leaves_its_room_at_once_test_() ->
     {timeout, 60, fun() -> with_device(#{threads => 1, memory_limit => 4000000}, fun(D) ->
         [begin
@@ -831,6 +841,29 @@ closing_while_everybody_calls_answers_everybody_test_() ->
          end || _ <- lists:seq(1, 20)],
         beamline_test:eventually(fun() -> {Open, _} = beamline_ring:devices(), Open =:= 0 end)
     end}.
+
+%% A call may find its answer before it would be suspended, or just not.
+answers_come_once_however_long_they_take_test_() ->
+    {timeout, 60, fun() -> with_device(fun(D) ->
+        Rounds = case ring_fixture:isolation() of vm -> 10000; os_process -> 1000 end,
+        Sums = [begin
+             {ok, B} = beamline_ring:buffer(D, binary:copy(<<1.0:64/float-little>>, 400 * I)),
+             {B, <<(400.0 * I):64/float-little>>}
+         end || I <- lists:seq(1, 20)],
+        Reduces = [element(2, beamline_ring:start(D, reduce)) || _ <- lists:seq(1, 3)],
+        Callers = [spawn_monitor(fun() ->
+            again(Rounds, fun(I) ->
+                {B, Sum} = lists:nth(1 + (I * 7 + N) rem 20, Sums),
+                {ok, Sum} = beamline_ring:call(lists:nth(1 + N rem 3, Reduces), {sum, [B]})
+            end),
+            receive Message -> error({unexpected, Message}) after 0 -> ok end
+        end) || N <- lists:seq(1, 6)],
+        [receive {'DOWN', M, process, P, Why} -> ?assertEqual(normal, Why) end || {P, M} <- Callers],
+        ?assertMatch({0, _}, beamline_ring:devices())
+    end) end}.
+
+again(0, _) -> ok;
+again(N, Fun) -> Fun(N), again(N - 1, Fun).
 
 call_until_closed(Actors, I) ->
     case beamline_ring:call(element(1 + I rem 4, Actors), <<I:64>>) of
