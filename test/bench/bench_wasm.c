@@ -118,5 +118,6 @@ int main(int argc, char **argv)
     error = wt.wasmtime_module_new(engine->engine, bytes, len, &module);
     if (!error) error = wt.wasmtime_linker_instantiate_pre(wt.wasmtime_linker_new(engine->engine), module, &pre);
     if (error) return 6;
-    return strcmp(argv[3], "start") == 0 ? starts((unsigned)atoi(argv[4])) : call(argv[3], atoi(argv[4]), argc == 6 ? strtoul(argv[5], NULL, 10) : 0);
+    if (strcmp(argv[3], "start") == 0) return starts((unsigned)atoi(argv[4]));
+    return call(argv[3], atoi(argv[4]), argc == 6 ? strtoul(argv[5], NULL, 10) : 0);
 }
