@@ -121,7 +121,7 @@ static struct handle *new_handle(ErlNifEnv *env, enum handle_kind kind)
     ErlNifPid self;
     memset(h, 0, size);
     h->word = CLOSING | GONE;
-    h->kind = kind;
+    h->kind = (uint16_t)kind;
     enif_self(env, &self);
     h->owner = self.pid;
     if (is_device(kind)) bl_link_init(&device_of(h)->link);
