@@ -4,6 +4,8 @@
 #include <dlfcn.h>
 #include <string.h>
 
+#include "bl_library.h"
+
 /* ---- built in: kernels/ring ---- */
 
 bl_ring_handle_fn bl_ring_echo, bl_ring_kv, bl_ring_triad, bl_ring_reduce, bl_ring_stencil;
@@ -189,11 +191,12 @@ enum bl_status bl_handler_migrate(const struct bl_ring_handler *h, struct bl_rin
 
 enum bl_status bl_handlers_load(struct bl_handlers *h, const char *path, size_t *added, struct bl_error *err)
 {
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    if (!library) return refuse(err, dlerror());
+    struct bl_error why;
+    void *library = bl_library_open(path, &why);
+    if (!library) return refuse(err, why.text);
     bl_ring_handlers_fn *handlers;
     *(void **)&handlers = dlsym(library, "beamline_ring_handlers");
     const enum bl_status status = handlers ? add_table(h, handlers(), added, err) : refuse(err, "it exports no beamline_ring_handlers");
-    dlclose(library); /* RTLD_NODELETE: it stays */
+    dlclose(library); /* it stays all the same */
     return status;
 }

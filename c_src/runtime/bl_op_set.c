@@ -8,6 +8,7 @@
 
 #include "bl_ctx.h"
 #include "bl_frame.h"
+#include "bl_library.h"
 #include "bl_op_set.h"
 #include "bl_ops.h"
 
@@ -91,14 +92,11 @@ static enum bl_status check(const struct bl_op_table *table, struct bl_error *er
     return BL_OK;
 }
 
-/* The library stays for good (RTLD_NODELETE): its operations may run in any thread at any time. */
+/* The library stays for good: its operations may run in any thread at any time. */
 static const struct bl_op_table *open_library(const char *path, struct bl_error *err)
 {
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    if (!library) {
-        bl_fail_invalid(err, "path", "%s", dlerror());
-        return NULL;
-    }
+    void *library = bl_library_open(path, err);
+    if (!library) return NULL;
     bl_op_entry_fn *entry = NULL;
     *(void **)&entry = dlsym(library, "beamline_operations");
     const struct bl_op_table *table = entry ? entry() : NULL;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bl_library.h"
 #include "bl_wasmtime.h"
 
 struct bl_wasmtime wt;
@@ -50,11 +51,11 @@ static enum bl_status open_library(const char *path, bool any_version, struct bl
 {
     struct bl_wasmtime table;
     if (strlen(path) >= sizeof info.path) return refuse(err, path, "the path is too long");
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    struct bl_error failed;
+    void *library = bl_library_open(path, &failed);
     if (!library) {
-        const char *why = dlerror();
-        const size_t skip = why && strncmp(why, path, strlen(path)) == 0 ? strlen(path) + 2 : 0;
-        return refuse(err, path, why && strlen(why) > skip ? why + skip : "cannot be opened");
+        const size_t skip = strncmp(failed.text, path, strlen(path)) == 0 ? strlen(path) + 2 : 0;
+        return refuse(err, path, strlen(failed.text) > skip ? failed.text + skip : "cannot be opened");
     }
     char version[32], why[64];
     const int major = find_version(library, version);

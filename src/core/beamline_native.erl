@@ -5,7 +5,7 @@
 -module(beamline_native).
 
 -export([version/0, library/1, host/0, unsupported/1]).
--export([nif/1, loaded/2, missing/1, is_cut_short/1]).
+-export([nif/1, loaded/2, missing/1]).
 
 -define(VERSION, "0.1.0").
 
@@ -88,7 +88,6 @@ whole(Dir, Names) ->
 
 %% The dynamic loader maps a library that was cut short and dies of SIGBUS, and the node with it.
 %% An ELF file is whole if its section headers, which come last, are inside.
--spec is_cut_short(file:name_all()) -> boolean().
 is_cut_short(File) ->
     case file:open(File, [read, raw, binary]) of
         {ok, Io} ->

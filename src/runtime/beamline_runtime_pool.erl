@@ -100,7 +100,7 @@ open(Config, #{name := Name} = Rest) ->
     case beamline_runtime_drv:open(Config) of
         {ok, Port, Id} ->
             publish(Pool, Id, Port),
-            started(prepare_whole(Rest, Pool, Port), #state{pool = Pool, port = Port});
+            started(prepare(Rest, Pool, Port), #state{pool = Pool, port = Port});
         {error, {unsupported, {nif, _}}} = Error ->
             %% The node boots without its library; whoever calls is told.
             publish(Pool, Error, none),
@@ -111,14 +111,6 @@ open(Config, #{name := Name} = Rest) ->
 
 pool_name(undefined) -> self();
 pool_name(Name) -> Name.
-
-prepare_whole(#{operations := Paths} = Rest, Pool, Port) ->
-    case [Path || Path <- Paths, beamline_native:is_cut_short(Path)] of
-        [] -> prepare(Rest, Pool, Port);
-        [Path | _] ->
-            Why = unicode:characters_to_binary(io_lib:format("~0tp: file too short", [Path])), % a name may be no UTF-8
-            {error, {invalid, #{field => path, why => Why}}}
-    end.
 
 %% A user's operations are loaded, and an OS process is up, before the first caller comes.
 prepare(#{isolation := vm, operations := Paths}, Pool, _Port) ->

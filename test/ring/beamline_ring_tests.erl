@@ -103,6 +103,16 @@ what_is_no_library_raises_badarg_and_leaves_no_device_test_() ->
         ?assertError(badarg, beamline_ring:child_spec(none))
     end}.
 
+a_library_that_was_cut_short_is_refused_test() ->
+    with_device(fun(D) ->
+        {ok, <<Half:10000/binary, _/binary>>} = file:read_file(beamline_test:built_file("ring/histogram2_operations.so")),
+        Cut = filename:join(beamline_test:scratch_dir("cut_handlers"), "cut.so"),
+        ok = file:write_file(Cut, Half),
+        ?assertMatch({error, {invalid, #{field := handlers}}}, beamline_ring:load(D, Cut)),
+        {ok, Echo} = beamline_ring:start(D, echo),
+        ?assertEqual({ok, <<1>>}, beamline_ring:call(Echo, <<1>>))
+    end).
+
 what_is_no_time_raises_badarg_and_ends_nothing_test() ->
     with_device(fun(D) ->
         {ok, Echo} = beamline_ring:start(D, echo),

@@ -925,6 +925,22 @@ a_library_with_a_wrong_table_is_refused_test() ->
         stop(Pid)
     end).
 
+a_library_cut_anywhere_is_refused_test_() ->
+    {timeout, 60, fun() -> with_pool(#{}, fun(Pool) ->
+        Dir = beamline_test:scratch_dir("cut_libraries"),
+        {ok, Whole} = file:read_file(beamline_test:built_file("runtime/example_operations.so")),
+        Load = fun(Path) -> beamline_runtime:call(Pool, load_operations, unicode:characters_to_binary(Path), #{}) end,
+        [begin
+             Path = filename:join(Dir, lists:concat(["cut_", Length, ".so"])),
+             ok = file:write_file(Path, binary:part(Whole, 0, Length)),
+             ?assertMatch({error, {invalid, #{field := path, why := _}}}, Load(Path))
+         end || Length <- lists:usort([0, 1, 63, 64, 65, 119, 120, byte_size(Whole) - 1 | lists:seq(128, byte_size(Whole) - 1, 997)])],
+        Fifo = filename:join(Dir, "fifo.so"),
+        os:cmd(["mkfifo ", Fifo]),
+        [?assertMatch({error, {invalid, #{field := path, why := _}}}, Load(Path))
+         || Path <- [Fifo, Dir, "/dev/null", "/dev/zero", filename:join(Dir, "none.so")]]
+    end) end}.
+
 %% ---- hostile commands ----
 
 garbage_on_the_port_is_ignored_test() ->
