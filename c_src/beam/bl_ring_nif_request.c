@@ -24,7 +24,7 @@
 
 enum { CHUNK = 1024, CHUNKS_MOST = 1024, SHARDS = 16 };
 enum { FREE, OPEN, ANSWERED, CANCELLED, WATCHED, READY, STATES = 8 };
-enum { WATCH_NS = 3000, UNCHARGED_NS = 1000 };
+enum { WATCH_NS = 3000 };
 
 struct request {
     uint64_t word; /* atomic: generation * STATES + state */
@@ -136,13 +136,11 @@ bool ring_request_take(ErlNifEnv *env, uint64_t id, ERL_NIF_TERM *answer)
 {
     struct request *r = find(id);
     const uint64_t begin = bl_ticks();
-    uint64_t word, ns = 0;
+    uint64_t word;
     /* Acquire: with the release of READY, so that the answer is there. */
-    while ((word = __atomic_load_n(&r->word, __ATOMIC_ACQUIRE)) % STATES == WATCHED && ns < WATCH_NS) {
+    while ((word = __atomic_load_n(&r->word, __ATOMIC_ACQUIRE)) % STATES == WATCHED && bl_ticks_ns(bl_ticks() - begin) < WATCH_NS)
         bl_spin_hint();
-        ns = bl_ticks_ns(bl_ticks() - begin);
-    }
-    if (ns > UNCHARGED_NS) enif_consume_timeslice(env, 1);
+    enif_consume_timeslice(env, 1); /* who is answered at once again and again must give way, too */
     if (word % STATES == WATCHED && move(r, &word, OPEN)) return false;
     *answer = enif_make_copy(env, r->answer);
     enif_clear_env(r->env);
