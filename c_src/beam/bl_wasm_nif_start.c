@@ -92,19 +92,23 @@ struct wasm_funs {
     ERL_NIF_TERM funs; /* a tuple */
 };
 
-/* A fun may refer to the guest that keeps it: they go when it is closed, not with it. */
-void wasm_funs_free(struct wasm_guest *guest)
+/* Those that were kept last go. False: there are none. */
+static bool forget_funs(struct wasm_guest *guest)
 {
     enif_mutex_lock(guest->lock);
     struct wasm_funs *f = guest->funs;
-    guest->funs = NULL;
+    if (f) guest->funs = f->next;
     enif_mutex_unlock(guest->lock);
-    while (f) {
-        struct wasm_funs *next = f->next;
-        enif_free_env(f->env);
-        enif_free(f);
-        f = next;
-    }
+    if (!f) return false;
+    enif_free_env(f->env);
+    enif_free(f);
+    return true;
+}
+
+/* A fun may refer to the guest that keeps it: they go when it is closed, not with it. */
+void wasm_funs_free(struct wasm_guest *guest)
+{
+    while (forget_funs(guest)) continue;
 }
 
 /* What the imports from `first` on are answered by, before there is code that calls them. */
@@ -117,18 +121,6 @@ static void keep_funs(struct wasm_guest *guest, uint64_t first, uint64_t count, 
     f->next = guest->funs;
     guest->funs = f;
     enif_mutex_unlock(guest->lock);
-}
-
-/* Those that were kept last: there is no such code. */
-static void forget_funs(struct wasm_guest *guest)
-{
-    enif_mutex_lock(guest->lock);
-    struct wasm_funs *f = guest->funs; /* NULL: it was closed meanwhile */
-    if (f) guest->funs = f->next;
-    enif_mutex_unlock(guest->lock);
-    if (!f) return;
-    enif_free_env(f->env);
-    enif_free(f);
 }
 
 /* (Instance, Id) -> {Import, Fun} | undefined: the guest was closed */
@@ -175,14 +167,6 @@ static struct wasm_guest *new_guest(const struct bl_wasm_module *m, const struct
     return guest;
 }
 
-/* Whether another instance of the guest, or a memory that was made for it, has it. */
-static bool is_imported_memory(const struct bl_wasm_binary *b, uint32_t index)
-{
-    uint32_t imported = 0;
-    for (size_t i = 0; i < b->import_count; i++) imported += b->imports[i].kind == WASMTIME_MEMORY;
-    return index < imported;
-}
-
 /* What is told of an instance that others use. The guest must be entered. */
 static void look(struct wasm_instance *in)
 {
@@ -192,7 +176,9 @@ static void look(struct wasm_instance *in)
     bl_wasm_guest_see_fuel(g);
     if (!item) return;
     const size_t bytes = wt.wasmtime_memory_data_size(g->context, &item->of.item);
-    if (bytes != in->memory_bytes && !is_imported_memory(b, b->exports[in->memory].index)) g->memory_bytes += bytes - in->memory_bytes;
+    /* An imported one is another instance's, or was made for this one. */
+    const bool own = b->exports[in->memory].index >= bl_wasm_binary_imported(b, WASMTIME_MEMORY);
+    if (bytes != in->memory_bytes && own) g->memory_bytes += bytes - in->memory_bytes;
     in->memory_bytes = bytes;
 }
 
@@ -239,7 +225,7 @@ static ERL_NIF_TERM instantiate_with(ErlNifEnv *env, struct wasm_guest *guest, s
     const uint64_t count = m->binary.import_count;
     if (count > 0) keep_funs(guest, first, count, argv[5]);
     const ERL_NIF_TERM answer = instantiate(env, guest, m, argv[2], owner);
-    if (count > 0 && guest->core->next_import == first) forget_funs(guest);
+    if (count > 0 && guest->core->next_import == first) forget_funs(guest); /* there is no such code */
     if (__atomic_load_n(&guest->core->closing, __ATOMIC_SEQ_CST)) wasm_funs_free(guest);
     return answer;
 }

@@ -564,6 +564,13 @@ void bl_wasm_binary_clear(struct bl_wasm_binary *b)
     *b = (struct bl_wasm_binary){0};
 }
 
+size_t bl_wasm_binary_imported(const struct bl_wasm_binary *b, uint8_t kind)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < b->import_count; i++) count += b->imports[i].kind == kind;
+    return count;
+}
+
 const struct bl_wasm_signature *bl_wasm_binary_signature(const struct bl_wasm_binary *b, uint32_t function)
 {
     if (function >= b->function_count || b->functions[function] >= b->type_count) return NULL;

@@ -79,6 +79,8 @@ struct bl_wasm_binary {
 BL_API enum bl_status bl_wasm_binary_read(struct bl_wasm_binary *binary, const uint8_t *bytes, size_t len, struct bl_error *err);
 BL_API void bl_wasm_binary_clear(struct bl_wasm_binary *binary);
 
+/* How many imports are of that kind (WASMTIME_*): what the module defines itself has the indices from there on. */
+BL_API size_t bl_wasm_binary_imported(const struct bl_wasm_binary *binary, uint8_t kind);
 /* The type of a function by its index; NULL if there is none. */
 BL_API const struct bl_wasm_signature *bl_wasm_binary_signature(const struct bl_wasm_binary *binary, uint32_t function);
 

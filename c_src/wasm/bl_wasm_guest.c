@@ -303,11 +303,7 @@ static wasmtime_call_future_t *begin_linked(struct bl_wasm_guest *g, struct bl_w
 static enum bl_status check_sizes(const struct bl_wasm_guest *g, const struct bl_wasm_binary *b, struct bl_error *err)
 {
     const struct bl_wasm_guest_limits *l = &g->limits;
-    size_t memories = 0, tables = 0; /* imported ones */
-    for (size_t i = 0; i < b->import_count; i++) {
-        memories += b->imports[i].kind == WASMTIME_MEMORY;
-        tables += b->imports[i].kind == WASMTIME_TABLE;
-    }
+    const size_t memories = bl_wasm_binary_imported(b, WASMTIME_MEMORY), tables = bl_wasm_binary_imported(b, WASMTIME_TABLE);
     for (const struct bl_wasm_limits *m = b->memories + memories; l->memory_bytes >= 0 && m < b->memories + b->memory_count; m++) {
         const uint64_t most = (uint64_t)l->memory_bytes >> m->page_log2;
         if (m->min > most) return bl_fail_limit(err, "memory_pages", most, m->min);
@@ -371,9 +367,9 @@ static enum bl_status instantiate(struct bl_wasm_guest *g, struct bl_wasm_module
     bl_wasm_module_ref(m);
     g->modules[g->module_count++] = m;
     g->next_import += (uint32_t)m->binary.import_count;
-    const enum bl_status finished = finish_instance(g, future, err);
+    status = finish_instance(g, future, err);
     if (pre) wt.wasmtime_instance_pre_delete(pre);
-    return finished;
+    return status;
 }
 
 enum bl_status bl_wasm_instance_new(struct bl_wasm_guest *g, struct bl_wasm_module *m, const struct bl_wasm_link *links,

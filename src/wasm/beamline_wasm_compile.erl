@@ -50,7 +50,7 @@ options(Options) ->
 
 settings(Validate, #{engine := Engine, off := Off, stack := Stack, max_bytes := Bytes, max_imports := Imports,
     timeout := Timeout, expose := Expose} = Options) ->
-    is_integer(catch length(Off)) andalso is_integer(Stack) andalso Stack >= 0 andalso is_boolean(Expose) orelse error(badarg, [Options]),
+    length(Off) >= 0 andalso is_integer(Stack) andalso Stack >= 0 andalso is_boolean(Expose) orelse error(badarg, [Options]),
     {Validate, number(Engine, ?PRESETS), lists:foldl(fun(Name, Bits) -> Bits bor (1 bsl number(Name, ?PROPOSALS)) end, 0, Off),
      (Stack + 1023) div 1024, Bytes, Imports, Timeout, Expose}.
 
