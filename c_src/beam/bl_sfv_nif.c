@@ -261,8 +261,17 @@ static bool get_lines(ErlNifEnv *env, ERL_NIF_TERM list, size_t count, struct bl
     return true;
 }
 
+/* The term of a field that was read, which is cleared. TOO_LARGE: it should be done elsewhere. */
+static ERL_NIF_TERM built(struct builder *b, enum bl_sfv_kind kind, struct bl_sfv_field *field, bool may_be_long)
+{
+    const bool here = may_be_long || field->count <= INLINE_NODES;
+    const ERL_NIF_TERM answer = here ? make_field(b, kind, field) : TOO_LARGE;
+    bl_sfv_field_clear(field);
+    return answer;
+}
+
 static ERL_NIF_TERM parse_lines(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM list, size_t count,
-                                const struct options *options)
+                                const struct options *options, bool may_be_long)
 {
     struct bl_sfv_line few[16], *lines = count > 16 ? enif_alloc(count * sizeof *lines) : few;
     struct bl_sfv_field field;
@@ -276,8 +285,7 @@ static ERL_NIF_TERM parse_lines(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_T
     if (!get_lines(env, list, count, lines)) {
         answer = enif_make_badarg(env);
     } else if (bl_sfv_parse_lines(&field, kind, lines, count, &options->core, &err) == BL_OK) {
-        answer = make_field(&b, kind, &field);
-        bl_sfv_field_clear(&field);
+        answer = built(&b, kind, &field, may_be_long);
     } else {
         answer = parse_error(env, &err);
     }
@@ -285,7 +293,6 @@ static ERL_NIF_TERM parse_lines(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_T
     return answer;
 }
 
-/* TOO_LARGE: it should be done elsewhere. */
 static ERL_NIF_TERM parse(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM input, const struct options *options, bool may_be_long)
 {
     ErlNifBinary line;
@@ -295,16 +302,13 @@ static ERL_NIF_TERM parse(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM in
     struct bl_error err;
     if (!enif_inspect_binary(env, input, &line)) {
         if (!count_lines(env, input, &count)) return enif_make_badarg(env);
-        return parse_lines(env, kind, input, count, options);
+        return parse_lines(env, kind, input, count, options, may_be_long);
     }
     b.env = env;
     b.input = options->copy ? 0 : input;
     b.begin = (const char *)line.data;
     if (bl_sfv_parse(&field, kind, b.begin, line.size, &options->core, &err) != BL_OK) return parse_error(env, &err);
-    const bool here = may_be_long || field.count <= INLINE_NODES;
-    const ERL_NIF_TERM answer = here ? make_field(&b, kind, &field) : TOO_LARGE;
-    bl_sfv_field_clear(&field);
-    return answer;
+    return built(&b, kind, &field, may_be_long);
 }
 
 /* Stops counting where it is enough to know. */
