@@ -93,12 +93,15 @@ static inline enum outcome write_text(struct walker *k, enum bl_sfv_front front,
     return tag == am_display ? told(bl_sfv_put_display(&k->out, front, data, bytes.size)) : BAD_TERM;
 }
 
+/* Before a value: whether there are too many of them, or too much was written, to go on here. */
+static inline bool takes_too_long(struct walker *k) { return k->left-- == 0 || (k->out.len > INLINE_OUTPUT && !k->may_be_long); }
+
 static enum outcome write_bare(struct walker *k, enum bl_sfv_front front, ERL_NIF_TERM term)
 {
     const ERL_NIF_TERM *part;
     ErlNifSInt64 small;
     int arity;
-    if (k->left-- == 0 || (k->out.len > INLINE_OUTPUT && !k->may_be_long)) return TOO_LONG;
+    if (takes_too_long(k)) return TOO_LONG;
     if (k->numbers && front == BL_SFV_EQUALS) {
         if (enif_get_int64(k->env, term, &small)) return told(bl_sfv_put_integer(&k->out, front, 0, small));
         k->numbers = false;
@@ -163,7 +166,7 @@ static enum outcome write_inner(struct walker *k, enum bl_sfv_front front, ERL_N
 {
     ERL_NIF_TERM head;
     char open[4], *const end = bl_sfv_put_front(open, front);
-    if (k->left-- == 0) return TOO_LONG;
+    if (takes_too_long(k)) return TOO_LONG;
     *end = '(';
     if (!bl_sfv_put_text(&k->out, open, (size_t)(end + 1 - open))) return REFUSED;
     while (enif_get_list_cell(k->env, list, &head, &list)) {

@@ -95,6 +95,8 @@ large_work_leaves_the_scheduler_test_() ->
             {many_lines, true, fun() -> beamline_sfv:parse_list(lists:duplicate(5000, <<"a">>)) end},
             {dense, true, fun() -> beamline_sfv:parse_list(<<(binary:copy(<<"a,">>, 6000))/binary, "a">>) end},
             {dense_lines, true, fun() -> beamline_sfv:parse_list(lists:duplicate(2, <<(binary:copy(<<"a,">>, 3000))/binary, "a">>)) end},
+            {long_keys, true, fun() -> beamline_sfv:dictionary([{<<(binary:copy(<<"k">>, 10000))/binary, (integer_to_binary(I))/binary>>,
+                {list, [], []}} || I <- lists:seq(1, 50)]) end},
             {many_texts, true, fun() -> beamline_sfv:list(lists:duplicate(10, {item, {string, binary:copy(<<"x">>, 10000)}, []})) end},
             {text, true, fun() -> beamline_sfv:item({item, Large, []}) end},
             {small, false, fun() -> beamline_sfv:parse_list(<<"a, b">>) end}]]
