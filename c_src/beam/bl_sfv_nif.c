@@ -64,8 +64,10 @@ ERL_NIF_TERM sfv_limit_error(ErlNifEnv *env, const struct bl_error *err)
     return sfv_error(env, am_limit, keys, values, 3);
 }
 
-static ERL_NIF_TERM parse_error(ErlNifEnv *env, const struct bl_error *err)
+/* Of a field of `bytes`, of which those in front of a malformed place were read. */
+static ERL_NIF_TERM parse_error(ErlNifEnv *env, const struct bl_error *err, size_t bytes)
 {
+    charge(env, 0, (err->status == BL_SYNTAX ? err->offset : bytes) / READ_PER_NODE);
     if (err->status == BL_LIMIT) return sfv_limit_error(env, err);
     if (err->status != BL_SYNTAX) return pair(env, am_error, am_no_memory);
     ERL_NIF_TERM keys[2] = {am_offset, am_expected};
@@ -120,6 +122,7 @@ struct builder {
     ErlNifEnv *env;
     ERL_NIF_TERM input; /* a text may be a part of this binary; 0: it must be copied */
     const char *begin;
+    size_t bytes;   /* of the input */
     bool remembers; /* else `known` has nothing in it */
     struct known known;
 };
@@ -236,7 +239,7 @@ static ERL_NIF_TERM make_field(struct builder *b, enum bl_sfv_kind kind, const s
     if (b->remembers) memset(&b->known, 0, sizeof b->known);
     members = make_members(b, field);
     if (kind == BL_SFV_ITEM && enif_get_list_cell(b->env, members, &head, &tail)) members = head;
-    charge(b->env, field->count);
+    charge(b->env, field->count, b->bytes / READ_PER_NODE);
     return pair(b->env, am_ok, members);
 }
 
@@ -250,13 +253,15 @@ static bool count_lines(ErlNifEnv *env, ERL_NIF_TERM list, size_t *count)
     return enif_is_empty_list(env, list);
 }
 
-static bool get_lines(ErlNifEnv *env, ERL_NIF_TERM list, size_t count, struct bl_sfv_line *lines)
+static bool get_lines(ErlNifEnv *env, ERL_NIF_TERM list, size_t count, struct bl_sfv_line *lines, size_t *bytes)
 {
     ERL_NIF_TERM head;
     ErlNifBinary line;
+    *bytes = 0;
     for (size_t i = 0; i < count; i++) {
         if (!enif_get_list_cell(env, list, &head, &list) || !enif_inspect_binary(env, head, &line)) return false;
         lines[i] = (struct bl_sfv_line){(const char *)line.data, line.size};
+        *bytes += line.size;
     }
     return true;
 }
@@ -282,12 +287,12 @@ static ERL_NIF_TERM parse_lines(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_T
     b.begin = NULL;
     if (!lines) return pair(env, am_error, am_no_memory);
     ERL_NIF_TERM answer;
-    if (!get_lines(env, list, count, lines)) {
+    if (!get_lines(env, list, count, lines, &b.bytes)) {
         answer = enif_make_badarg(env);
     } else if (bl_sfv_parse_lines(&field, kind, lines, count, &options->core, &err) == BL_OK) {
         answer = built(&b, kind, &field, may_be_long);
     } else {
-        answer = parse_error(env, &err);
+        answer = parse_error(env, &err, b.bytes);
     }
     if (lines != few) enif_free(lines);
     return answer;
@@ -307,7 +312,8 @@ static ERL_NIF_TERM parse(ErlNifEnv *env, enum bl_sfv_kind kind, ERL_NIF_TERM in
     b.env = env;
     b.input = options->copy ? 0 : input;
     b.begin = (const char *)line.data;
-    if (bl_sfv_parse(&field, kind, b.begin, line.size, &options->core, &err) != BL_OK) return parse_error(env, &err);
+    b.bytes = line.size;
+    if (bl_sfv_parse(&field, kind, b.begin, line.size, &options->core, &err) != BL_OK) return parse_error(env, &err, line.size);
     return built(&b, kind, &field, may_be_long);
 }
 

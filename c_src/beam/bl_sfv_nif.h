@@ -15,6 +15,8 @@
 enum {
     INLINE_BYTES = 16384,    /* of input, or of one text to write: more goes to a dirty scheduler */
     NODES_PER_PERCENT = 300, /* of a time slice, which is 1 ms: 33 ns a node, built into terms */
+    READ_PER_NODE = 8,       /* bytes that are read, or decoded, while a node is built */
+    WRITTEN_PER_NODE = 32,
 };
 
 #define TOO_LARGE ((ERL_NIF_TERM)0) /* no term is 0: it should be done elsewhere */
@@ -51,10 +53,11 @@ static inline ERL_NIF_TERM text(ErlNifEnv *env, const char *from, size_t len)
 ERL_NIF_TERM sfv_error(ErlNifEnv *env, ERL_NIF_TERM reason, ERL_NIF_TERM *keys, ERL_NIF_TERM *values, size_t count);
 ERL_NIF_TERM sfv_limit_error(ErlNifEnv *env, const struct bl_error *err);
 
-/* Accounts for `count` nodes or values that were worked on. */
-static inline void charge(ErlNifEnv *env, size_t count)
+/* Accounts for `count` nodes or values that were worked on, or for the text where that took longer:
+ * as much as so many nodes. */
+static inline void charge(ErlNifEnv *env, size_t count, size_t text)
 {
-    const size_t percent = count / NODES_PER_PERCENT;
+    const size_t percent = (count > text ? count : text) / NODES_PER_PERCENT;
     if (percent > 0) enif_consume_timeslice(env, percent < 100 ? (int)percent : 100);
 }
 

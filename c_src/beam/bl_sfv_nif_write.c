@@ -230,10 +230,10 @@ static ERL_NIF_TERM refused(const struct walker *k, const struct bl_error *err)
 
 static ERL_NIF_TERM written(struct walker *k, enum outcome result, size_t values)
 {
+    charge(k->env, values, k->out.len / WRITTEN_PER_NODE);
     if (result == BAD_TERM) return enif_make_badarg(k->env);
     if (result == BIG) return am_big;
     if (result == REFUSED) return refused(k, &k->out.err);
-    charge(k->env, values);
     return pair(k->env, am_ok, text(k->env, k->out.data, k->out.len));
 }
 
