@@ -255,7 +255,8 @@ from_map(Other) -> error(badarg, [Other]).
 -spec to_item(plain()) -> {ok, item()} | {error, reason()}.
 to_item(Term) -> shaped(beamline_sfv_plain:item(Term), fun item/2).
 
-%% @doc A list of plain terms; a list among them is always an inner list, so give text as binaries.
+%% @doc A list of plain terms; a list among them is always an inner list, in which no other can
+%% stand, so give text as binaries.
 %% ```
 %% {ok, [{item, 1, []}, {list, [{item, {token, <<"a">>}, []}, {item, true, []}], []}]} =
 %%     beamline_sfv:to_list([1, [a, true]]).

@@ -26,9 +26,13 @@ shape(Make) ->
     catch throw:{invalid, Path, Why} -> {error, {invalid, #{path => lists:reverse(Path), why => Why}}} end.
 
 %% Paths are reversed here.
-to_member({list, Items, Params}, Path) -> {list, numbered(Items, Path, fun to_item/2), to_params(Params, Path)};
-to_member(Items, Path) when is_list(Items) -> {list, numbered(Items, Path, fun to_item/2), []};
+to_member({list, Items, Params}, Path) -> {list, numbered(Items, Path, fun to_inner_item/2), to_params(Params, Path)};
+to_member(Items, Path) when is_list(Items) -> {list, numbered(Items, Path, fun to_inner_item/2), []};
 to_member(Term, Path) -> to_item(Term, Path).
+
+%% Small numbers are characters, too: lists of lists of them must not become texts.
+to_inner_item(List, Path) when is_list(List) -> throw({invalid, Path, <<"list cannot stand in an inner list; give text as a binary">>});
+to_inner_item(Term, Path) -> to_item(Term, Path).
 
 to_item({item, Bare, Params}, Path) -> {item, to_bare(Bare, Path), to_params(Params, Path)};
 to_item(Term, Path) -> {item, to_bare(Term, Path), []}.

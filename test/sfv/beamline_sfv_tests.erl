@@ -228,7 +228,8 @@ plain_terms_without_a_place_are_refused_test_() ->
         {#{a => #{}}, [<<"a">>]}, {#{a => [1, #{}]}, [<<"a">>, 2]}, {#{'A' => 1}, [<<"A">>]}, {#{a => 'not a token'}, [<<"a">>]},
         {#{a => <<255>>}, [<<"a">>]}, {#{a => 1 bsl 60}, [<<"a">>]}, {#{a => 1.0e12}, [<<"a">>]}, {#{a => {item, 1,
             [{b, #{}}]}}, [<<"a">>, {param, <<"b">>}]},
-        {#{a => {token, <<"\n">>}}, [<<"a">>]}]]
+        {#{a => {token, <<"\n">>}}, [<<"a">>]}, {#{a => [1, [2, 3]]}, [<<"a">>, 2]}, {#{a => ["text"]}, [<<"a">>, 1]},
+        {#{a => {list, [[]], []}}, [<<"a">>, 1]}]]
     ++ [?_assertError(badarg, beamline_sfv:to_list([self()])), ?_assertError(badarg, beamline_sfv:to_dictionary([a])),
         ?_assertError(badarg, beamline_sfv:to_list([1 | 2])), ?_assertError(badarg, beamline_sfv:to_dictionary(#{1 => 2})),
         ?_assertError(badarg, beamline_sfv:to_dictionary([{<<1:3>>, 1}])), ?_assertError(badarg, beamline_sfv:from_map([])),
