@@ -112,8 +112,8 @@ to_dictionary(MapOrPairs) -> to_dictionary([], MapOrPairs).
 -spec to_dictionary(sh_dictionary(), map() | [{term(), plain()}]) -> {ok, sh_dictionary()} | {too_deep, term()}.
 to_dictionary(Dictionary, MapOrPairs) ->
     Pairs = case is_map(MapOrPairs) of true -> maps:to_list(MapOrPairs); false -> proper(MapOrPairs) end,
-    case [Name || {Name, Value} <- Pairs, is_map(Value)] of
-        [Name | _] -> {too_deep, Name};
+    case [Deep || {Name, Value} <- Pairs, Deep <- too_deep(Name, Value)] of
+        [Deep | _] -> {too_deep, Deep};
         [] -> {ok, Dictionary ++ plain(beamline_sfv_plain:dictionary(MapOrPairs), MapOrPairs)}
     end.
 
@@ -124,8 +124,8 @@ to_list(Terms) -> to_list([], Terms).
 %% @doc As `hb_structured_fields:to_list/2': the first argument is the reversed beginning.
 -spec to_list(sh_list(), [plain()]) -> {ok, sh_list()} | {too_deep, term()}.
 to_list(Reversed, Terms) ->
-    case [Map || Map <- proper(Terms), is_map(Map)] of
-        [Map | _] -> {too_deep, Map};
+    case [Deep || Term <- proper(Terms), Deep <- too_deep(Term, Term)] of
+        [Deep | _] -> {too_deep, Deep};
         [] -> {ok, lists:reverse(Reversed, plain(beamline_sfv_plain:list(Terms), Terms))}
     end.
 
@@ -136,6 +136,12 @@ to_item(Term) -> {ok, plain(beamline_sfv_plain:item(Term), Term)}.
 %% @doc As `hb_structured_fields:to_item/2'.
 -spec to_item(plain(), [{term(), plain()}]) -> {ok, beamline_sfv:item()}.
 to_item(Term, Params) -> to_item({item, Term, Params}).
+
+%% A map, told by its name, and what cannot stand in an inner list.
+too_deep(Name, Map) when is_map(Map) -> [Name];
+too_deep(Name, {list, Items, _}) when is_list(Items) -> too_deep(Name, Items);
+too_deep(_, Items) when is_list(Items) -> [Item || Item <- proper(Items), is_list(Item) orelse is_map(Item)];
+too_deep(_, _) -> [].
 
 proper(List) when is_list(List), length(List) >= 0 -> List;
 proper(Other) -> error(badarg, [Other]).
