@@ -20,7 +20,8 @@
 %%   <li>Whatever is malformed raises `badarg', never `function_clause' or `badmatch'.</li>
 %%   <li>Keys that come twice cost nothing: reading is linear in the field's length.</li>
 %%   <li>`to_dictionary' keeps the order of pairs; floats become decimals instead of a crash; integers
-%%       above 15 digits raise `badarg' here instead of being written.</li>
+%%       above 15 digits pass, and raise `badarg' when they are written; text that is not printable
+%%       ASCII becomes a Display String, and raises `badarg' if it is no UTF-8.</li>
 %%   <li>`from_bare_item' answers the text of a token for which there is no atom as a binary.</li>
 %%   <li>There are limits: those of {@link beamline_sfv}.</li>
 %% </ul>
