@@ -23,6 +23,17 @@ output_folder() {
     echo .
 }
 
+# The folder as it is named from c_src: without what the two have in common, whose name may have blanks.
+relative() {
+    base=$(pwd -P)
+    up=..
+    while [ "${1#"$base"/}" = "$1" ]; do
+        base=${base%/*}
+        up=$up/..
+    done
+    echo "$up/${1#"$base"/}"
+}
+
 native="${MAKE:-make} -s -j$(nproc) -C c_src"
 out=$(output_folder)
 if [ . -ef "$out" ]; then
@@ -38,5 +49,11 @@ for file in priv/*; do
         *) cp -R --no-preserve=mode "$file" "$out/priv/" ;; # a read-only copy could not be renewed
     esac
 done
-out=$(cd "$out" && pwd)
+out=$(relative "$(cd "$out" && pwd -P)")
+case $out in
+    *[[:space:]]*)
+        echo "beamline: make cannot build in '$out': its name has a blank" >&2
+        exit 1
+        ;;
+esac
 exec $native BUILD="$out/c_build" PRIV="$out/priv"

@@ -41,6 +41,22 @@ priv_files_are_there() {
 }
 check "the package's own priv files are there too" priv_files_are_there
 
+# ---- in folders whose names have blanks ----
+
+blanks="$work/a folder/of the user"
+mkdir -p "$blanks/_checkouts"
+cp -R "$work/package" "$blanks/_checkouts/beamline"
+make_project "$blanks" beamline
+check "a project builds in a folder whose name has blanks" compile "$blanks"
+check "the application starts there and runs a task (blanks)" run_it "$blanks"
+
+elsewhere="$work/another folder"
+mkdir -p "$elsewhere/_checkouts"
+ln -s "$work/package" "$elsewhere/_checkouts/beamline"
+make_project "$elsewhere" beamline
+says_why() { ! compile "$elsewhere" >"$work/said" 2>&1 && grep -q "another folder.*its name has a blank" "$work/said"; }
+check "where make cannot build because of a blank the reason is said" says_why
+
 # ---- without what only the service needs ----
 
 mv "$work/deps" "$work/no_deps"
