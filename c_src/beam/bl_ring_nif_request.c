@@ -248,7 +248,8 @@ void ring_request_answer(uint64_t id, ERL_NIF_TERM (*what)(ErlNifEnv *env, enum 
     if (word % STATES == WATCHED) {
         r->answer = what(r->env, (enum request_kind)r->kind, arg);
         if (move(r, &word, READY)) return;
-        if (move(r, &word, ANSWERED)) send_to(&r->pid, r->env, r->ref, r->answer);
+        /* OPEN now, or even CANCELLED already */
+        if (word % STATES == OPEN && move(r, &word, ANSWERED)) send_to(&r->pid, r->env, r->ref, r->answer);
     } else if (word % STATES == OPEN && move(r, &word, ANSWERED)) {
         send_to(&r->pid, r->env, r->ref, what(r->env, (enum request_kind)r->kind, arg));
     }

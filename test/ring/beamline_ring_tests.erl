@@ -872,6 +872,22 @@ answers_come_once_however_long_they_take_test_() ->
         ?assertMatch({0, _}, beamline_ring:devices())
     end) end}.
 
+%% It may be given up while its answer is being made.
+no_answer_comes_to_a_call_that_was_given_up_test_() ->
+    {timeout, 60, fun() -> with_device(fun(D) ->
+        Rounds = case ring_fixture:isolation() of vm -> 50000; os_process -> 1000 end,
+        {ok, Echo} = beamline_ring:start(D, echo),
+        Callers = [spawn_monitor(fun() ->
+            again(Rounds, fun
+                (I) when I rem 8 =:= 0 -> beamline_ring:call(Echo, <<I:32>>); %% looked for, because these come at once
+                (I) -> beamline_ring:call(Echo, <<I:32>>, #{timeout => 0})
+            end),
+            beamline_test:eventually(fun() -> {Open, _} = beamline_ring:devices(), Open =:= 0 end),
+            receive Message -> error({unexpected, Message}) after 0 -> ok end
+        end) || _ <- lists:seq(1, 4)],
+        [receive {'DOWN', M, process, P, Why} -> ?assertEqual(normal, Why) end || {P, M} <- Callers]
+    end) end}.
+
 again(0, _) -> ok;
 again(N, Fun) -> Fun(N), again(N - 1, Fun).
 
