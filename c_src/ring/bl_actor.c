@@ -190,10 +190,14 @@ bool bl_actor_move(struct bl_actor *a, enum bl_phase to)
 
 bool bl_actor_kill(struct bl_actor *a, const struct bl_error *why)
 {
-    if (!bl_actor_move(a, BL_STOPPED)) return false;
-    if (why) a->device->host->failed(a, why); /* before it may end: it does not while its ring is open */
+    struct bl_device *d = a->device;
+    if (why) pthread_mutex_lock(&d->lock); /* it does not end before the host is told; its ring may be closed already */
+    const bool mine = bl_actor_move(a, BL_STOPPED);
+    if (mine && why) d->host->failed(a, why);
+    if (why) pthread_mutex_unlock(&d->lock);
+    if (!mine) return false;
     bl_ring_close(&a->ring);
-    bl_keeper_touch(a->device); /* a handler under way is told to stop */
+    bl_keeper_touch(d); /* a handler under way is told to stop */
     bl_actor_schedule(a, bl_now_ns());
     return true;
 }

@@ -76,7 +76,7 @@ struct bl_device_host {
     void (*undelivered)(struct bl_actor *a, const struct bl_slot *slot, enum bl_status status, const struct bl_error *err);
     /* last: no other sink gets these, and the host may keep their owners. */
     void (*batch)(struct bl_actor *a, void *sink, struct bl_result *results, size_t count, bool last);
-    /* The actor failed, or its device ends (BL_CLOSED). Once. */
+    /* The actor failed, or its device ends (BL_CLOSED; under the device's lock). Once, and not after actor_ended. */
     void (*failed)(struct bl_actor *a, const struct bl_error *err);
     uint8_t *(*body_new)(struct bl_device *d, uint64_t size, void **owner, struct bl_error *err);
     void (*body_free)(void *owner);

@@ -238,6 +238,39 @@ TEST(a_closing_device_answers_everything)
 
 /* ---- controls ---- */
 
+static uint64_t ended_when_told;
+
+/* Lets the actor go on meanwhile. */
+static void failed_slowly(struct bl_actor *a, const struct bl_error *err)
+{
+    bl_actor_credit(a, a, 100);
+    usleep(20000);
+    __atomic_store_n(&ended_when_told, SEEN(actors_ended), __ATOMIC_RELEASE);
+    host_failed(a, err);
+}
+
+TEST(an_actor_that_drains_does_not_end_while_its_owner_is_told_that_its_device_ends)
+{
+    struct bl_device *d = open_device(1);
+    struct bl_device_host slow = host;
+    slow.failed = failed_slowly;
+    d->host = &slow;
+    struct bl_actor *a = NULL;
+    const struct bl_actor_options options = {.handler = &count_1, .queue = 16, .priority = 1, .skin = &slow};
+    REQUIRE(bl_actor_new(d, &options, &a, &why) == BL_OK);
+    CHECK_INT(bl_actor_subscribe(a, a, 1, &why), BL_OK);
+    for (uint64_t i = 0; i < 3; i++) CHECK_INT(send_until(a, 0, &i, sizeof i, -1, 0), BL_OK);
+    CHECK_EVENTUALLY(SEEN(batched) == 1);
+    REQUIRE(bl_actor_control(a, BL_STOP, NULL, 100, &why) == BL_OK);
+    CHECK_EVENTUALLY(bl_actor_phase(a) == BL_DRAINING);
+    bl_actor_unref(a);
+    close_device(d);
+    CHECK_INT(SEEN(failures), 1);
+    CHECK_INT(SEEN(ended_when_told), 0);
+    CHECK_INT(SEEN(actors_ended), 1);
+    CHECK_INT(reply(100)->status, BL_OK);
+}
+
 TEST(a_checkpoint_comes_after_the_messages_before_it_and_restores)
 {
     struct bl_device *d = open_device(1);
