@@ -173,8 +173,8 @@ static void park(struct bl_threads *t, struct worker *self)
 
 /* Where the thread runs does spinning help? Not on the processor of the last push. A thread that meets its
  * pusher there again and again at short intervals moves away first: the system wakes it where the pusher
- * is, and then both share one processor while another is free. Lock held. */
-static bool good_place(struct bl_threads *t)
+ * is, and then both share one processor while another is free. Lock held; *away: it was given up meanwhile. */
+static bool good_place(struct bl_threads *t, bool *away)
 {
     if (bl_cpu() != t->pushed_on) {
         t->crowded = 0;
@@ -184,6 +184,7 @@ static bool good_place(struct bl_threads *t)
     t->crowded = fast ? t->crowded + 1 : 0;
     if (t->crowded < CROWDED_TIMES) return false;
     t->crowded = 0;
+    *away = true;
     pthread_mutex_unlock(&t->lock);
     const bool moved = bl_thread_leave_cpu();
     pthread_mutex_lock(&t->lock);
@@ -193,7 +194,8 @@ static bool good_place(struct bl_threads *t)
 /* Waits for something to do, once; lock held on entry and return. */
 static void idle(struct bl_threads *t, struct worker *self, bool *may_spin)
 {
-    if (*may_spin && t->spinning == 0 && t->config.spin_us > 0 && t->spin_credit > 0 && good_place(t)) {
+    bool away = false;
+    if (*may_spin && t->spinning == 0 && t->config.spin_us > 0 && t->spin_credit > 0 && good_place(t, &away)) {
         t->spinning++;
         pthread_mutex_unlock(&t->lock);
         spin(t);
@@ -204,6 +206,8 @@ static void idle(struct bl_threads *t, struct worker *self, bool *may_spin)
             t->spin_credit--;
         else if (t->spin_credit < SPIN_CREDIT_MOST)
             t->spin_credit++;
+    } else if (away) {
+        *may_spin = false; /* not parked yet: who pushed meanwhile has woken nobody */
     } else {
         const uint64_t since_ns = bl_now_ns();
         park(t, self);

@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <sched.h>
+#include <sys/syscall.h>
 
 #include "device_host.h"
 
@@ -473,6 +474,41 @@ TEST(an_idle_device_sleeps)
     CHECK_EVENTUALLY(__atomic_load_n(&d->keeper_deep, __ATOMIC_RELAXED));
     CHECK_INT(call(a, 1, 1), BL_OK);
     reply(1);
+    stop(a);
+    close_device(d);
+}
+
+static uint64_t affinity_asked, affinity_us;
+
+/* In the C library's place: a thread that asks may lose its processor in that moment. */
+int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *out)
+{
+    const long bytes = syscall(SYS_sched_getaffinity, pid, size, out);
+    if (bytes < 0) return -1;
+    memset((uint8_t *)out + bytes, 0, size - (size_t)bytes);
+    __atomic_add_fetch(&affinity_asked, 1, __ATOMIC_ACQ_REL);
+    usleep((useconds_t)SEEN(affinity_us));
+    return 0;
+}
+
+TEST(a_thread_on_the_only_processor_does_not_sleep_beside_a_message)
+{
+    cpu_set_t all, one;
+    REQUIRE(sched_getaffinity(0, sizeof all, &all) == 0);
+    CPU_ZERO(&one);
+    CPU_SET((size_t)sched_getcpu(), &one);
+    REQUIRE(sched_setaffinity(0, sizeof one, &one) == 0); /* and so its children */
+    struct bl_device *d = open_device(1);
+    struct bl_actor *a = start(d, &count_1, 16);
+    __atomic_store_n(&affinity_asked, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&affinity_us, 5000, __ATOMIC_RELEASE);
+    for (unsigned n = 0; n < REQUESTS && SEEN(affinity_asked) < 5; n++) {
+        CHECK_INT(call(a, n, n), BL_OK);
+        reply(n);
+        if (!SEEN(replies[n].done)) break;
+    }
+    __atomic_store_n(&affinity_us, 0, __ATOMIC_RELEASE);
+    CHECK_INT(sched_setaffinity(0, sizeof all, &all), 0);
     stop(a);
     close_device(d);
 }

@@ -27,6 +27,7 @@ enum mutant {
     PARK_AFTER_A_SPIN_WITHOUT_LOOKING = LINES_MUTANTS,
     SPUN_AND_STILL_COUNTED,
     CLEAR_WOKEN_WITHOUT_THE_LOCK,
+    PARK_AFTER_MOVING_IN_VAIN_WITHOUT_LOOKING,
     THREADS_MUTANTS
 };
 
@@ -217,9 +218,24 @@ static bool retire(struct state *s, struct thread *t)
     return true;
 }
 
-enum { T_LOOP, T_RUN, T_SPIN, T_SPUN, T_CLEAR, T_SLEEP, T_LEFT, T_END };
+enum { T_LOOP, T_RUN, T_MOVE, T_SPIN, T_SPUN, T_CLEAR, T_SLEEP, T_LEFT, T_END };
 
-/* worker_main with the lock: leave, take a job, spin or park. head: may spin. choice 1: has no credit, or is in a bad place */
+static void park(struct state *s, struct thread *t, unsigned self)
+{
+    s->memory[PARKED + s->memory[PARKED_COUNT]++] = (uint8_t)self;
+    t->message = 0;
+    if (world.mutant != CLEAR_WOKEN_WITHOUT_THE_LOCK) s->memory[WOKEN + self] = 0;
+    t->pc = world.mutant == CLEAR_WOKEN_WITHOUT_THE_LOCK ? T_CLEAR : T_SLEEP;
+}
+
+static void begin_to_spin(struct state *s, struct thread *t)
+{
+    s->memory[SPINNING]++;
+    t->pc = T_SPIN;
+}
+
+/* worker_main with the lock: leave, take a job, spin, park or (without the lock) move away. head: may spin. choice 1: has no credit,
+ * or is in a bad place; 2: has been there too often */
 static void loop(struct state *s, struct thread *t, unsigned self, unsigned choice)
 {
     if (s->memory[ALIVE] > s->memory[WANTED]) {
@@ -230,25 +246,33 @@ static void loop(struct state *s, struct thread *t, unsigned self, unsigned choi
         s->memory[QUEUED]--;
         t->pc = T_RUN;
     } else if (t->head && s->memory[SPINNING] == 0 && choice == 0) {
-        s->memory[SPINNING]++;
-        t->pc = T_SPIN;
+        begin_to_spin(s, t);
+    } else if (t->head && s->memory[SPINNING] == 0 && choice == 2) {
+        t->pc = T_MOVE;
     } else {
-        s->memory[PARKED + s->memory[PARKED_COUNT]++] = (uint8_t)self;
-        t->message = 0;
-        if (world.mutant != CLEAR_WOKEN_WITHOUT_THE_LOCK) s->memory[WOKEN + self] = 0;
-        t->pc = world.mutant == CLEAR_WOKEN_WITHOUT_THE_LOCK ? T_CLEAR : T_SLEEP;
+        park(s, t, self);
     }
 }
 
 static bool worker(struct state *s, struct thread *t, unsigned self, unsigned choice)
 {
-    if (choice > 0 && t->pc != T_LOOP) return false;
+    if (choice > 0 && t->pc != T_LOOP && !(choice == 1 && t->pc == T_MOVE)) return false;
     switch (t->pc) {
     case T_LOOP: loop(s, t, self, choice); return true;
     case T_RUN:
         s->memory[DONE]++;
         t->head = 1;
         t->pc = T_LOOP;
+        return true;
+    case T_MOVE: /* with the lock again. choice 1: in vain */
+        if (choice == 0) {
+            begin_to_spin(s, t);
+        } else if (world.mutant == PARK_AFTER_MOVING_IN_VAIN_WITHOUT_LOOKING) {
+            park(s, t, self);
+        } else {
+            t->head = 0;
+            t->pc = T_LOOP;
+        }
         return true;
     case T_SPIN: /* it saw something, or not: both end it */
         t->pc = T_SPUN;
@@ -301,7 +325,7 @@ static const char *explore_threads(uint8_t pushers, uint8_t messages, uint8_t wo
     world.mutant = mutant;
     start.memory[ALIVE] = start.memory[WANTED] = workers;
     printf("    %u pushers x %u jobs, %u workers, of which %u leave: ", pushers, messages, workers, retired);
-    return explore(&(struct model){0u + pushers + retired + workers, 2, threads_step, threads_end}, &start);
+    return explore(&(struct model){0u + pushers + retired + workers, 3, threads_step, threads_end}, &start);
 }
 
 /* ---- tests ------------------------------------------------------------------------------------------- */
