@@ -196,6 +196,10 @@ enum bl_status ring_handle_give(ErlNifEnv *env, struct handle *h, const ErlNifPi
         __atomic_store_n(&h->owner, to->pid, __ATOMIC_RELAXED); /* a word of its own: it orders nothing */
     }
     __atomic_store_n(&h->changing, 0, __ATOMIC_RELEASE);
+    /* It may have ended before the monitor's name was written: then nobody noticed. The name is written before the look. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    ErlNifPid owner = *to;
+    if (status == BL_OK && !enif_is_process_alive(env, &owner)) ring_handle_close(h);
     ring_handle_leave(h);
     return status;
 }

@@ -824,6 +824,40 @@ an_actor_that_is_closed_right_after_an_answer_ends_test_() ->
         beamline_test:eventually(fun() -> {ok, #{actors := N}} = beamline_ring:info(D), N =:= 0 end)
     end) end}.
 
+what_was_given_to_a_process_that_ends_right_then_ends_with_it_test_() ->
+    {timeout, 60, fun() -> with_device(#{threads => 1}, fun(D) ->
+        Rounds = case ring_fixture:isolation() of vm -> 20000; os_process -> 1000 end,
+        Words = atomics:new(2, []),
+        {Giver, M} = spawn_opt(fun() -> give(D, Words, Rounds) end, [{scheduler, 1}, monitor]),
+        receive {'DOWN', M, process, Giver, Why} -> ?assertEqual(normal, Why) end
+    end) end}.
+
+%% The giver is still there when it looks: what was refused is its own.
+give(D, _, 0) ->
+    beamline_test:eventually(fun() -> {ok, #{actors := N}} = beamline_ring:info(D), N =:= 0 end);
+give(D, Words, Round) ->
+    {ok, Echo} = beamline_ring:start(D, echo),
+    ok = atomics:put(Words, 1, 0),
+    Taker = spawn_opt(fun() ->
+        ok = atomics:put(Words, 2, 1),
+        until_set(Words, 1),
+        again(Round rem 200, fun(I) -> I end)
+    end, [{scheduler, 2}]),
+    until_set(Words, 2),
+    ok = atomics:put(Words, 2, 0),
+    ok = atomics:put(Words, 1, 1),
+    case beamline_ring:controlling_process(Echo, Taker) of
+        ok -> ok;
+        {error, {invalid, _}} -> ok = beamline_ring:close(Echo)
+    end,
+    give(D, Words, Round - 1).
+
+until_set(Words, I) ->
+    case atomics:get(Words, I) of
+        1 -> ok;
+        0 -> until_set(Words, I)
+    end.
+
 a_closed_buffer_leaves_its_room_at_once_test_() ->
     {timeout, 60, fun() -> with_device(#{threads => 1, memory_limit => 4000000}, fun(D) ->
         [begin
