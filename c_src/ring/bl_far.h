@@ -202,6 +202,7 @@ struct bl_far {
     struct bl_lines in;  /* the reader's */
     struct bl_far_coming *coming; /* the reader's */
     bool reading, sending; /* a thread is in the memory: it stays */
+    uint64_t sent;         /* the token of what the sender sends, or has sent last */
     /* Handlers, newest first; what was loaded, in order. */
     struct bl_far_known *known; /* the reader's to change, under the lock */
     size_t told_bytes, told_names; /* of those that were new */

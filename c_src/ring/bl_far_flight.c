@@ -4,6 +4,7 @@
  * answer that was made up is known for one, and it lands once: with the answer, or with the end of the process.
  */
 #include "bl_far.h"
+#include "bl_sync.h"
 
 static struct bl_far_flight *at(const struct bl_far *d, uint64_t index) { return &d->flight[index / BL_FAR_CHUNK][index % BL_FAR_CHUNK]; }
 
@@ -243,6 +244,9 @@ void bl_far_flight_land(struct bl_far *d, struct bl_far_flight *f, const struct 
 {
     struct bl_error failed;
     pthread_mutex_lock(&d->lock);
+    /* Who is answered has its body given back: the sender, which has written all of it, is about to do so. Of a process that answers
+     * what it has not got yet, it waits for room until the heartbeat is missed. */
+    while (d->sending && d->sent == f->head.token) bl_cond_wait_until(&d->changed, &d->lock, UINT64_MAX);
     if (has_crossed(f, err)) {
         bl_fail_actor(&failed);
         err = &failed;

@@ -156,6 +156,7 @@ static void send_first(struct bl_far *d, uint8_t room[BL_LINES_BODY])
     bl_link_remove(&f->link);
     f->queued = false;
     d->sending = true;
+    d->sent = p.head.token;
     pthread_mutex_unlock(&d->lock);
     const bool sent = write_parcel(d, &p, room);
     if (p.owner) d->host->body_free(p.owner);

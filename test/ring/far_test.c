@@ -190,6 +190,45 @@ TEST(messages_of_all_sizes_come_back)
     CHECK_INT(far_seen.freed, 1);
 }
 
+static uint64_t bodies_freed, freed_when_answered;
+
+static void free_slowly(void *owner)
+{
+    usleep(20000);
+    far_body_free(owner);
+    __atomic_add_fetch(&bodies_freed, 1, __ATOMIC_ACQ_REL);
+}
+
+static void look_and_answer(struct bl_far *d, uint64_t request, const struct bl_error *err, struct bl_result *result,
+                            const struct bl_far_actor *a, uint32_t number)
+{
+    __atomic_store_n(&freed_when_answered, FAR_SEEN(bodies_freed), __ATOMIC_RELEASE);
+    far_answer(d, request, err, result, a, number);
+}
+
+TEST(who_is_answered_has_its_body_given_back)
+{
+    struct bl_far *d = open_device(20000);
+    REQUIRE(d != NULL);
+    struct bl_far_host slow_host = far_host;
+    slow_host.body_free = free_slowly;
+    slow_host.answer = look_and_answer;
+    d->host = &slow_host;
+    const pid_t pid = start_process(d);
+    REQUIRE(eventually(is_up, d));
+    struct bl_far_actor *echo = start_actor(d, "echo", 1, 64);
+    REQUIRE(echo != NULL);
+    CHECK_INT(far_say(echo, 0, 10, 10000), BL_OK);
+    CHECK_INT(far_say(echo, 11, 11, 10000), BL_OK); /* behind the other: it is read at once */
+    CHECK(eventually(answered, (void *)(uintptr_t)11));
+    CHECK_INT(FAR_SEEN(freed_when_answered), 2);
+    bl_far_actor_kill(echo);
+    bl_far_actor_drop(echo);
+    close_device(d);
+    int status;
+    CHECK_INT(waitpid(pid, &status, 0), pid);
+}
+
 enum { SENDERS = 4, EACH = 5000 };
 struct sender {
     pthread_t thread;
