@@ -236,6 +236,16 @@ static void forget_timeout(int fd)
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof forever);
 }
 
+/* Its last words say more than how it ended, which may be known already. */
+static bool refused(struct bl_remote *r, const char *why)
+{
+    pthread_mutex_lock(&r->lock);
+    bl_remote_break(r, why);
+    snprintf(r->broken, sizeof r->broken, "%s", why);
+    pthread_mutex_unlock(&r->lock);
+    return false;
+}
+
 /* CONFIG goes out, HELLO comes back. */
 static bool greet(struct bl_remote *r)
 {
@@ -254,7 +264,7 @@ static bool greet(struct bl_remote *r)
         char text[160];
         bl_error_format(&err, text, sizeof text);
         bl_free(body);
-        return rule(r, false, text);
+        return refused(r, text);
     }
     pthread_mutex_lock(&r->data_lock); /* guards `starts` as well */
     pthread_mutex_lock(&r->lock);
