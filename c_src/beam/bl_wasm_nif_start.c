@@ -172,10 +172,10 @@ static void look(struct wasm_instance *in)
 {
     struct bl_wasm_guest *g = in->guest->core;
     const struct bl_wasm_binary *b = &in->core->module->binary;
-    const wasmtime_extern_t *item = in->memory < 0 ? NULL : bl_wasm_instance_item(in->core, (size_t)in->memory);
+    const struct bl_wasm_memory *memory = in->memory < 0 ? NULL : bl_wasm_instance_memory(in->core, (size_t)in->memory);
     bl_wasm_guest_see_fuel(g);
-    if (!item) return;
-    const size_t bytes = wt.wasmtime_memory_data_size(g->context, &item->of.item);
+    if (!memory) return;
+    const size_t bytes = memory->size;
     /* An imported one is another instance's, or was made for this one. */
     const bool own = b->exports[in->memory].index >= bl_wasm_binary_imported(b, WASMTIME_MEMORY);
     if (bytes != in->memory_bytes && own) g->memory_bytes += bytes - in->memory_bytes;

@@ -13,7 +13,7 @@ enum {
     TRIED_US = 250,
 };
 
-/* An entry, which begins anew when it has met somebody who only looks. */
+/* An entry, which begins anew when it has met somebody who only looks, or belongs on a dirty scheduler. */
 struct entry {
     const char *name;
     wasm_entry *run;
@@ -123,6 +123,11 @@ static ERL_NIF_TERM not_inside(ErlNifEnv *env, struct visit *v)
     return leave(v, fail_invalid(env, "range", why));
 }
 
+static ERL_NIF_TERM go_dirty(ErlNifEnv *env, const struct entry *entry, int argc, const ERL_NIF_TERM argv[])
+{
+    return enif_schedule_nif(env, entry->name, ERL_NIF_DIRTY_JOB_CPU_BOUND, entry->run, argc, argv);
+}
+
 static bool is_long(uint64_t bytes) { return bytes > INLINE_BYTES && enif_thread_type() == ERL_NIF_THR_NORMAL_SCHEDULER; }
 
 static void charge(ErlNifEnv *env, uint64_t bytes)
@@ -154,14 +159,13 @@ ERL_NIF_TERM wasm_read(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     ERL_NIF_TERM answer;
     if (!get_range(env, argv[1], &offset) || !get_range(env, argv[2], &length)) return enif_make_badarg(env);
     const bool is_tried = is_long(length);
-    if (is_tried && length > TRIED_BYTES) return enif_schedule_nif(env, "read", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_read, argc, argv);
+    if (is_tried && length > TRIED_BYTES) return go_dirty(env, &entry, argc, argv);
     if (!visit_memory(env, argc, argv, &entry, &v)) return v.answer;
     if (!is_inside(&v, offset, length)) return not_inside(env, &v);
     const unsigned char *from = v.memory->base + offset;
     unsigned char *to = enif_make_new_binary(env, length, &answer);
     if (is_tried) {
-        if (!copy_in_time(env, to, from, length))
-            return leave(&v, enif_schedule_nif(env, "read", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_read, argc, argv));
+        if (!copy_in_time(env, to, from, length)) return leave(&v, go_dirty(env, &entry, argc, argv));
     } else {
         memcpy(to, from, length);
         if (length <= INLINE_BYTES) charge(env, length);
@@ -177,7 +181,7 @@ ERL_NIF_TERM wasm_write(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     uint64_t offset;
     ErlNifBinary from;
     if (!get_range(env, argv[1], &offset) || !enif_inspect_binary(env, argv[2], &from)) return enif_make_badarg(env);
-    if (is_long(from.size)) return enif_schedule_nif(env, "write", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_write, argc, argv);
+    if (is_long(from.size)) return go_dirty(env, &entry, argc, argv);
     if (!visit_memory(env, argc, argv, &entry, &v)) return v.answer;
     if (!is_inside(&v, offset, from.size)) return not_inside(env, &v);
     memcpy(v.memory->base + offset, from.data, from.size);
@@ -194,7 +198,7 @@ ERL_NIF_TERM wasm_fill(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[])
     unsigned byte;
     if (!get_range(env, argv[1], &offset) || !get_range(env, argv[2], &length) || !enif_get_uint(env, argv[3], &byte) || byte > 255)
         return enif_make_badarg(env);
-    if (is_long(length)) return enif_schedule_nif(env, "fill", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_fill, argc, argv);
+    if (is_long(length)) return go_dirty(env, &entry, argc, argv);
     if (!visit_memory(env, argc, argv, &entry, &v)) return v.answer;
     if (!is_inside(&v, offset, length)) return not_inside(env, &v);
     memset(v.memory->base + offset, (int)byte, length);
@@ -209,7 +213,7 @@ ERL_NIF_TERM wasm_find_string(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[
     struct visit v;
     uint64_t offset, most;
     if (!get_range(env, argv[1], &offset) || !get_range(env, argv[2], &most)) return enif_make_badarg(env);
-    if (is_long(most)) return enif_schedule_nif(env, "find_zero", ERL_NIF_DIRTY_JOB_CPU_BOUND, wasm_find_string, argc, argv);
+    if (is_long(most)) return go_dirty(env, &entry, argc, argv);
     if (!visit_memory(env, argc, argv, &entry, &v)) return v.answer;
     if (!is_inside(&v, offset, 0)) return not_inside(env, &v);
     const size_t length = most < v.memory->size - offset ? most : v.memory->size - offset;
