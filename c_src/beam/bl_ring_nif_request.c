@@ -245,14 +245,13 @@ void ring_request_answer(uint64_t id, ERL_NIF_TERM (*what)(ErlNifEnv *env, enum 
 {
     struct request *r = find(id);
     uint64_t word = __atomic_load_n(&r->word, __ATOMIC_ACQUIRE);
-    if (word % STATES == WATCHED) {
+    const bool watched = word % STATES == WATCHED;
+    if (watched) {
         r->answer = what(r->env, (enum request_kind)r->kind, arg);
-        if (move(r, &word, READY)) return;
-        /* OPEN now, or even CANCELLED already */
-        if (word % STATES == OPEN && move(r, &word, ANSWERED)) send_to(&r->pid, r->env, r->ref, r->answer);
-    } else if (word % STATES == OPEN && move(r, &word, ANSWERED)) {
-        send_to(&r->pid, r->env, r->ref, what(r->env, (enum request_kind)r->kind, arg));
+        if (move(r, &word, READY)) return; /* else it is OPEN now, or even CANCELLED already */
     }
+    if (word % STATES == OPEN && move(r, &word, ANSWERED))
+        send_to(&r->pid, r->env, r->ref, watched ? r->answer : what(r->env, (enum request_kind)r->kind, arg));
     enif_clear_env(r->env);
     recycle(r);
 }

@@ -64,10 +64,10 @@ cast(_, _, _) -> missing().
 -spec cast_some(handle(), [message()], timeout_ms()) -> {ok | error(), Rest :: [message()]} | error().
 cast_some(_, _, _) -> missing().
 
-%% `{beamline, Ref, Answer}' comes, unless it is cancelled.
-%% The answer, if it comes at once.
+%% The answer if it comes at once, else as request.
 -spec call(handle(), message(), timeout_ms(), reference()) -> id() | {ok, binary()} | error().
 call(_, _, _, _) -> missing().
+%% `{beamline, Ref, Answer}' comes, unless it is cancelled.
 -spec request(handle(), message(), timeout_ms(), reference()) -> id() | error().
 request(_, _, _, _) -> missing().
 
