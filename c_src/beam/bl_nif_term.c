@@ -244,19 +244,42 @@ static void end_map(struct bl_nif_writer *w, size_t count)
     push(w, map, 3 + 3 * count);
 }
 
+/* One that equals the last one made is the last one: of many results many are {ok, ok}. They are charged as if each stood
+ * alone, so that a limit means the same whatever they are. */
+static ERL_NIF_TERM make_pair(struct bl_nif_writer *w, ERL_NIF_TERM first, ERL_NIF_TERM second)
+{
+    if (w->pair.term == 0 || w->pair.first != first || w->pair.second != second) {
+        w->pair.first = first;
+        w->pair.second = second;
+        w->pair.term = enif_make_tuple2(w->env, first, second);
+    }
+    return w->pair.term;
+}
+
+static void end_tuple(struct bl_nif_writer *w, size_t count)
+{
+    const ERL_NIF_TERM *terms = w->terms + w->count - count;
+    const ERL_NIF_TERM term =
+        count == 2 ? make_pair(w, terms[0], terms[1]) : enif_make_tuple_from_array(w->env, terms, (unsigned)count);
+    w->count -= count;
+    push(w, term, 1 + count);
+}
+
+static void end_list(struct bl_nif_writer *w, size_t count)
+{
+    const ERL_NIF_TERM list = enif_make_list_from_array(w->env, w->terms + w->count - count, (unsigned)count);
+    w->count -= count;
+    push(w, list, 2 * count);
+}
+
 static void write_end(struct bl_writer *base, enum bl_term_type type, size_t count)
 {
-    struct bl_nif_writer *w = self(base);
-    if (type == BL_TERM_MAP) {
-        end_map(w, count);
-        return;
-    }
-    const ERL_NIF_TERM *terms = w->terms + w->count - count;
-    const bool is_tuple = type == BL_TERM_TUPLE;
-    const ERL_NIF_TERM term = is_tuple ? enif_make_tuple_from_array(w->env, terms, (unsigned)count)
-                                       : enif_make_list_from_array(w->env, terms, (unsigned)count);
-    w->count -= count;
-    push(w, term, is_tuple ? 1 + count : 2 * count);
+    if (type == BL_TERM_MAP)
+        end_map(self(base), count);
+    else if (type == BL_TERM_TUPLE)
+        end_tuple(self(base), count);
+    else
+        end_list(self(base), count);
 }
 
 static size_t mark(const struct bl_writer *base) { return ((const struct bl_nif_writer *)base)->count; }
@@ -293,6 +316,7 @@ void bl_nif_writer_init(struct bl_nif_writer *w, ErlNifEnv *env, struct bl_quota
     w->capacity = sizeof w->small / sizeof w->small[0];
     w->charged = w->owed = 0;
     w->untidy = false;
+    w->pair.term = 0;
     w->new_atoms = NULL;
     w->known = atoms_known;
 }
@@ -375,10 +399,10 @@ static int short_length(struct small *s, ERL_NIF_TERM list)
 static bool copy_list(struct small *s, ERL_NIF_TERM list)
 {
     ERL_NIF_TERM head;
-    const int length = short_length(s, list);
+    const int length = enif_is_empty_list(s->env, list) ? 0 : short_length(s, list);
     if (length < 0) return false;
     bl_write_list(s->w, (size_t)length);
-    while (enif_get_list_cell(s->env, list, &head, &list))
+    for (int i = 0; i < length && enif_get_list_cell(s->env, list, &head, &list); i++)
         if (!copy_small(s, head)) return false;
     bl_write_end(s->w);
     return true;

@@ -28,6 +28,9 @@ struct bl_nif_writer {
     size_t count, capacity;
     uint64_t charged, owed; /* bytes: with the quota, and not yet */
     bool untidy;
+    struct {
+        ERL_NIF_TERM first, second, term;
+    } pair; /* the last one made; term 0: none */
     struct bl_nif_atom *known; /* of the thread that writes */
     int *new_atoms; /* how many atoms it may make that the VM does not know yet, shared; NULL: any */
     ERL_NIF_TERM small[48];

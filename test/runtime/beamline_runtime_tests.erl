@@ -67,6 +67,16 @@ map_gives_what_each_call_gives_test() ->
          || List <- [[], "s", lists:seq(1, 300), lists:seq(1, 5000)], Piece <- [7, 250, 100_000]]
     end).
 
+results_that_are_equal_share_their_memory_test() ->
+    with_pool(#{}, fun(Pool) ->
+        Length = 100,
+        Results = beamline_runtime:map(Pool, noop, lists:duplicate(Length, []), #{piece => Length}),
+        ?assertEqual(lists:duplicate(Length, {ok, ok}), Results),
+        ?assertEqual(2 * Length + 3, erts_debug:size(Results)),
+        Pairs = [{a, b}, {a, b}, {a, c}, {a, c}, {b, c}, {ok, ok}, {a, b}, {{a, b}, {a, b}}, {1.5, 1.5}, {1.5, 1.5}, {<<1>>, <<1>>}],
+        ?assertEqual([{ok, Pair} || Pair <- Pairs], beamline_runtime:map(Pool, echo, Pairs, #{piece => Length}))
+    end).
+
 an_element_that_fails_leaves_the_others_test() ->
     with_pool(#{}, fun(Pool) ->
         Good = {ok, [0, <<0:80>>]},
