@@ -4,17 +4,25 @@
 %% floods, owners that are killed, pools that are killed with a full queue.
 -module(runtime_load).
 
--export([run/0, erlang_only/1, ports/0]).
+-export([run/0, run_one_by_one/0, erlang_only/1, ports/0]).
 
 -define(CALLERS, 4).
 -define(CALLS, 2000).
 -define(QUEUE, 10_000).
 
 -spec run() -> ok.
-run() ->
+run() -> together(works_of_pools(2)).
+
+%% One work after the other, with pools of one thread.
+-spec run_one_by_one() -> ok.
+run_one_by_one() ->
+    [ok = together([Work]) || Work <- works_of_pools(1)],
+    ok.
+
+works_of_pools(Threads) ->
     _ = ets:whereis(?MODULE) =/= undefined orelse ets:new(?MODULE, [named_table, public]),
     ets:delete_all_objects(?MODULE),
-    together(works(vm) ++ works(os_process)).
+    works(#{isolation => vm, threads => Threads}) ++ works(#{isolation => os_process, threads => Threads}).
 
 %% The same with processes of Erlang in place of pools, again and again for so long.
 -spec erlang_only(Ms :: non_neg_integer()) -> ok.
@@ -25,12 +33,12 @@ erlang_until(Until) ->
     erlang:monotonic_time(millisecond) < Until andalso erlang_until(Until),
     ok.
 
-works(Isolation) ->
-    [fun() -> with_pool(Isolation, fun callers/1) end,
-     fun() -> with_pool(Isolation, fun large_arguments/1) end,
-     fun() -> with_pool(Isolation, fun flood/1) end,
-     fun() -> with_pool(Isolation, fun killed_owners/1) end,
-     fun() -> killed_pool(Isolation) end].
+works(Kind) ->
+    [fun() -> with_pool(Kind, fun callers/1) end,
+     fun() -> with_pool(Kind, fun large_arguments/1) end,
+     fun() -> with_pool(Kind, fun flood/1) end,
+     fun() -> with_pool(Kind, fun killed_owners/1) end,
+     fun() -> killed_pool(Kind) end].
 
 %% Of the pools that the last run started.
 -spec ports() -> [port()].
@@ -60,8 +68,8 @@ killed_owners(Pool) ->
     Owners = [owner(fun() -> [submit(Pool) || _ <- lists:seq(1, 10)] end) || _ <- lists:seq(1, 500)],
     [exit(Owner, kill) || Owner <- Owners].
 
-killed_pool(Isolation) ->
-    {_, Pid} = Pool = start(Isolation),
+killed_pool(Kind) ->
+    {_, Pid} = Pool = start(Kind),
     unlink(Pid),
     Refs = [submit(Pool) || _ <- lists:seq(1, ?QUEUE)],
     exit(Pid, kill),
@@ -74,8 +82,8 @@ together(Works) ->
     [receive {'DOWN', Monitor, process, Pid, Why} -> normal = Why end || {Pid, Monitor} <- Processes],
     ok.
 
-with_pool(Isolation, Work) ->
-    Pool = start(Isolation),
+with_pool(Kind, Work) ->
+    Pool = start(Kind),
     _ = Work(Pool),
     stop(Pool).
 
@@ -88,11 +96,11 @@ owner(Submit) ->
 
 start(erlang) ->
     {erlang, spawn_link(fun() -> serve(#{}, #{}) end)};
-start(Isolation) ->
+start(Options) ->
     Probes = beamline_test:built_file("runtime/probe_operations.so"),
-    {ok, Pid} = beamline_runtime:start_link(#{name => undefined, threads => 2, isolation => Isolation, operations => [Probes]}),
+    {ok, Pid} = beamline_runtime:start_link(Options#{name => undefined, operations => [Probes]}),
     ets:insert(?MODULE, {beamline_runtime_pool:port(Pid)}),
-    {Isolation, Pid}.
+    {beamline, Pid}.
 
 stop({erlang, Pid}) -> Pid ! stop;
 stop({_, Pid}) -> gen_server:stop(Pid).
