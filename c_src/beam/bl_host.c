@@ -339,10 +339,12 @@ static enum bl_status set_up(char **libraries, struct bl_error *err)
     struct bl_pool_config config;
     struct bl_host_limits limits = {.files = FILES};
     enum bl_status status = read_config(&config, &limits, err);
+    if (status == BL_OK) status = bl_pool_config_complete(&config, &config, err);
     if (status != BL_OK) return status;
     /* Each arena of the allocator takes 64 MiB of addresses, and addresses are what the limit counts. */
     mallopt(M_ARENA_MAX, 2);
-    if (limits.memory_bytes > 0) limits.memory_bytes += OVERHEAD_BYTES + 2 * (uint64_t)config.threads * config.stack_bytes;
+    const uint64_t stacks = (uint64_t)config.threads + config.max_behind; /* each that falls behind has a stand-in */
+    if (limits.memory_bytes > 0) limits.memory_bytes += OVERHEAD_BYTES + stacks * config.stack_bytes;
     if (!(host.ops = bl_op_set_new(err))) return BL_NO_MEMORY;
     for (; *libraries && status == BL_OK; libraries++) status = bl_op_set_load(host.ops, *libraries, NULL, err);
     if (status == BL_OK) status = bl_host_limit(&limits, err);

@@ -134,6 +134,8 @@ static inline struct bl_remote *bl_pool_remote(const struct bl_pool *pool)
     return __atomic_load_n(&pool->remote, __ATOMIC_ACQUIRE);
 }
 
+/* Puts the defaults in and checks the rest. Done to what is complete it changes nothing. */
+BL_API enum bl_status bl_pool_config_complete(const struct bl_pool_config *given, struct bl_pool_config *config, struct bl_error *err);
 /* Without a source of its own. The caller holds one reference. */
 BL_API enum bl_status bl_pool_open(const struct bl_pool_config *config, struct bl_pool **out, struct bl_error *err);
 BL_API void bl_pool_ref(struct bl_pool *pool);

@@ -24,8 +24,7 @@ static unsigned online_cpus(void)
     return n < 1 ? 1 : n > BL_THREADS_MAX ? BL_THREADS_MAX : (unsigned)n;
 }
 
-/* Puts the defaults in and checks the rest. */
-static enum bl_status complete(const struct bl_pool_config *given, struct bl_pool_config *config, struct bl_error *err)
+enum bl_status bl_pool_config_complete(const struct bl_pool_config *given, struct bl_pool_config *config, struct bl_error *err)
 {
     *config = *given;
     config->name[sizeof config->name - 1] = '\0';
@@ -254,7 +253,7 @@ static enum bl_status start_threads(struct bl_pool *pool, struct bl_error *err)
 enum bl_status bl_pool_open(const struct bl_pool_config *given, struct bl_pool **out, struct bl_error *err)
 {
     struct bl_pool_config config;
-    enum bl_status status = complete(given, &config, err);
+    enum bl_status status = bl_pool_config_complete(given, &config, err);
     if (status != BL_OK) return status;
     struct bl_pool *pool = bl_alloc_zero(NULL, sizeof *pool, err);
     if (!pool) return BL_NO_MEMORY;

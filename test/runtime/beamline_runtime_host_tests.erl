@@ -151,6 +151,15 @@ a_host_has_no_more_memory_than_it_may_test_() ->
         end)
     end}.
 
+%% The addresses that it may have are enough for the stacks of all threads that were asked for.
+a_host_with_little_memory_has_all_its_threads_test_() ->
+    {timeout, 60, fun() ->
+        with_host(#{threads => 600, memory_limit => 1_000_000}, fun(Pool) ->
+            Tasks = filename:join(["/proc", integer_to_list(maps:get(pid, host(Pool))), "task"]),
+            eventually(fun() -> {ok, Threads} = file:list_dir(Tasks), length(Threads) > 600 end)
+        end)
+    end}.
+
 a_host_may_not_open_files_test_() ->
     {timeout, 60, fun() ->
         with_host(#{}, fun(Pool) ->
