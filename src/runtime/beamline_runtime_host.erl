@@ -63,11 +63,8 @@ wait_for_why(Driver, Tries) ->
 
 %% A message of the pool's process: `ignore' when it is none of the host's.
 -spec handle(term(), host()) -> {ok, host()} | ignore.
-handle({Process, {exit_status, Status}}, #host{process = Process, pool = Pool, driver = Driver} = Host) ->
-    Why = ended(Status),
-    ok = beamline_runtime_drv:host_exited(Driver, Why),
-    beamline_runtime_log:host_exited(Pool, Why),
-    {ok, later(Host#host{process = none, join = none})};
+handle({Process, {exit_status, Status}}, #host{process = Process} = Host) ->
+    {ok, exited(ended(Status), Host)};
 handle({timeout, Timer, start_host}, #host{timer = Timer} = Host) ->
     case spawn_host(Host#host{timer = none}) of
         {ok, Started} ->
@@ -75,7 +72,7 @@ handle({timeout, Timer, start_host}, #host{timer = Timer} = Host) ->
             {ok, Started};
         {error, Reason} ->
             Reason =:= {busy, 20} orelse beamline_runtime_log:host_not_started(Host#host.pool, Reason),
-            {ok, later(Host#host{timer = none})}
+            {ok, later(0, Host)}
     end;
 handle({timeout, Timer, join_host}, #host{join = Timer} = Host) ->
     {ok, late(beamline_runtime_drv:info(Host#host.driver), Host#host{join = none})};
@@ -100,8 +97,14 @@ stop(#host{process = Process, driver = Driver, join = Join}) ->
     ok = beamline_os_process:stop(Process),
     Driver.
 
-later(#host{started = Started, back_off = BackOff} = Host) ->
-    Ms = beamline_os_process:back_off(BackOff, erlang:monotonic_time(millisecond) - Started),
+exited(Why, #host{pool = Pool, driver = Driver, started = Started} = Host) ->
+    ok = beamline_runtime_drv:host_exited(Driver, Why),
+    beamline_runtime_log:host_exited(Pool, Why),
+    later(erlang:monotonic_time(millisecond) - Started, Host#host{process = none, join = none}).
+
+%% After one that lasted so long, 0 when it did not start at all.
+later(LastedMs, #host{back_off = BackOff} = Host) ->
+    Ms = beamline_os_process:back_off(BackOff, LastedMs),
     Host#host{timer = erlang:start_timer(Ms, self(), start_host), back_off = Ms}.
 
 spawn_host(#host{driver = Driver, libraries = Libraries} = Host) ->

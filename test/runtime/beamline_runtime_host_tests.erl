@@ -110,6 +110,26 @@ a_stopped_host_keeps_no_deadline_from_being_kept_test_() ->
         end)
     end}.
 
+%% The last one's long life is no reason to try every 100 ms.
+a_host_that_cannot_be_started_is_tried_less_and_less_test_() ->
+    {timeout, 60, fun() ->
+        with_host(#{}, fun(Pool) ->
+            {Host, Hour} = {fun(State) -> element(4, State) end, 3_600_000},
+            Age = fun(State) -> H = Host(State), setelement(4, State, setelement(6, H, element(6, H) - Hour)) end,
+            _ = sys:replace_state(Pool, Age),
+            BackOff = fun() -> element(7, Host(sys:get_state(Pool))) end,
+            Before = os:getenv("BEAMLINE_PRIV"),
+            os:putenv("BEAMLINE_PRIV", "/nowhere"),
+            signal(Pool, "KILL"),
+            try
+                eventually(fun() -> is_integer(BackOff()) andalso BackOff() > 400 end)
+            after
+                case Before of false -> os:unsetenv("BEAMLINE_PRIV"); _ -> os:putenv("BEAMLINE_PRIV", Before) end
+            end,
+            is_back(Pool, 1)
+        end)
+    end}.
+
 a_host_that_hangs_before_it_joins_is_killed_and_the_next_comes_test_() ->
     {timeout, 60, fun() ->
         with_host(#{}, fun(Pool) ->
