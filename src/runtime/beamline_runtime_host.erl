@@ -65,6 +65,9 @@ wait_for_why(Driver, Tries) ->
 -spec handle(term(), host()) -> {ok, host()} | ignore.
 handle({Process, {exit_status, Status}}, #host{process = Process} = Host) ->
     {ok, exited(ended(Status), Host)};
+%% Closed by somebody: no status comes any more, and nothing else would start the next one.
+handle({'EXIT', Process, _}, #host{process = Process} = Host) ->
+    {ok, exited(<<"its port was closed">>, Host)};
 handle({timeout, Timer, start_host}, #host{timer = Timer} = Host) ->
     case spawn_host(Host#host{timer = none}) of
         {ok, Started} ->

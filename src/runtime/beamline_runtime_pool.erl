@@ -175,8 +175,10 @@ handle_cast(_Request, State) -> {noreply, State}.
 %% A port never closes by itself; somebody did it with port_close or exit.
 handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
     {stop, {port_closed, Reason}, State};
-handle_info({'EXIT', Other, _Reason}, State) when is_port(Other) ->
+handle_info({'EXIT', Other, _Reason}, #state{host = none} = State) when is_port(Other) ->
     {noreply, State};
+handle_info({'EXIT', Other, _Reason} = Message, State) when is_port(Other) ->
+    host_info(Message, State);
 handle_info({'EXIT', _Pid, normal}, State) ->
     {noreply, State}; % somebody who had linked himself to this process
 handle_info({'EXIT', _Pid, Reason}, State) ->
@@ -186,7 +188,10 @@ handle_info({'DOWN', _, process, _, _}, State) ->
     {stop, {shutdown, closed}, State};
 handle_info(_Message, #state{host = none} = State) ->
     {noreply, State};
-handle_info(Message, #state{host = Host} = State) ->
+handle_info(Message, State) ->
+    host_info(Message, State).
+
+host_info(Message, #state{host = Host} = State) ->
     case beamline_runtime_host:handle(Message, Host) of
         {ok, Next} -> {noreply, State#state{host = Next}};
         ignore -> {noreply, State}

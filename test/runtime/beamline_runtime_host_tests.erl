@@ -110,6 +110,19 @@ a_stopped_host_keeps_no_deadline_from_being_kept_test_() ->
         end)
     end}.
 
+a_host_whose_port_somebody_closes_is_followed_by_another_test_() ->
+    {timeout, 60, fun() ->
+        with_host(#{}, fun(Pool) ->
+            [Ref] = in_flight(Pool, 1, #{}),
+            {links, Links} = process_info(whereis(Pool), links),
+            [Process] = [P || P <- Links, is_port(P), erlang:port_info(P, os_pid) =:= {os_pid, maps:get(pid, host(Pool))}],
+            port_close(Process),
+            ?assertMatch({error, {host_exited, _}}, beamline_runtime:await(Ref, 5000)),
+            is_back(Pool, 1),
+            ?assertEqual({ok, x}, beamline_runtime:call(Pool, echo, x, #{}))
+        end)
+    end}.
+
 %% The last one's long life is no reason to try every 100 ms.
 a_host_that_cannot_be_started_is_tried_less_and_less_test_() ->
     {timeout, 60, fun() ->
