@@ -204,6 +204,16 @@ a_host_may_not_open_files_test_() ->
         end)
     end}.
 
+a_host_may_not_reach_other_processes_test_() ->
+    {timeout, 60, fun() ->
+        with_host(#{}, fun(Pool) ->
+            #{sandbox := Sandbox, pid := Host} = host(Pool),
+            Sandbox orelse beamline_test:skip("libseccomp is not installed"),
+            Reaches = [beamline_runtime:call(Pool, probe_reach, Pid, #{}) || Pid <- [0, list_to_integer(os:getpid()), Host]],
+            ?assertEqual([{ok, false}, {ok, false}, {ok, true}], Reaches)
+        end)
+    end}.
+
 a_host_dies_with_its_pool_test_() ->
     {timeout, 60, fun() ->
         with_host(#{}, fun(_) ->

@@ -2,10 +2,13 @@
  *
  * Operations for the runtime's tests and benches: they wait, spin, do not listen, allocate, fail.
  */
+#define _GNU_SOURCE
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "beamline/op.h"
 
@@ -197,6 +200,19 @@ static enum bl_status op_open(struct bl_ctx *ctx, struct bl_reader *args, struct
     return BL_OK;
 }
 
+/* A process's number -> whether a signal could be sent to it; 0: whether another process could be started. */
+static enum bl_status op_reach(struct bl_ctx *ctx, struct bl_reader *args, struct bl_writer *result, struct bl_error *err)
+{
+    (void)ctx, (void)err;
+    uint64_t pid;
+    const enum bl_status status = bl_read_uint(args, &pid);
+    if (status != BL_OK) return status;
+    const long got = pid == 0 ? fork() : syscall(SYS_tgkill, (pid_t)pid, (pid_t)pid, 0);
+    if (pid == 0 && got == 0) _exit(0);
+    bl_write_bool(result, got >= 0);
+    return BL_OK;
+}
+
 BL_API const struct bl_op_table *beamline_operations(void);
 const struct bl_op_table *beamline_operations(void)
 {
@@ -211,6 +227,7 @@ const struct bl_op_table *beamline_operations(void)
         {.name = "probe_crash", .summary = "Ends the process.", .run = op_crash},
         {.name = "probe_malloc", .summary = "Takes memory past the accounts.", .run = op_malloc},
         {.name = "probe_open", .summary = "Opens a file.", .run = op_open},
+        {.name = "probe_reach", .summary = "Reaches for other processes.", .run = op_reach},
         {.name = "probe_spin", .summary = "Computes in a parallel loop.", .run = op_spin},
     };
     static const struct bl_op_table table = {.abi = BL_OP_ABI, .count = sizeof ops / sizeof ops[0], .ops = ops};
