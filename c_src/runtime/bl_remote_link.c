@@ -14,6 +14,7 @@
 enum {
     JOIN_MS = 10000, /* a host that was started joins within this time */
     WHY_MS = 1000,   /* how long to wait for the word how the host ended */
+    OPERATIONS_MOST = 1024, /* names in a greeting: who asks for them makes atoms of them */
 };
 
 static void close_fd(int *fd)
@@ -246,6 +247,19 @@ static bool refused(struct bl_remote *r, const char *why)
     return false;
 }
 
+static bool is_list_of_names(const struct bl_span *term)
+{
+    struct bl_reader reader;
+    struct bl_span name;
+    size_t count = 0;
+    bl_reader_init(&reader, term, 1, NULL, NULL, NULL);
+    bool is = bl_read_list(&reader, &count) == BL_OK && count <= OPERATIONS_MOST;
+    for (; is && count > 0; count--) is = bl_read_atom(&reader, &name) == BL_OK;
+    is = is && bl_read_list_end(&reader) == BL_OK && bl_read_end(&reader) == BL_OK;
+    bl_reader_clear(&reader);
+    return is;
+}
+
 /* CONFIG goes out, HELLO comes back. */
 static bool greet(struct bl_remote *r)
 {
@@ -265,6 +279,10 @@ static bool greet(struct bl_remote *r)
         bl_error_format(&err, text, sizeof text);
         bl_free(body);
         return refused(r, text);
+    }
+    if (!rule(r, is_list_of_names(&(struct bl_span){.data = body, .len = frame.length}), "a greeting without a list of operations")) {
+        bl_free(body);
+        return false;
     }
     pthread_mutex_lock(&r->data_lock); /* guards `starts` as well */
     pthread_mutex_lock(&r->lock);

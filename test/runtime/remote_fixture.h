@@ -127,18 +127,20 @@ static int host_join(const char *path, uint64_t kind, const char *version)
     return -1;
 }
 
-/* Joins and greets as a good host does. (It is this very process, which a pool never kills.) */
-static bool host_up(struct remote *r)
+/* Joins as a good host does, and greets with so many bytes of operations. (It is this very process, which a pool never kills.) */
+static bool host_greets(struct remote *r, const char *operations, size_t len)
 {
     char path[128];
-    const struct bl_frame hello = {.type = BL_FRAME_HELLO, .id = REMOTE_TASKS, .length = 1};
+    const struct bl_frame hello = {.type = BL_FRAME_HELLO, .id = REMOTE_TASKS, .length = (uint32_t)len};
     if (bl_remote_listen(r->pool->remote, path, sizeof path, NULL) != BL_OK) return false;
     r->data = host_join(path, 0, bl_version());
     r->control = host_join(path, 1, bl_version());
     uint8_t config[sizeof(struct bl_frame) + 1];
     return r->data >= 0 && r->control >= 0 && bl_frame_receive(r->data, config, sizeof config) &&
-           host_say(r->data, &hello, sizeof hello) && host_say(r->data, "j", 1);
+           host_say(r->data, &hello, sizeof hello) && host_say(r->data, operations, len);
 }
+
+static bool host_up(struct remote *r) { return host_greets(r, "j", 1); }
 
 static void host_gone(struct remote *r)
 {

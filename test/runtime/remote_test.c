@@ -145,6 +145,28 @@ TEST(a_host_that_breaks_a_rule_is_ended_with_the_rule)
     broken_by("progress with a name that is none", &(struct bl_frame){.type = BL_FRAME_PROGRESS, .length = 40, .total = 1}, true, 40);
 }
 
+/* Nothing, cut short, a number, a list of one, an improper one, one and more behind it. */
+TEST(a_host_whose_operations_are_no_list_of_names_is_ended)
+{
+    static const struct bl_span wrong[] = {{.data = (const uint8_t *)"", .len = 0},
+                                           {.data = (const uint8_t *)"l\0\0\0\1w\2", .len = 7},
+                                           {.data = (const uint8_t *)"a\1", .len = 2},
+                                           {.data = (const uint8_t *)"l\0\0\0\1a\1j", .len = 8},
+                                           {.data = (const uint8_t *)"l\0\0\0\1w\1aw\1b", .len = 11},
+                                           {.data = (const uint8_t *)"jj", .len = 2}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct remote r;
+        struct bl_remote_info info;
+        REQUIRE(remote_open(&r, HEARTBEAT_MS) && host_greets(&r, (const char *)wrong[i].data, wrong[i].len));
+        CHECK_EVENTUALLY(state_of(&r) == BL_REMOTE_BROKEN);
+        bl_remote_exited(r.pool->remote, "killed by signal 9"); /* as it is then */
+        CHECK_EVENTUALLY(is_down(&r));
+        bl_remote_info(r.pool->remote, &info);
+        CHECK_TEXT(info.why, "a greeting without a list of operations");
+        end(&r);
+    }
+}
+
 TEST(whoever_does_not_join_properly_is_sent_away)
 {
     struct remote r;
