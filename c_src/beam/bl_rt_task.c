@@ -34,6 +34,7 @@ struct rt_task {
     bool each;                 /* with each element of a list */
     ERL_NIF_TERM result;       /* in env */
     bool untidy;               /* there is garbage beside it */
+    bool lent;                 /* binaries in env are being sent to an OS process. Atomic */
     struct bl_frame_task head; /* for the OS process */
     ErlNifBinary answer;       /* what came back from there; size 0: nothing */
     size_t span_count;
@@ -156,6 +157,7 @@ static void task_run(struct bl_task *task)
     touch(t);
     if (bl_pool_remote(task->pool)) {
         bl_remote_run(task, &t->head, t->spans, t->span_count);
+        __atomic_store_n(&t->lent, false, __ATOMIC_RELEASE);
         return;
     }
     const struct rt_pool *pool = task->pool->skin;
@@ -171,8 +173,10 @@ static void task_run(struct bl_task *task)
 
 static bool task_run_now(struct bl_task *task)
 {
-    const struct rt_task *t = self(task);
-    return bl_remote_run_now(task, &t->head, t->spans, t->span_count);
+    struct rt_task *t = self(task);
+    const bool done = bl_remote_run_now(task, &t->head, t->spans, t->span_count);
+    if (done) __atomic_store_n(&t->lent, false, __ATOMIC_RELEASE);
+    return done;
 }
 
 /* ---- answers of an OS process ------------------------------------------------------------ */
@@ -259,8 +263,9 @@ static void task_arrived(struct bl_task *task, enum bl_status status, struct bl_
 
 const struct bl_remote_ops rt_remote_ops = {.space = answer_space, .arrived = task_arrived};
 
-/* Garbage that a large map left is not for the caller to hold. */
-static void send_tidied(struct rt_task *t)
+/* Garbage that a large map left is not for the caller to hold; and a host may answer before it has read its argument, whose
+ * binaries would go with the environment while they are sent. */
+static void send_copy(struct rt_task *t)
 {
     ErlNifEnv *env = enif_alloc_env();
     send_message(t, env, enif_make_copy(env, t->ref), am_ok, enif_make_copy(env, t->result));
@@ -272,8 +277,8 @@ static void task_answer(struct bl_task *task, enum bl_status status, const struc
     struct rt_task *t = self(task);
     if (status != BL_OK)
         send_error(t, err);
-    else if (t->untidy)
-        send_tidied(t);
+    else if (t->untidy || __atomic_load_n(&t->lent, __ATOMIC_ACQUIRE))
+        send_copy(t);
     else
         send_message(t, t->env, t->ref, am_ok, t->result);
 }
@@ -413,6 +418,7 @@ enum bl_status rt_task_start_small(struct rt_pool *pool, struct rt_request *requ
     if (!t) return BL_NO_MEMORY;
     t->spans = (struct bl_span *)t->room;
     t->span_count = 1;
+    t->lent = false;
     struct bl_etf_writer w;
     bl_etf_writer_init_fixed(&w, t->room + sizeof *t->spans, ROOM - sizeof *t->spans);
     if (!bl_nif_write_small(request->env, args, &w.base)) {
@@ -479,6 +485,7 @@ enum bl_status rt_task_start_pieces(struct rt_pool *pool, struct rt_request *req
     if (!t) return err->status;
     t->spans = (struct bl_span *)t->room;
     t->span_count = plan.spans;
+    t->lent = plan.kept > 0 && bl_pool_remote(pool->engine);
     struct bl_nif_kept *kept = (struct bl_nif_kept *)(t->spans + plan.spans);
     walk(request->env, pieces, &plan, t, kept, (uint8_t *)(kept + plan.kept));
     if (t->spans[0].len == 0) {

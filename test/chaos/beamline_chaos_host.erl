@@ -4,7 +4,7 @@
 -module(beamline_chaos_host).
 -include_lib("stdlib/include/assert.hrl").
 
--export([killed/0, stopped/0, crashes/0, hostile/1, misdeeds/0, atoms/1, results/0, versions/0]).
+-export([killed/0, stopped/0, crashes/0, hostile/1, misdeeds/0, atoms/1, results/0, early/0, versions/0]).
 -export([other_priv/1, other_version/1]).
 
 -import(beamline_chaos, [size/2, in_flight/3, answers/1, no_message/0]).
@@ -90,6 +90,18 @@ results() ->
     with_liar(odd_result, fun(Pool) ->
         ?assertEqual({ok, [ok]}, beamline_runtime:call(Pool, noop, [], #{})),
         ?assertMatch([{error, {invalid, #{field := result}}}], beamline_runtime:map(Pool, noop, [x], #{}))
+    end).
+
+%% The argument stays what it is until it is sent, also when its task was answered and its caller has forgotten both.
+early() ->
+    with_liar(answer_early, fun(Pool) ->
+        [begin
+            ?assertEqual({ok, ok}, beamline_runtime:call(Pool, echo, binary:copy(<<"x">>, 10_000_000), #{})),
+            garbage_collect(),
+            _ = binary:copy(<<"y">>, 10_000_000)
+         end || _ <- lists:seq(1, size(2, 20))],
+        ?assertEqual({ok, ok}, beamline_runtime:call(Pool, echo, binary:copy(<<"x">>, 1000), #{})),
+        ?assertMatch(#{starts := 1, state := up}, host(Pool))
     end).
 
 %% Atoms are never collected, so a host may make a thousand and no more, whatever it puts them into.

@@ -34,6 +34,7 @@ fault(Name, Body) ->
 ?FAULT(names_in_the_progress_of_a_host_do_not_fill_the_atom_table_test_, beamline_chaos_host:atoms(flood)).
 
 ?FAULT(a_host_answers_a_map_with_what_is_no_result_test_, beamline_chaos_host:results()).
+?FAULT(a_host_answers_before_it_has_read_the_argument_test_, beamline_chaos_host:early()).
 
 a_hostile_host_hurts_nobody_test_() ->
     [fault(atom_to_list(M), fun() -> beamline_chaos_host:hostile(M) end) || M <- beamline_chaos_host:misdeeds()].

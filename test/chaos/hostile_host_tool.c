@@ -22,7 +22,7 @@ enum { FLOOD = 100, ATOMS = 400, BODY = 4096 };
 
 static int data, control;
 static struct bl_frame_reader reader;
-static uint64_t last_atom;
+static uint64_t last_atom, strange, strange_most;
 
 static void say(const struct bl_frame *frame, const void *body)
 {
@@ -119,6 +119,25 @@ static void odd_result(uint64_t id)
 
 static void answer_twice(uint64_t id) { ok(id), ok(id); }
 
+/* Before it has read the argument, which must still be what it was: all of it 'x', but for the five bytes before a binary. */
+static void answer_early(uint64_t id)
+{
+    ok(id);
+    strange_most += 5;
+    usleep(200000);
+}
+
+static void look_at_argument(size_t length)
+{
+    uint8_t body[BODY];
+    for (size_t n; length > 0; length -= n) {
+        n = length < sizeof body ? length : sizeof body;
+        if (!bl_frame_read(&reader, body, n)) exit(0);
+        for (size_t i = 0; i < n; i++) strange += body[i] != 'x';
+    }
+    if (strange > strange_most) exit(5);
+}
+
 static void silence(uint64_t id) { (void)id; }
 
 static const struct {
@@ -128,7 +147,7 @@ static const struct {
     {"impossible_length", impossible_length}, {"garbage", garbage},         {"garbage_on_control", garbage_on_control},
     {"malformed_term", malformed_term},       {"flood", flood},             {"new_atoms", new_atoms},
     {"new_atoms_in_errors", new_atoms_in_errors}, {"empty_promise", empty_promise}, {"answer_twice", answer_twice},
-    {"silence", silence},                     {"odd_result", odd_result},
+    {"silence", silence},                     {"odd_result", odd_result}, {"answer_early", answer_early},
 };
 
 /* ---- otherwise a good host ------------------------------------------------------------------- */
@@ -167,7 +186,11 @@ static void on_control(void)
 static void on_data(void (*answer)(uint64_t id))
 {
     struct bl_frame frame;
-    if (!bl_frame_read(&reader, &frame, sizeof frame) || !bl_frame_skip(&reader, frame.length)) exit(0);
+    if (!bl_frame_read(&reader, &frame, sizeof frame)) exit(0);
+    if (answer == answer_early && frame.type == BL_FRAME_DATA)
+        look_at_argument(frame.length);
+    else if (!bl_frame_skip(&reader, frame.length))
+        exit(0);
     if (frame.type == BL_FRAME_TASK) answer(frame.id);
 }
 
