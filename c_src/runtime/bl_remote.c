@@ -81,11 +81,11 @@ static void occupy(struct bl_remote *r, struct bl_task *task)
 void bl_remote_wait(struct bl_remote *r, unsigned ms) { bl_cond_wait_until(&r->changed, &r->lock, bl_now_ns() + (uint64_t)ms * 1000000); }
 
 /* To the host that was up when the task got its slot, and to no other. */
-static bool send_data(struct bl_remote *r, uint64_t start, const struct bl_frame *frame, const struct bl_span *body, size_t spans,
+static bool send_data(struct bl_remote *r, uint64_t link, const struct bl_frame *frame, const struct bl_span *body, size_t spans,
                       size_t skip)
 {
     pthread_mutex_lock(&r->data_lock);
-    const bool mine = r->starts == start;
+    const bool mine = r->link == link;
     const bool sent = mine && bl_frame_send(r->data, frame, body, spans, skip);
     if (mine && !sent) bl_remote_break_now(r, "its socket takes nothing");
     pthread_mutex_unlock(&r->data_lock);
@@ -118,16 +118,16 @@ static void open_task(struct opening *o, const struct bl_task *task, const struc
 }
 
 /* In chunks, so that small tasks of other threads come in between. */
-static void send_task(struct bl_remote *r, uint64_t start, const struct bl_task *task, const struct bl_frame_task *head,
+static void send_task(struct bl_remote *r, uint64_t link, const struct bl_task *task, const struct bl_frame_task *head,
                       const struct bl_span *args, size_t spans)
 {
     struct opening o;
     open_task(&o, task, head, args, spans);
-    if (!send_data(r, start, &o.frame, o.body, o.spans, 0) || o.whole) return;
+    if (!send_data(r, link, &o.frame, o.body, o.spans, 0) || o.whole) return;
     struct bl_frame frame = {.type = BL_FRAME_DATA, .id = o.frame.id, .total = o.frame.total};
     for (uint64_t sent = 0; sent < frame.total; sent += frame.length) {
         frame.length = frame.total - sent < BL_FRAME_CHUNK ? (uint32_t)(frame.total - sent) : BL_FRAME_CHUNK;
-        if (!send_data(r, start, &frame, args, spans, sent)) return;
+        if (!send_data(r, link, &frame, args, spans, sent)) return;
     }
 }
 
@@ -139,13 +139,13 @@ void bl_remote_run(struct bl_task *task, const struct bl_frame_task *head, const
     while (!fits(r, task) && bl_ctx_check(&task->ctx, NULL) == BL_OK) bl_remote_wait(r, BL_REMOTE_LOOK_MS);
     const enum bl_status status = bl_ctx_check(&task->ctx, &err);
     if (status == BL_OK) occupy(r, task);
-    const uint64_t start = r->starts;
+    const uint64_t link = r->link;
     pthread_mutex_unlock(&r->lock);
     if (status != BL_OK) {
         r->ops->arrived(task, status, &err);
         return;
     }
-    send_task(r, start, task, head, args, spans);
+    send_task(r, link, task, head, args, spans);
     /* A cancel may have overtaken the task. */
     if (bl_ctx_check(&task->ctx, NULL) != BL_OK) bl_remote_cancel(task);
 }

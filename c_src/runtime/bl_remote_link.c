@@ -284,7 +284,6 @@ static bool greet(struct bl_remote *r)
         bl_free(body);
         return false;
     }
-    pthread_mutex_lock(&r->data_lock); /* guards `starts` as well */
     pthread_mutex_lock(&r->lock);
     bl_free(r->operations);
     r->operations = body;
@@ -300,7 +299,6 @@ static bool greet(struct bl_remote *r)
     }
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
-    pthread_mutex_unlock(&r->data_lock);
     return up;
 }
 
@@ -339,6 +337,7 @@ static void end_link(struct bl_remote *r)
     pthread_mutex_unlock(&r->lock);
     pthread_mutex_lock(&r->data_lock); /* no sender is in the middle of a frame */
     pthread_mutex_lock(&r->lock);
+    r->link++; /* who sends the rest of a task finds that it is not for the next one */
     close_fd(&r->data);
     close_fd(&r->control);
     close_fd(&r->pidfd);

@@ -46,6 +46,7 @@ struct bl_remote {
     int data, control, pidfd, listening; /* -1: none. Opened and closed by the receiver; shut down by anybody, under `lock` */
     char path[108];
     pthread_mutex_t data_lock; /* one frame at a time */
+    uint64_t link;             /* the next one after each host's end: written with both locks, read with one */
     struct bl_frame_reader reader; /* the receiver's */
 };
 
