@@ -91,7 +91,7 @@
     %% seconds of processor time that it may use in all; default: no limit
     cpu_limit => pos_integer(),
     %% shared objects with operations of your own (doc/operations.md)
-    operations => [file:name_all()]
+    operations => [file:filename_all()]
 }.
 
 -type reason() ::
