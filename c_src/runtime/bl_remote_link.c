@@ -238,8 +238,13 @@ static void forget_timeout(int fd)
 }
 
 /* Its last words say more than how it ended, which may be known already. */
-static bool refused(struct bl_remote *r, const char *why)
+static bool refused(struct bl_remote *r, const uint8_t *body, size_t len)
 {
+    struct bl_error raw = {.status = BL_DEVICE_FAILED}, err;
+    memcpy(&raw, body, len < sizeof raw ? len : sizeof raw);
+    bl_frame_error(&raw, &err);
+    char why[sizeof r->broken];
+    bl_error_format(&err, why, sizeof why);
     pthread_mutex_lock(&r->lock);
     bl_remote_break(r, why);
     snprintf(r->broken, sizeof r->broken, "%s", why);
@@ -260,35 +265,14 @@ static bool is_list_of_names(const struct bl_span *term)
     return is;
 }
 
-/* CONFIG goes out, HELLO comes back. */
-static bool greet(struct bl_remote *r)
+/* Keeps the body in any case. */
+static bool come_up(struct bl_remote *r, const struct bl_frame *hello, uint8_t *body)
 {
-    struct bl_frame frame = {.type = BL_FRAME_CONFIG, .length = (uint32_t)r->config.len};
-    if (!bl_frame_send(r->data, &frame, &r->config, 1, 0) || !bl_frame_read(&r->reader, &frame, sizeof frame)) return false;
-    if (!rule(r, frame.type == BL_FRAME_HELLO && frame.length <= BL_FRAME_CHUNK, "no greeting")) return false;
-    uint8_t *body = bl_alloc(NULL, frame.length + 1, NULL);
-    if (!body || !bl_frame_read(&r->reader, body, frame.length)) {
-        bl_free(body);
-        return false;
-    }
-    if (frame.status != BL_OK) {
-        struct bl_error raw = {.status = BL_DEVICE_FAILED}, err;
-        memcpy(&raw, body, frame.length < sizeof raw ? frame.length : sizeof raw);
-        bl_frame_error(&raw, &err);
-        char text[160];
-        bl_error_format(&err, text, sizeof text);
-        bl_free(body);
-        return refused(r, text);
-    }
-    if (!rule(r, is_list_of_names(&(struct bl_span){.data = body, .len = frame.length}), "a greeting without a list of operations")) {
-        bl_free(body);
-        return false;
-    }
     pthread_mutex_lock(&r->lock);
     bl_free(r->operations);
     r->operations = body;
-    r->operations_len = frame.length;
-    r->window = frame.id < 1 ? 1 : frame.id > BL_FRAME_WINDOW ? BL_FRAME_WINDOW : (unsigned)frame.id;
+    r->operations_len = hello->length;
+    r->window = hello->id < 1 ? 1 : hello->id > BL_FRAME_WINDOW ? BL_FRAME_WINDOW : (unsigned)hello->id;
     bl_silence_begin(&r->silence, bl_now_ns());
     r->ping = r->pong = 0;
     const bool up = r->state == BL_REMOTE_LISTENING;
@@ -300,6 +284,25 @@ static bool greet(struct bl_remote *r)
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
     return up;
+}
+
+static bool is_welcome(struct bl_remote *r, const struct bl_frame *hello, const uint8_t *body)
+{
+    if (hello->status != BL_OK) return refused(r, body, hello->length);
+    const struct bl_span operations = {.data = body, .len = hello->length};
+    return rule(r, is_list_of_names(&operations), "a greeting without a list of operations");
+}
+
+/* CONFIG goes out, HELLO comes back. */
+static bool greet(struct bl_remote *r)
+{
+    struct bl_frame frame = {.type = BL_FRAME_CONFIG, .length = (uint32_t)r->config.len};
+    if (!bl_frame_send(r->data, &frame, &r->config, 1, 0) || !bl_frame_read(&r->reader, &frame, sizeof frame)) return false;
+    if (!rule(r, frame.type == BL_FRAME_HELLO && frame.length <= BL_FRAME_CHUNK, "no greeting")) return false;
+    uint8_t *body = bl_alloc(NULL, frame.length + 1, NULL);
+    if (body && bl_frame_read(&r->reader, body, frame.length) && is_welcome(r, &frame, body)) return come_up(r, &frame, body);
+    bl_free(body);
+    return false;
 }
 
 /* ---- a host ends ------------------------------------------------------------------------------ */

@@ -175,8 +175,6 @@ handle_cast(_Request, State) -> {noreply, State}.
 %% A port never closes by itself; somebody did it with port_close or exit.
 handle_info({'EXIT', Port, Reason}, #state{port = Port} = State) ->
     {stop, {port_closed, Reason}, State};
-handle_info({'EXIT', Other, _Reason}, #state{host = none} = State) when is_port(Other) ->
-    {noreply, State};
 handle_info({'EXIT', Other, _Reason} = Message, State) when is_port(Other) ->
     host_info(Message, State);
 handle_info({'EXIT', _Pid, normal}, State) ->
@@ -186,11 +184,11 @@ handle_info({'EXIT', _Pid, Reason}, State) ->
 %% The table is gone: tasks could not be cancelled any more.
 handle_info({'DOWN', _, process, _, _}, State) ->
     {stop, {shutdown, closed}, State};
-handle_info(_Message, #state{host = none} = State) ->
-    {noreply, State};
 handle_info(Message, State) ->
     host_info(Message, State).
 
+host_info(_Message, #state{host = none} = State) ->
+    {noreply, State};
 host_info(Message, #state{host = Host} = State) ->
     case beamline_runtime_host:handle(Message, Host) of
         {ok, Next} -> {noreply, State#state{host = Next}};
